@@ -1,0 +1,219 @@
+//! The byte budget for all that is read and not yet settled, shared by the flows.
+//!
+//! Each flow has a reserved share that nobody else can take, so that a flow whose destination
+//! is down cannot starve the others; what is left over is shared, first come, first served.
+//! A permit is owned by the buffer that it was taken for and comes back when the last slice of
+//! that buffer is dropped, so that the count is what the memory really holds.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+
+/// At most this many buffers of one flow are unsettled at a time, so that tiny ones do not
+/// grow the bookkeeping without bound. It is also the capacity of the channel they travel in.
+pub const MAX_BUFFERS: usize = 16 * 1024;
+
+/// What a buffer costs beside its bytes.
+const OVERHEAD_BYTES: usize = 256;
+
+#[derive(Debug)]
+pub struct Budget {
+    shared: Mutex<usize>,
+    shared_total: usize,
+    reserve: usize,
+    short: Notify,
+    waiting: AtomicU64,
+    bells: Mutex<Vec<std::sync::Weak<dyn Wake>>>,
+}
+
+/// Told when bytes came back while somebody waited for them.
+pub trait Wake: Send + Sync + std::fmt::Debug {
+    fn wake(&self);
+}
+
+/// One flow's view of the budget.
+#[derive(Debug)]
+pub struct FlowBudget {
+    budget: Arc<Budget>,
+    used: Mutex<Used>,
+}
+
+#[derive(Debug, Default)]
+struct Used {
+    reserved: usize,
+    buffers: usize,
+    bytes: usize,
+}
+
+impl Budget {
+    /// Half of `total` bytes is reserved in equal shares for `flows`, the other half is shared.
+    pub fn new(total: usize, flows: usize) -> Arc<Self> {
+        let reserve = total / 2 / flows.max(1);
+        let shared = total - reserve * flows;
+        Arc::new(Budget {
+            shared: Mutex::new(shared),
+            shared_total: shared,
+            reserve,
+            short: Notify::new(),
+            waiting: AtomicU64::new(0),
+            bells: Mutex::default(),
+        })
+    }
+
+    pub fn flow(self: &Arc<Self>) -> Arc<FlowBudget> {
+        Arc::new(FlowBudget { budget: self.clone(), used: Mutex::default() })
+    }
+
+    /// `bell` is woken when bytes come back after somebody found none.
+    pub fn ring_on_release(&self, bell: std::sync::Weak<dyn Wake>) {
+        let mut bells = self.bells.lock().unwrap();
+        bells.retain(|bell| bell.strong_count() > 0);
+        bells.push(bell);
+    }
+
+    /// Resolves when a flow found no bytes: what waits for more records to fill a request
+    /// should leave now.
+    pub async fn short(&self) {
+        self.short.notified().await;
+    }
+
+    fn ring(&self) {
+        if self.waiting.swap(0, Ordering::AcqRel) == 0 {
+            return;
+        }
+        for bell in self.bells.lock().unwrap().iter().filter_map(std::sync::Weak::upgrade) {
+            bell.wake();
+        }
+    }
+}
+
+impl FlowBudget {
+    /// The largest buffer that this flow can always get once it has settled all it holds.
+    pub fn largest(&self) -> usize {
+        self.budget.reserve.saturating_sub(OVERHEAD_BYTES)
+    }
+
+    /// A buffer of `capacity` bytes, or none while the budget does not allow it; then the
+    /// bells ring when it may.
+    pub fn take(self: &Arc<Self>, capacity: usize) -> Option<Permit> {
+        let cost = capacity + OVERHEAD_BYTES;
+        let taken = self.try_take(cost);
+        if taken.is_none() {
+            self.budget.waiting.fetch_add(1, Ordering::AcqRel);
+            self.budget.short.notify_waiters();
+            // Bytes may have come back between the look and the registration.
+            return self.try_take(cost);
+        }
+        taken
+    }
+
+    fn try_take(self: &Arc<Self>, cost: usize) -> Option<Permit> {
+        let mut used = self.used.lock().unwrap();
+        if used.buffers >= MAX_BUFFERS {
+            return None;
+        }
+        let mut permit = Permit { flow: self.clone(), reserved: 0, shared: 0 };
+        let free = self.budget.reserve - used.reserved;
+        if cost <= free {
+            permit.reserved = cost;
+        } else {
+            let mut shared = self.budget.shared.lock().unwrap();
+            if cost - free > *shared {
+                // The permit that was never taken must give nothing back.
+                std::mem::forget(permit);
+                return None;
+            }
+            permit.reserved = free;
+            permit.shared = cost - free;
+            *shared -= permit.shared;
+        }
+        used.reserved += permit.reserved;
+        used.buffers += 1;
+        used.bytes += cost;
+        Some(permit)
+    }
+
+    /// Bytes that are read and not yet settled, with their overhead.
+    pub fn used(&self) -> usize {
+        self.used.lock().unwrap().bytes
+    }
+}
+
+impl Budget {
+    /// Bytes of the shared part that are taken.
+    pub fn shared_used(&self) -> usize {
+        self.shared_total - *self.shared.lock().unwrap()
+    }
+}
+
+/// The right to hold so many bytes. Given back when dropped.
+#[derive(Debug)]
+pub struct Permit {
+    flow: Arc<FlowBudget>,
+    reserved: usize,
+    shared: usize,
+}
+
+impl Permit {
+    /// `data` as bytes that give the permit back when the last slice is dropped.
+    pub fn hold(self, data: Vec<u8>) -> Bytes {
+        Bytes::from_owner(Held { data, _permit: self })
+    }
+}
+
+struct Held {
+    data: Vec<u8>,
+    _permit: Permit,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.data
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        {
+            let mut used = self.flow.used.lock().unwrap();
+            used.reserved -= self.reserved;
+            used.buffers -= 1;
+            used.bytes -= self.reserved + self.shared;
+        }
+        if self.shared > 0 {
+            *self.flow.budget.shared.lock().unwrap() += self.shared;
+        }
+        self.flow.budget.ring();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flow_always_gets_its_reserve_and_the_shared_part_is_first_come() {
+        let budget = Budget::new(8192, 2);
+        let (a, b) = (budget.flow(), budget.flow());
+        let mut held: Vec<_> = std::iter::from_fn(|| a.take(256)).collect();
+        assert_eq!(a.used(), 2048 + 4096);
+        assert!(b.take(b.largest()).is_some());
+        assert!(b.take(b.largest() + 1).is_none());
+        held.clear();
+        assert_eq!((a.used(), budget.shared_used()), (0, 0));
+    }
+
+    #[test]
+    fn a_slice_keeps_the_permit_of_its_whole_buffer() {
+        let budget = Budget::new(8192, 1);
+        let flow = budget.flow();
+        let bytes = flow.take(1000).unwrap().hold(vec![7; 1000]);
+        let slice = bytes.slice(10..20);
+        drop(bytes);
+        assert_eq!(flow.used(), 1000 + OVERHEAD_BYTES);
+        drop(slice);
+        assert_eq!(flow.used(), 0);
+    }
+}

@@ -1,0 +1,120 @@
+//! A chunk is a piece of one tail: complete lines from one position of one file. It is what
+//! moves between the stages, so that nothing is done for each line on the way.
+//!
+//! Its buffer begins up to [`ANCHOR_BYTES`] before its span, so that the anchor of every
+//! offset in it can be computed without the file. The buffer is an owned allocation that gives
+//! its bytes back to the budget when the last slice of it is dropped.
+
+use bytes::Bytes;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// How many bytes before an offset its anchor covers.
+pub const ANCHOR_BYTES: usize = 256;
+
+/// One life of one file, from its first byte to its end. Persisted, never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TailId(pub u64);
+
+impl std::fmt::Display for TailId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// The bytes `[start, end)` of one tail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Span {
+    pub start: u64,
+    pub end: u64,
+}
+
+impl Span {
+    pub fn new(start: u64, end: u64) -> Self {
+        debug_assert!(start <= end);
+        Span { start, end }
+    }
+
+    pub fn len(&self) -> u64 {
+        self.end - self.start
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+}
+
+/// The hash (XXH3, 64 bits) of the bytes before an offset: the last [`ANCHOR_BYTES`] of them,
+/// or all where there are fewer. It tells whether a file still holds what was read from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Anchor {
+    pub offset: u64,
+    pub hash: u64,
+}
+
+impl Anchor {
+    /// How many bytes before `offset` the anchor covers.
+    pub fn length(offset: u64) -> usize {
+        offset.min(ANCHOR_BYTES as u64) as usize
+    }
+
+    /// `before` is what stands before `offset`: [`Anchor::length`] bytes or more.
+    pub fn of(offset: u64, before: &[u8]) -> Self {
+        let covered = &before[before.len() - Self::length(offset)..];
+        Anchor { offset, hash: xxh3_64(covered) }
+    }
+}
+
+/// Bytes of one tail. Cheap to clone: the buffer is shared.
+#[derive(Clone, Debug)]
+pub struct Chunk {
+    pub tail: TailId,
+    /// The bytes that the chunk stands for; what the buffer holds before them is only there
+    /// for the anchors.
+    pub span: Span,
+    base: u64,
+    buffer: Bytes,
+}
+
+impl Chunk {
+    /// `buffer` holds the file's bytes from offset `base` to `base + buffer.len()`; the chunk
+    /// stands for those from `start` on. At least [`Anchor::length`] bytes precede `start`.
+    pub fn new(tail: TailId, base: u64, buffer: Bytes, start: u64) -> Self {
+        let end = base + buffer.len() as u64;
+        assert!(base + Anchor::length(start) as u64 <= start && start <= end);
+        Chunk { tail, span: Span::new(start, end), base, buffer }
+    }
+
+    /// The bytes of `span`, which lies in the chunk's own. Shares the buffer.
+    pub fn slice(&self, span: Span) -> Bytes {
+        assert!(self.span.start <= span.start && span.end <= self.span.end);
+        let from = (span.start - self.base) as usize;
+        self.buffer.slice(from..from + span.len() as usize)
+    }
+
+    /// All bytes of the chunk. Shares the buffer.
+    pub fn bytes(&self) -> Bytes {
+        self.slice(self.span)
+    }
+
+    /// The anchor at `offset`, which lies in the chunk's span (its end included).
+    pub fn anchor_at(&self, offset: u64) -> Anchor {
+        assert!(self.span.start <= offset && offset <= self.span.end);
+        Anchor::of(offset, &self.buffer[..(offset - self.base) as usize])
+    }
+}
+
+/// A span that is safe: delivered, filtered by the configuration, or fsynced in the
+/// dead-letter file. `anchor` is the one at the span's end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settled {
+    pub tail: TailId,
+    pub span: Span,
+    pub anchor: Anchor,
+}
+
+impl Settled {
+    /// The last byte of `span` lies in `chunk`.
+    pub fn new(chunk: &Chunk, span: Span) -> Self {
+        Settled { tail: chunk.tail, span, anchor: chunk.anchor_at(span.end) }
+    }
+}

@@ -1,0 +1,24 @@
+//! What the file stage of one flow is told to do.
+
+use std::time::Duration;
+
+/// Where reading starts in a file that was there before the flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InitialPosition {
+    StartOfFile,
+    EndOfFile,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Options {
+    /// Absolute globs: `*`, `?`, `[..]`, `{a,b}` and `**`, in folders too.
+    pub patterns: Vec<String>,
+    pub excludes: Vec<String>,
+    pub initial_position: InitialPosition,
+    /// A line that is longer leaves in several chunks. Bytes.
+    pub max_line_bytes: usize,
+    /// How often the folders are looked at although no event came.
+    pub scan_interval: Duration,
+    /// Whether file-system events may wake the stage early.
+    pub use_events: bool,
+}

@@ -1,0 +1,55 @@
+//! What a flow has done so far. Everything is a total since the agent started unless it says
+//! otherwise; nothing is reset.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
+        #[derive(Debug, Default)]
+        pub struct FlowCounters {
+            $($(#[$doc])* pub $name: Counter,)*
+            /// Bytes of the flow's files that are not settled yet: now, not a total.
+            pub lag_bytes: AtomicI64,
+        }
+    };
+}
+
+counters! {
+    /// Bytes read from files, once for each read.
+    bytes_read,
+    /// Records that were acknowledged.
+    records_delivered,
+    /// Payload bytes that were acknowledged.
+    bytes_delivered,
+    /// Requests that were sent, retries included.
+    requests,
+    /// Entries that were sent again.
+    entries_retried,
+    /// Entries that were refused because of a rate limit.
+    entries_throttled,
+    /// Requests that failed as a whole.
+    requests_failed,
+    /// Records that the configuration leaves out.
+    records_filtered,
+    /// Records that were cut into pieces or truncated because they were too long.
+    records_oversized,
+    /// Records that went to the dead-letter file.
+    records_dead,
+    /// Bytes that were gone before they could be read.
+    bytes_lost,
+    /// Bytes that were read twice because a file could not be told from a copy.
+    bytes_repeated,
+}
+
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}

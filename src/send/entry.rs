@@ -1,0 +1,54 @@
+//! An entry is what AWS counts as a record: one record of ours, or an aggregate of many. A
+//! batch is the entries of one request.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use crate::file::{Chunk, Span};
+
+/// Consecutive bytes of one tail in an entry.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// The chunk that holds the last byte of `span`.
+    pub chunk: Chunk,
+    pub span: Span,
+    pub payload: Bytes,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Entry {
+    pub parts: SmallVec<[Part; 1]>,
+    /// The sum of the payloads. Bytes.
+    pub bytes: usize,
+    /// How many records of ours it holds.
+    pub records: u32,
+}
+
+#[derive(Clone, Debug)]
+pub struct Batch {
+    pub entries: Vec<Entry>,
+    /// What the entries count against the request limit (keys included). Bytes.
+    pub bytes: usize,
+    pub reason: FlushReason,
+}
+
+/// Why a batch left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FlushReason {
+    Records,
+    Bytes,
+    Age,
+    /// The memory budget was short.
+    Budget,
+    Shutdown,
+}
+
+/// An entry, or an oversized record, that is given up: it settles once it is on disk.
+#[derive(Clone, Debug)]
+pub struct DeadLetter {
+    pub flow: Arc<str>,
+    pub entry: Entry,
+    pub reason: String,
+}

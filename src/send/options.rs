@@ -1,0 +1,86 @@
+//! What the send stage of one flow is told to do.
+
+use std::time::Duration;
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Options {
+    pub destination: Destination,
+    pub region: Option<String>,
+    /// A URL that replaces AWS's own.
+    pub endpoint: Option<String>,
+    pub credentials: Credentials,
+    pub aggregation: Aggregation,
+    /// With [`Aggregation::Lines`]: how large an entry may become. Bytes.
+    pub aggregation_max_bytes: usize,
+    pub partition_key: PartitionKey,
+    pub max_batch_entries: usize,
+    /// Counts payloads and partition keys, before base64. Bytes.
+    pub max_batch_bytes: usize,
+    /// A batch leaves when its oldest record has waited this long.
+    pub max_age: Duration,
+    pub retry_initial_backoff: Duration,
+    pub retry_max_backoff: Duration,
+    /// Requests under way at a time.
+    pub max_in_flight: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Destination {
+    /// A stream's name, or its ARN.
+    Kinesis(String),
+    /// A delivery stream's name.
+    Firehose(String),
+}
+
+impl Destination {
+    pub fn name(&self) -> &str {
+        match self {
+            Destination::Kinesis(name) | Destination::Firehose(name) => name,
+        }
+    }
+}
+
+impl std::fmt::Display for Destination {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Destination::Kinesis(name) => write!(f, "kinesis:{name}"),
+            Destination::Firehose(name) => write!(f, "firehose:{name}"),
+        }
+    }
+}
+
+/// Where credentials come from; without keys, the SDK's default chain.
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
+pub struct Credentials {
+    pub access_key_id: Option<String>,
+    pub secret_access_key: Option<String>,
+    pub assume_role_arn: Option<String>,
+    pub assume_role_external_id: Option<String>,
+    pub sts_endpoint: Option<String>,
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Credentials")
+            .field("access_key_id", &self.access_key_id)
+            .field("secret_access_key", &self.secret_access_key.as_ref().map(|_| "***"))
+            .field("assume_role_arn", &self.assume_role_arn)
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Aggregation {
+    /// An entry is one record.
+    None,
+    /// An entry is complete lines, each with its newline.
+    Lines,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PartitionKey {
+    /// Drawn anew at each attempt.
+    Random,
+    /// The MD5 of the entry's own bytes, as lower-case hex digits.
+    Deterministic,
+}
