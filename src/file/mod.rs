@@ -1,16 +1,28 @@
 //! Stage 1, which bytes: finds the files, follows each through every rotation, and hands
 //! out chunks of complete lines with their positions.
 
+/// Where a tail's bytes are read from.
+pub mod body;
 /// The byte budget for all that is read and not yet settled.
 pub mod budget;
 /// Bytes of one tail, from one position.
 pub mod chunk;
+/// Whether an open file is the one that was known.
+pub mod identity;
+/// The anchors that are kept of a tail.
+pub mod ladder;
+/// What the folders of a flow hold.
+pub mod listing;
 /// What the stage tells the others about a tail.
 pub mod note;
 /// What this stage is told to do.
 pub mod options;
+/// The globs of a flow.
+pub mod pattern;
+/// What happened between two looks.
+pub mod rotation;
 
 pub use budget::{Budget, FlowBudget};
 pub use chunk::{Anchor, Chunk, Settled, Span, TailId};
-pub use note::{ChunkEnd, Identity, KnownTail, TailEvent, TailNote, TailState};
+pub use note::{ChunkEnd, Identity, KnownTail, Stored, TailEvent, TailNote, TailState};
 pub use options::{InitialPosition, Options};

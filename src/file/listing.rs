@@ -1,0 +1,257 @@
+//! What the folders of a flow hold: the files that its patterns match, and beside them those
+//! whose names say that rotation made them from one of its tails.
+//!
+//! Symbolic links are followed; what counts is the path they lead to. What cannot be listed or
+//! is no regular file is left out without a fuss: it may be there the next time.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use super::identity::{file_key, modified_millis};
+use super::pattern::{Patterns, Step};
+use super::rotation::{Seen, origins};
+
+/// Folders under `**` are followed to this depth, so that a loop of links ends.
+const MAX_DEPTH: usize = 64;
+
+/// One look at all folders of a flow.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// In the order of their paths; a file with two names is there twice.
+    pub files: Vec<Seen>,
+    /// The folders that were looked at, resolved; where one does not exist yet, the
+    /// nearest one above it.
+    pub folders: BTreeSet<PathBuf>,
+    /// What could not be listed or looked at, and why.
+    pub errors: Vec<(PathBuf, std::io::Error)>,
+}
+
+/// Where tails were first found: a name beside one of these may be a rotated body of it.
+pub type Homes = HashMap<PathBuf, HashSet<OsString>>;
+
+impl Listing {
+    /// `homes` are the folders and names of the flow's tails.
+    pub fn take(patterns: &Patterns, homes: &Homes) -> Self {
+        let mut look =
+            Look { patterns, listing: Listing::default(), names: HashMap::new(), found: BTreeMap::new() };
+        for steps in patterns.alternatives() {
+            look.walk(Path::new("/"), Path::new("/"), steps, 0);
+        }
+        for (folder, names) in homes {
+            look.rotated_bodies(folder, names);
+        }
+        look.listing.files = look.found.into_values().collect();
+        look.listing
+    }
+}
+
+struct Look<'a> {
+    patterns: &'a Patterns,
+    listing: Listing,
+    /// The entries of each folder, by its resolved path.
+    names: HashMap<PathBuf, Vec<OsString>>,
+    found: BTreeMap<PathBuf, Seen>,
+}
+
+impl Look<'_> {
+    /// `typed` is the folder as the pattern names it, `real` what it resolves to.
+    fn walk(&mut self, typed: &Path, real: &Path, steps: &[Step], depth: usize) {
+        let Some((step, rest)) = steps.split_first() else { return };
+        match step {
+            Step::Literal(name) if rest.is_empty() => {
+                self.listing.folders.insert(real.to_owned());
+                self.candidate(&typed.join(name), &real.join(name));
+            }
+            Step::Literal(name) => self.enter(&typed.join(name), &real.join(name), real, rest, depth),
+            Step::Glob(_) => {
+                for name in self.entries(real) {
+                    if step.matches(&name) {
+                        let (typed, real_path) = (typed.join(&name), real.join(&name));
+                        match rest.is_empty() {
+                            true => self.candidate(&typed, &real_path),
+                            false => self.enter(&typed, &real_path, real, rest, depth),
+                        }
+                    }
+                }
+            }
+            Step::AnyDepth => {
+                self.walk(typed, real, rest, depth);
+                for name in self.entries(real) {
+                    let below = real.join(&name);
+                    // Links are not followed at any depth, so that loops do not multiply.
+                    let is_folder = fs::symlink_metadata(&below).is_ok_and(|metadata| metadata.is_dir());
+                    if is_folder && depth < MAX_DEPTH {
+                        self.walk(&typed.join(&name), &below, steps, depth + 1);
+                    }
+                }
+            }
+        }
+    }
+
+    fn enter(&mut self, typed: &Path, path: &Path, above: &Path, rest: &[Step], depth: usize) {
+        match fs::canonicalize(path) {
+            Ok(real) if real.is_dir() => self.walk(typed, &real, rest, depth),
+            Ok(_) => {}
+            Err(error) => {
+                self.listing.folders.insert(above.to_owned());
+                self.failed(path, error);
+            }
+        }
+    }
+
+    fn entries(&mut self, folder: &Path) -> Vec<OsString> {
+        if let Some(names) = self.names.get(folder) {
+            return names.clone();
+        }
+        self.listing.folders.insert(folder.to_owned());
+        let names = match fs::read_dir(folder) {
+            Ok(entries) => entries.filter_map(Result::ok).map(|entry| entry.file_name()).collect(),
+            Err(error) => {
+                self.failed(folder, error);
+                Vec::new()
+            }
+        };
+        self.names.insert(folder.to_owned(), names);
+        self.names[folder].clone()
+    }
+
+    /// A path that the patterns may match.
+    fn candidate(&mut self, typed: &Path, path: &Path) {
+        if self.patterns.excluded(typed) {
+            return;
+        }
+        self.file(path, true);
+    }
+
+    fn rotated_bodies(&mut self, folder: &Path, homes: &HashSet<OsString>) {
+        for name in self.entries(folder) {
+            let path = folder.join(&name);
+            if !self.found.contains_key(&path) && origins(&name).iter().any(|origin| homes.contains(origin)) {
+                self.file(&path, false);
+            }
+        }
+    }
+
+    fn file(&mut self, path: &Path, matched: bool) {
+        let Ok(link) = fs::symlink_metadata(path) else { return };
+        let (path, metadata) = if link.is_symlink() {
+            let Ok(target) = fs::canonicalize(path) else { return };
+            let Ok(metadata) = fs::metadata(&target) else { return };
+            self.listing.folders.extend(target.parent().map(Path::to_owned));
+            (target, metadata)
+        } else {
+            (path.to_owned(), link)
+        };
+        if !metadata.is_file() {
+            return;
+        }
+        let seen = Seen {
+            path: path.clone(),
+            key: file_key(&metadata),
+            size: metadata.len(),
+            modified_millis: modified_millis(&metadata),
+            matched,
+        };
+        self.found.entry(path).and_modify(|known| known.matched |= matched).or_insert(seen);
+    }
+
+    fn failed(&mut self, path: &Path, error: std::io::Error) {
+        if error.kind() != std::io::ErrorKind::NotFound {
+            self.listing.errors.push((path.to_owned(), error));
+        }
+    }
+}
+
+/// The name that a tail was first found under, as far as its present name tells: `app.log` for
+/// a tail at `app.log.1` where the patterns match `app.log`.
+pub fn home_of(path: &Path, patterns: &Patterns) -> PathBuf {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    let name = path.file_name().unwrap_or(std::ffi::OsStr::from_bytes(b""));
+    let mut homes = origins(name).into_iter().map(|origin| folder.join(origin));
+    homes.rfind(|home| patterns.matches(home)).unwrap_or_else(|| path.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn look(folder: &Path, pattern: &str, homes: &[&str]) -> Vec<(String, bool)> {
+        let pattern = format!("{}/{pattern}", folder.display());
+        let patterns = Patterns::try_new(&[pattern], &[]).unwrap();
+        let mut all = Homes::new();
+        all.entry(folder.to_owned()).or_default().extend(homes.iter().map(OsString::from));
+        let listing = Listing::take(&patterns, &all);
+        let name = |path: &Path| path.strip_prefix(folder).unwrap_or(path).display().to_string();
+        listing.files.iter().map(|seen| (name(&seen.path), seen.matched)).collect()
+    }
+
+    fn folder_with(names: &[&str]) -> tempfile::TempDir {
+        let folder = tempfile::Builder::new().tempdir().unwrap();
+        for name in names {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, name).unwrap();
+        }
+        folder
+    }
+
+    fn matched(names: &[&str]) -> Vec<(String, bool)> {
+        names.iter().map(|name| (name.to_string(), true)).collect()
+    }
+
+    #[test]
+    fn globs_reach_into_folders() {
+        let folder = folder_with(&["a/x.log", "b/y.log", "b/c/z.log", "top.log"]);
+        assert_eq!(look(folder.path(), "*/*.log", &[]), matched(&["a/x.log", "b/y.log"]));
+        assert_eq!(
+            look(folder.path(), "**/*.log", &[]),
+            matched(&["a/x.log", "b/c/z.log", "b/y.log", "top.log"])
+        );
+        assert_eq!(look(folder.path(), "{a,b/c}/*.log", &[]), matched(&["a/x.log", "b/c/z.log"]));
+    }
+
+    #[test]
+    fn rotated_bodies_beside_a_tail_are_listed_too() {
+        let folder = folder_with(&["app.log", "app.log.1", "app.log.2.gz", "other.log"]);
+        let files = look(folder.path(), "app.log", &["app.log"]);
+        let expected = [("app.log", true), ("app.log.1", false), ("app.log.2.gz", false)];
+        assert_eq!(files, expected.map(|(name, matched)| (name.to_owned(), matched)));
+    }
+
+    #[test]
+    fn folders_sockets_and_dangling_links_are_left_out() {
+        let folder = folder_with(&["a.log", "b.log/file"]);
+        let _socket = std::os::unix::net::UnixListener::bind(folder.path().join("s.log")).unwrap();
+        std::os::unix::fs::symlink("nowhere", folder.path().join("d.log")).unwrap();
+        assert_eq!(look(folder.path(), "*.log", &[]), matched(&["a.log"]));
+    }
+
+    #[test]
+    fn a_link_counts_as_the_file_it_leads_to() {
+        let folder = folder_with(&["real/a-2026.txt"]);
+        std::os::unix::fs::symlink("real/a-2026.txt", folder.path().join("a.log")).unwrap();
+        assert_eq!(look(folder.path(), "a.log", &[]), matched(&["real/a-2026.txt"]));
+        std::os::unix::fs::symlink("real", folder.path().join("linked")).unwrap();
+        assert_eq!(look(folder.path(), "linked/*.txt", &[]), matched(&["real/a-2026.txt"]));
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_yet_is_waited_for_in_the_one_above() {
+        let folder = folder_with(&[]);
+        let pattern = format!("{}/later/*/a.log", folder.path().display());
+        let patterns = Patterns::try_new(&[pattern], &[]).unwrap();
+        let listing = Listing::take(&patterns, &Homes::new());
+        assert!(listing.folders.contains(folder.path()));
+        assert!(listing.files.is_empty() && listing.errors.is_empty());
+    }
+
+    #[test]
+    fn the_home_of_a_rotated_tail_is_the_name_that_the_pattern_matches() {
+        let patterns = Patterns::try_new(&["/l/app.log".into()], &[]).unwrap();
+        assert_eq!(home_of(Path::new("/l/app.log.1"), &patterns), Path::new("/l/app.log"));
+        assert_eq!(home_of(Path::new("/l/app.log"), &patterns), Path::new("/l/app.log"));
+    }
+}

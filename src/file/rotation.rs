@@ -1,0 +1,212 @@
+//! What happened to a flow's files between two looks, told from names, inodes, sizes and times
+//! alone. Pure: it opens nothing. Whoever acts on an event verifies it on the open file.
+//!
+//! It also knows how rotation names files (`app.log.1`, `app.log-20260101`, `app-20260101.log`,
+//! each also compressed), so that a copy or a generation is held against the right tail.
+
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use super::body::is_compressed;
+use super::chunk::TailId;
+use super::identity::FileKey;
+
+/// A file as a folder showed it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    pub path: PathBuf,
+    pub key: FileKey,
+    pub size: u64,
+    pub modified_millis: i64,
+    /// Whether the flow's patterns match it.
+    pub matched: bool,
+}
+
+/// What is known of a tail when two looks are compared.
+#[derive(Clone, Debug)]
+pub struct Known<'a> {
+    pub tail: TailId,
+    pub path: &'a Path,
+    pub key: FileKey,
+    pub size: u64,
+    pub modified_millis: i64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FileEvent {
+    /// It has another size or time than before.
+    Changed { tail: TailId },
+    /// Its file has another name now.
+    Renamed { tail: TailId, to: PathBuf },
+    /// No name leads to its file any more.
+    Missing { tail: TailId },
+    /// A file that is no tail's.
+    Appeared { seen: Seen },
+}
+
+/// Compares what is known with what a look at the folders showed. Events of known tails come
+/// first, new files last and in the order of their modification times.
+pub fn diff(known: &[Known<'_>], seen: &[Seen]) -> Vec<FileEvent> {
+    let by_key: HashMap<FileKey, &Seen> = seen.iter().rev().map(|seen| (seen.key, seen)).collect();
+    let paths: HashMap<(&Path, FileKey), &Seen> =
+        seen.iter().map(|seen| ((seen.path.as_path(), seen.key), seen)).collect();
+    let mut events = Vec::new();
+    let mut tails_of = HashMap::with_capacity(known.len());
+    for tail in known {
+        tails_of.insert(tail.key, tail.tail);
+        // A file with two names stays at the one that it is known by.
+        let found = paths.get(&(tail.path, tail.key)).or_else(|| by_key.get(&tail.key));
+        let Some(found) = found else {
+            events.push(FileEvent::Missing { tail: tail.tail });
+            continue;
+        };
+        if found.path != tail.path {
+            events.push(FileEvent::Renamed { tail: tail.tail, to: found.path.clone() });
+        }
+        if (found.size, found.modified_millis) != (tail.size, tail.modified_millis) {
+            events.push(FileEvent::Changed { tail: tail.tail });
+        }
+    }
+    let mut appeared: Vec<&Seen> = Vec::new();
+    let mut taken = std::collections::HashSet::new();
+    for seen in seen {
+        if !tails_of.contains_key(&seen.key) && taken.insert(seen.key) {
+            appeared.push(seen);
+        }
+    }
+    appeared.sort_by(|a, b| (a.modified_millis, &a.path).cmp(&(b.modified_millis, &b.path)));
+    events.extend(appeared.into_iter().map(|seen| FileEvent::Appeared { seen: seen.clone() }));
+    events
+}
+
+/// The names that rotation may have made `name` from, the nearest first: `app.log.2.gz` comes
+/// from `app.log`. Without the name itself.
+pub fn origins(name: &OsStr) -> Vec<OsString> {
+    let mut bytes = name.as_bytes();
+    let mut found = Vec::new();
+    if is_compressed(Path::new(name))
+        && let Some(dot) = bytes.iter().rposition(|&byte| byte == b'.')
+    {
+        bytes = &bytes[..dot];
+        push(&mut found, bytes.to_vec());
+    }
+    strip_from_the_end(bytes, &[], &mut found);
+    // A date before the ending: `app-20260101.log`, `app.1.log`.
+    if let Some(dot) = bytes.iter().rposition(|&byte| byte == b'.') {
+        let (stem, ending) = bytes.split_at(dot);
+        if ending.len() > 1 && ending[1..].iter().all(u8::is_ascii_alphabetic) {
+            strip_from_the_end(stem, ending, &mut found);
+        }
+    }
+    found.into_iter().map(OsString::from_vec).collect()
+}
+
+/// Takes parts that look like a number, a date or a word of rotation off the end, one by one.
+fn strip_from_the_end(mut stem: &[u8], ending: &[u8], found: &mut Vec<Vec<u8>>) {
+    while let Some(at) = stem.iter().rposition(|byte| b".-_~@".contains(byte)) {
+        if at == 0 || !is_rotation_part(&stem[at + 1..]) {
+            return;
+        }
+        stem = &stem[..at];
+        push(found, [stem, ending].concat());
+    }
+}
+
+fn push(found: &mut Vec<Vec<u8>>, name: Vec<u8>) {
+    if !name.is_empty() && !found.contains(&name) {
+        found.push(name);
+    }
+}
+
+/// `1`, `20260101`, `2026`, `20260101T120000Z`, `12:30`, `old`, `bak`, an empty part (`app.log~`).
+fn is_rotation_part(part: &[u8]) -> bool {
+    const WORDS: [&[u8]; 6] = [b"old", b"bak", b"orig", b"prev", b"save", b"rotated"];
+    let dated = part.iter().all(|byte| byte.is_ascii_digit() || b"TZ:+".contains(byte));
+    dated || WORDS.iter().any(|word| part.eq_ignore_ascii_case(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(path: &str, inode: u64, size: u64, modified_millis: i64) -> Seen {
+        Seen { path: path.into(), key: (1, inode), size, modified_millis, matched: true }
+    }
+
+    fn known(tail: u64, path: &str, inode: u64, size: u64) -> Known<'_> {
+        Known { tail: TailId(tail), path: Path::new(path), key: (1, inode), size, modified_millis: 10 }
+    }
+
+    #[test]
+    fn nothing_happened() {
+        assert_eq!(diff(&[known(1, "/a", 7, 5)], &[seen("/a", 7, 5, 10)]), []);
+    }
+
+    #[test]
+    fn a_rename_and_a_new_file_at_the_old_name() {
+        let events = diff(&[known(1, "/a", 7, 5)], &[seen("/a", 8, 2, 12), seen("/a.1", 7, 6, 11)]);
+        let tail = TailId(1);
+        assert_eq!(
+            events,
+            [
+                FileEvent::Renamed { tail, to: "/a.1".into() },
+                FileEvent::Changed { tail },
+                FileEvent::Appeared { seen: seen("/a", 8, 2, 12) }
+            ]
+        );
+    }
+
+    #[test]
+    fn a_missing_file_and_new_ones_in_the_order_of_time() {
+        let events = diff(&[known(1, "/a", 7, 5)], &[seen("/b", 9, 1, 30), seen("/c", 8, 1, 20)]);
+        assert_eq!(
+            events,
+            [
+                FileEvent::Missing { tail: TailId(1) },
+                FileEvent::Appeared { seen: seen("/c", 8, 1, 20) },
+                FileEvent::Appeared { seen: seen("/b", 9, 1, 30) }
+            ]
+        );
+    }
+
+    #[test]
+    fn a_second_name_of_a_known_file_changes_nothing() {
+        let files = [seen("/0", 7, 5, 10), seen("/a", 7, 5, 10), seen("/z", 7, 5, 10)];
+        assert_eq!(diff(&[known(1, "/a", 7, 5)], &files), []);
+        let appeared = diff(&[], &files);
+        assert_eq!(appeared, [FileEvent::Appeared { seen: seen("/0", 7, 5, 10) }]);
+    }
+
+    #[test]
+    fn names_that_rotation_makes_lead_back_to_their_origin() {
+        let leads = |name: &str, origin: &str| {
+            let names = origins(OsStr::new(name));
+            assert!(names.iter().any(|found| found == origin), "{name} -> {names:?}");
+        };
+        for name in [
+            "app.log.1",
+            "app.log.12.gz",
+            "app.log-20260101",
+            "app.log-20260101.zst",
+            "app.log-2026-01-01",
+            "app.log.2026-01-01_12-30",
+            "app.log-20260101T120000Z",
+            "app-20260101.log",
+            "app.1.log",
+            "app-2026-01-01.log.gz",
+            "app.log~",
+            "app.log.old",
+            "app.log.gz",
+            "app.log-1767225600",
+        ] {
+            leads(name, "app.log");
+        }
+        leads("app.1", "app");
+        leads("app-1.log", "app.log");
+        assert_eq!(origins(OsStr::new("app.log")), Vec::<OsString>::new());
+        assert_eq!(origins(OsStr::new(".1")), Vec::<OsString>::new());
+        assert_eq!(origins(OsStr::new("other-app.log")), Vec::<OsString>::new());
+    }
+}
