@@ -4,12 +4,13 @@
 
 use super::chunk::Anchor;
 
-/// How far behind the newest anchor the older ones stand, at least. Bytes.
-const STEPS: [u64; 4] = [4 << 10, 64 << 10, 1 << 20, 16 << 20];
+/// The borders of the distances behind the newest anchor, in bytes: of the anchors between two
+/// borders only the oldest is kept, which is the next to cross into the following range.
+const BORDERS: [u64; 5] = [4 << 10, 16 << 10, 64 << 10, 1 << 20, 16 << 20];
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Ladder {
-    /// The newest first; at most one more than there are [`STEPS`].
+    /// The newest first; at most two more than there are [`BORDERS`].
     anchors: Vec<Anchor>,
 }
 
@@ -29,25 +30,16 @@ impl Ladder {
         self.thin();
     }
 
-    /// Keeps of the older anchors the newest one that is far enough behind for each step, and
-    /// the one before it, which will be far enough soon.
     fn thin(&mut self) {
         let newest = self.anchors[0].offset;
-        let mut kept = vec![self.anchors[0]];
-        let mut rest = self.anchors[1..].iter().copied().peekable();
-        for step in STEPS {
-            let mut nearest = None;
-            while let Some(anchor) = rest.peek() {
-                nearest = Some(*anchor);
-                let far_enough = newest - anchor.offset >= step;
-                rest.next();
-                if far_enough {
-                    break;
-                }
+        let range =
+            |anchor: &Anchor| BORDERS.iter().filter(|&&border| newest - anchor.offset >= border).count();
+        let older = self.anchors.split_off(1);
+        for (number, anchor) in older.iter().enumerate() {
+            if older.get(number + 1).is_none_or(|next| range(next) != range(anchor)) {
+                self.anchors.push(*anchor);
             }
-            kept.extend(nearest);
         }
-        self.anchors = kept;
     }
 
     pub fn newest(&self) -> Option<Anchor> {
@@ -65,15 +57,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_keeps_few_anchors_and_some_of_them_far_behind() {
+    fn it_keeps_few_anchors_and_one_of_them_not_far_behind() {
         let mut ladder = Ladder::default();
-        for offset in (0..40_000_000).step_by(10_000) {
+        for offset in (1000..40_000_000).step_by(1000) {
             ladder.push(Anchor { offset, hash: offset });
-            assert!(ladder.anchors().len() <= 5);
+            let offsets: Vec<u64> = ladder.anchors().iter().map(|anchor| anchor.offset).collect();
+            assert!(offsets.len() <= BORDERS.len() + 2 && offsets[0] == offset);
+            assert!(offsets.windows(2).all(|pair| pair[0] > pair[1]));
+            assert!(offset < 20_000 || offset - offsets[2] <= 16 << 10, "{offsets:?}");
         }
-        let newest = ladder.newest().unwrap().offset;
-        assert_eq!(newest, 39_990_000);
-        assert!(ladder.anchors().windows(2).all(|pair| pair[0].offset > pair[1].offset));
-        assert!(newest - ladder.anchors().last().unwrap().offset >= 4 << 10);
+        assert!(ladder.anchors().len() >= 5);
     }
 }

@@ -13,6 +13,8 @@ pub mod identity;
 pub mod ladder;
 /// What the folders of a flow hold.
 pub mod listing;
+/// Where the stage of a flow is woken.
+pub mod mailbox;
 /// What the stage tells the others about a tail.
 pub mod note;
 /// What this stage is told to do.
@@ -21,6 +23,16 @@ pub mod options;
 pub mod pattern;
 /// What happened between two looks.
 pub mod rotation;
+/// How a flow acts on what a look shows.
+pub mod scan;
+/// The thread of one flow.
+pub mod stage;
+/// One tail, read in chunks of complete lines.
+pub mod tail;
+/// All tails of one flow.
+pub mod tailers;
+/// File-system events.
+pub mod watch;
 
 pub use budget::{Budget, FlowBudget};
 pub use chunk::{Anchor, Chunk, Settled, Span, TailId};

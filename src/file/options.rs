@@ -21,4 +21,7 @@ pub struct Options {
     pub scan_interval: Duration,
     /// Whether file-system events may wake the stage early.
     pub use_events: bool,
+    /// A rotated or deleted file is finished once nothing was written to it for so long: then
+    /// its last line is sent although it has no newline.
+    pub finished_after: Duration,
 }

@@ -1,0 +1,503 @@
+//! How a flow acts on what a look at its folders shows: each row of the table of rotations.
+//!
+//! `rotation` says from names and inodes what may have happened; here it is verified on the open
+//! files, and tails begin, move and end.
+
+use std::collections::HashSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::body::{Body, is_compressed};
+use super::chunk::{Anchor, TailId};
+use super::identity::{self, Verdict, is_copy_so_far, verify};
+use super::listing::{Listing, home_of, rotated_elsewhere};
+use super::note::{Identity, KnownTail, Stored, TailNote, TailState};
+use super::options::InitialPosition;
+use super::rotation::{FileEvent, Known, Seen, diff, origins};
+use super::tail::Tail;
+use super::tailers::{Tailers, open_file};
+
+/// A file's time may be a little behind the clock that the first start was read from.
+const CLOCK_SLACK_MILLIS: i64 = 2000;
+
+impl Tailers {
+    /// Looks at all folders and acts on what changed. Gives back the folders, to be watched.
+    pub fn scan(&mut self, now: Duration) -> Vec<PathBuf> {
+        self.scan_due = false;
+        let listing = Listing::take(&self.patterns, &self.homes());
+        for (path, error) in &listing.errors {
+            self.complain(&path.display().to_string(), now, &format!("cannot be looked at: {error}"));
+        }
+        let mut appeared = Vec::new();
+        for event in self.compare(&listing) {
+            match event {
+                FileEvent::Changed { tail } => self.changed(tail, &listing, now),
+                FileEvent::Renamed { tail, to } => self.moved(tail, to),
+                FileEvent::Missing { tail } => self.lose_sight(tail, now),
+                FileEvent::Appeared { seen } => appeared.push(seen),
+            }
+        }
+        self.settle_absent(&mut appeared, &listing, now);
+        self.settle_foreign(&mut appeared, &listing, now);
+        let names: HashSet<&Path> = listing.files.iter().map(|seen| seen.path.as_path()).collect();
+        let mut strangers = HashSet::new();
+        for seen in appeared {
+            if !self.appeared(&seen, &names, now) {
+                strangers.insert(seen.key);
+            }
+        }
+        self.finish_scan(strangers);
+        listing.folders.into_iter().collect()
+    }
+
+    fn compare(&self, listing: &Listing) -> Vec<FileEvent> {
+        let known: Vec<Known<'_>> = self
+            .tails
+            .values()
+            .map(|tail| Known {
+                tail: tail.id,
+                path: &tail.path,
+                key: tail.key(),
+                size: tail.size,
+                modified_millis: tail.modified_millis,
+            })
+            .collect();
+        diff(&known, &listing.files)
+    }
+
+    fn finish_scan(&mut self, strangers: HashSet<identity::FileKey>) {
+        self.strangers = strangers;
+        self.scanned = true;
+        self.by_path = self.tails.values().map(|tail| (tail.path.clone(), tail.id)).collect();
+        for tail in self.tails.values_mut() {
+            tail.known_modified_millis = tail.modified_millis;
+        }
+        self.retry_failed();
+    }
+
+    fn changed(&mut self, id: TailId, listing: &Listing, now: Duration) {
+        let Some(tail) = self.tails.get_mut(&id) else { return };
+        if is_compressed(&tail.path) {
+            // It is finished, and its size says nothing of the bytes in it.
+            if !self.scanned && tail.state != TailState::Ended {
+                self.enqueue(id);
+            }
+            return;
+        }
+        if !tail.is_open() {
+            let at = listing.files.iter().find(|seen| seen.key == tail.key());
+            if let Some(seen) = at {
+                tail.update(seen.size, seen.modified_millis, now);
+            }
+        }
+        tail.absent = false;
+        // A truncation must be seen before its copy is taken for a new file.
+        if holds_what_was_read(tail, now) {
+            self.enqueue(id);
+        } else {
+            self.foreign.insert(id);
+        }
+    }
+
+    fn moved(&mut self, id: TailId, to: PathBuf) {
+        let Some(tail) = self.tails.get_mut(&id) else { return };
+        tracing::info!(
+            flow = &*self.flow, file = %tail.path.display(), to = %to.display(),
+            "the file was renamed; it is read to its end under its new name"
+        );
+        tail.state = if to == tail.home { TailState::Live } else { TailState::Rotated };
+        tail.path = to;
+        tail.absent = false;
+        tail.note_due = true;
+        self.enqueue(id);
+    }
+
+    /// No name leads to the tail's file. An open one is read on.
+    fn lose_sight(&mut self, id: TailId, now: Duration) {
+        let Some(tail) = self.tails.get_mut(&id) else { return };
+        if !tail.is_open() {
+            tail.absent = true;
+            return;
+        }
+        // An error here shows again at the next read.
+        let _ = tail.look(now);
+        if tail.state == TailState::Live {
+            tail.state = TailState::Rotated;
+            tail.changed_at = now;
+            tail.note_due = true;
+            self.enqueue(id);
+        }
+    }
+
+    /// Tails whose file was not found: under another inode, as a copy, compressed, or gone.
+    fn settle_absent(&mut self, appeared: &mut Vec<Seen>, listing: &Listing, now: Duration) {
+        let absent: Vec<TailId> =
+            self.tails.values().filter(|tail| tail.absent).map(|tail| tail.id).collect();
+        for id in absent {
+            let Some(tail) = self.tails.get(&id) else { continue };
+            if listing.files.iter().any(|seen| seen.key == tail.key()) {
+                continue;
+            }
+            let (path, unread) = (tail.path.clone(), tail.unread_for_sure());
+            if self.find_rest(id, appeared, now) {
+                continue;
+            }
+            if !path.parent().is_some_and(holds_something) {
+                // The folder itself is gone, or not mounted yet: nothing is forgotten.
+                continue;
+            }
+            if unread > 0 {
+                self.report_lost(
+                    &path,
+                    unread,
+                    "it is gone, and neither its inode nor its content was found",
+                );
+            }
+            self.end(id, unread);
+        }
+    }
+
+    /// Tails whose file no longer holds what was read from it.
+    fn settle_foreign(&mut self, appeared: &mut Vec<Seen>, listing: &Listing, now: Duration) {
+        for id in std::mem::take(&mut self.foreign) {
+            let Some(tail) = self.tails.get_mut(&id) else { continue };
+            let Some(present) = listing.files.iter().find(|seen| seen.key == tail.key()).cloned() else {
+                // Another file has its name now; the next comparison tells what became of it.
+                tail.close();
+                self.enqueue(id);
+                continue;
+            };
+            match judge(tail, &present) {
+                Ok(Some(Verdict::Same)) => self.enqueue(id),
+                Ok(Some(Verdict::UpTo(anchor))) => self.go_on_from(id, &present, anchor, now),
+                Ok(Some(Verdict::Different)) => self.replaced(id, &present, appeared, now),
+                Ok(None) => self.scan_due = true,
+                Err(error) => {
+                    self.complain(
+                        &present.path.display().to_string(),
+                        now,
+                        &format!("cannot be read: {error}"),
+                    );
+                    self.foreign.insert(id);
+                }
+            }
+        }
+    }
+
+    /// The file lost its last bytes: what is before the anchor has been read.
+    fn go_on_from(&mut self, id: TailId, present: &Seen, anchor: Anchor, now: Duration) {
+        tracing::warn!(
+            flow = &*self.flow, file = %present.path.display(), offset = anchor.offset,
+            "the file's end is not what was read from it (cut, or lost in a power failure); reading goes on where it still agrees"
+        );
+        self.end(id, 0);
+        self.begin(present, Start::At(anchor.offset), now);
+    }
+
+    /// The file was truncated, or replaced by another with the same inode: the unread rest is
+    /// in its copy, if there is one, and a new life begins.
+    fn replaced(&mut self, id: TailId, present: &Seen, appeared: &mut Vec<Seen>, now: Duration) {
+        let Some(tail) = self.tails.get_mut(&id) else { return };
+        tail.close();
+        let unread = tail.unread_for_sure();
+        tracing::info!(
+            flow = &*self.flow, file = %present.path.display(), read = tail.position,
+            "the file was truncated or replaced; reading begins anew at 0"
+        );
+        if !self.find_rest(id, appeared, now) {
+            if unread > 0 {
+                self.report_lost(
+                    &present.path,
+                    unread,
+                    "it was truncated before they were read, and no copy was found",
+                );
+            }
+            self.end(id, unread);
+        }
+        self.begin(present, Start::At(0), now);
+    }
+
+    fn report_lost(&self, path: &Path, bytes: u64, why: &str) {
+        tracing::error!(
+            flow = &*self.flow, file = %path.display(), bytes,
+            "bytes of the file are lost: {why}; keep rotated files until they are delivered, or rotate by renaming"
+        );
+    }
+
+    /// Looks for a file that holds the tail's bytes and goes on in it. Whether there is one.
+    fn find_rest(&mut self, id: TailId, appeared: &mut Vec<Seen>, now: Duration) -> bool {
+        let Some(tail) = self.tails.get(&id) else { return false };
+        let inode = tail.identity.inode;
+        let mut candidates: Vec<Seen> = appeared
+            .iter()
+            .filter(|seen| seen.key.1 == inode || leads_to(&seen.path, &tail.home))
+            .cloned()
+            .collect();
+        // The same inode first, then what need not be decompressed.
+        candidates.sort_by_key(|seen| (seen.key.1 != inode, is_compressed(&seen.path)));
+        if !self.scanned {
+            candidates.extend(rotated_elsewhere(&tail.home));
+        }
+        for seen in candidates {
+            match self.take_over(id, &seen, now) {
+                Ok(true) => {
+                    appeared.retain(|other| other.key != seen.key);
+                    return true;
+                }
+                Ok(false) => {}
+                Err(error) => tracing::debug!(file = %seen.path.display(), %error, "cannot be compared"),
+            }
+        }
+        false
+    }
+
+    /// Goes on in the file at `seen` if it holds what was read of the tail.
+    fn take_over(&mut self, id: TailId, seen: &Seen, now: Duration) -> io::Result<bool> {
+        let Some(mut body) = open_file(&seen.path, seen.key)? else { return Ok(false) };
+        let Some(tail) = self.tails.get_mut(&id) else { return Ok(false) };
+        let packed = is_compressed(&seen.path);
+        if verify(&mut body, &tail.identity, tail.ladder())? == Verdict::Same {
+            let is_itself = tail.identity.inode == seen.key.1 && seen.path == tail.path;
+            tracing::info!(
+                flow = &*self.flow, file = %tail.path.display(), from = %seen.path.display(), offset = tail.position,
+                "the rest of the file is read from where rotation left it"
+            );
+            let size = if packed { tail.size.max(tail.position) } else { seen.size };
+            tail.move_to(seen.path.clone(), seen.key, body, size, seen.modified_millis);
+            tail.changed_at = now;
+            if is_itself {
+                tail.state = TailState::Live;
+            }
+            self.enqueue(id);
+            return Ok(true);
+        }
+        if packed || !holds_prefix(&mut body, tail, seen.size)? {
+            return Ok(false);
+        }
+        // A copy that is shorter than what was read: nothing in it is unread.
+        let home = tail.home.clone();
+        self.end(id, 0);
+        self.remember_as_read(seen, body, home, now)?;
+        Ok(true)
+    }
+
+    /// A file whose bytes are all delivered under another name: known, so that it is not read.
+    fn remember_as_read(
+        &mut self,
+        seen: &Seen,
+        mut body: Body,
+        home: PathBuf,
+        now: Duration,
+    ) -> io::Result<()> {
+        let identity = Identity::of(&mut body, seen.key)?;
+        let mut tail = Tail::new(self.known(seen, identity, TailState::Rotated), home, now);
+        tail.adopt(body, seen.size)?;
+        self.notes.push_back(TailNote::Started {
+            flow: self.flow.clone(),
+            known: tail.known(),
+            stored: None,
+        });
+        self.insert(tail);
+        Ok(())
+    }
+
+    fn known(&self, seen: &Seen, identity: Identity, state: TailState) -> KnownTail {
+        KnownTail {
+            tail: self.ids.next(),
+            path: seen.path.clone(),
+            identity,
+            offset: 0,
+            anchors: Vec::new(),
+            // The size of a compressed file says nothing of the bytes in it.
+            size: if is_compressed(&seen.path) { 0 } else { seen.size },
+            modified_millis: seen.modified_millis,
+            state,
+        }
+    }
+
+    /// A file that is no tail's. Whether it is to be looked at as a new one next time too.
+    fn appeared(&mut self, seen: &Seen, names: &HashSet<&Path>, now: Duration) -> bool {
+        let family: Vec<TailId> = self
+            .tails
+            .values()
+            .filter(|tail| leads_to(&seen.path, &tail.home) || tail.home == seen.path)
+            .map(|tail| tail.id)
+            .collect();
+        let own = seen.matched && !is_compressed(&seen.path);
+        if !own && (family.is_empty() || !self.is_later(seen, &family) || self.strangers.contains(&seen.key))
+        {
+            return false;
+        }
+        if is_compressed(&seen.path) && names.contains(seen.path.with_extension("").as_path()) {
+            // It is being compressed right now: its origin is still there.
+            return true;
+        }
+        match self.is_known_content(seen, &family) {
+            Ok(true) => return true,
+            Ok(false) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return true,
+            Err(error) => {
+                self.complain(&seen.path.display().to_string(), now, &format!("cannot be read: {error}"));
+                return true;
+            }
+        }
+        if !own {
+            tracing::info!(
+                flow = &*self.flow, file = %seen.path.display(),
+                "a file was born and rotated away between two looks; it is read from 0"
+            );
+        }
+        let start = if own { self.start_of(seen) } else { Start::At(0) };
+        self.begin(seen, start, now);
+        true
+    }
+
+    /// Whether the file was written later than any of the family was when it was last looked at.
+    fn is_later(&self, seen: &Seen, family: &[TailId]) -> bool {
+        family.iter().all(|id| self.tails[id].known_modified_millis < seen.modified_millis)
+    }
+
+    /// Whether the file holds nothing but bytes of a known one: a copy, complete or in the making.
+    fn is_known_content(&mut self, seen: &Seen, family: &[TailId]) -> io::Result<bool> {
+        for id in family {
+            let Some(mut body) = open_file(&seen.path, seen.key)? else { return Ok(true) };
+            let Some(tail) = self.tails.get_mut(id) else { continue };
+            if tail.home == seen.path && tail.path == seen.path {
+                continue;
+            }
+            if is_compressed(&seen.path) {
+                if tail.identity.head_length > 0 && tail.identity.head_agrees(&mut body)? {
+                    return Ok(true);
+                }
+                continue;
+            }
+            let mut reopened;
+            let origin = match tail.is_open() {
+                true => tail.body(),
+                false => {
+                    reopened = open_file(&tail.path, tail.key()).ok().flatten();
+                    reopened.as_mut()
+                }
+            };
+            let Some(origin) = origin else { continue };
+            if is_copy_so_far(&mut body, origin)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// `initialPosition` counts for files that were there before the flow; others are new.
+    fn start_of(&self, seen: &Seen) -> Start {
+        let at_first_look = self.past.is_first_start && !self.scanned;
+        let older = at_first_look || seen.modified_millis + CLOCK_SLACK_MILLIS < self.past.first_start_millis;
+        match self.options.initial_position {
+            InitialPosition::EndOfFile if older && !self.past.start_over => Start::End,
+            _ => Start::At(0),
+        }
+    }
+
+    /// A new tail for the file at `seen`.
+    fn begin(&mut self, seen: &Seen, start: Start, now: Duration) {
+        match self.try_begin(seen, start, now) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.scan_due = true,
+            Err(error) => {
+                self.complain(&seen.path.display().to_string(), now, &format!("cannot be read: {error}"));
+            }
+        }
+    }
+
+    fn try_begin(&mut self, seen: &Seen, start: Start, now: Duration) -> io::Result<()> {
+        let Some(mut body) = open_file(&seen.path, seen.key)? else {
+            self.scan_due = true;
+            return Ok(());
+        };
+        let packed = is_compressed(&seen.path);
+        let identity = if packed {
+            Identity { device: seen.key.0, inode: seen.key.1, ..Identity::default() }
+        } else {
+            Identity::of(&mut body, seen.key)?
+        };
+        let home = home_of(&seen.path, &self.patterns);
+        let state = if seen.matched && home == seen.path { TailState::Live } else { TailState::Rotated };
+        let mut tail = Tail::new(self.known(seen, identity, state), home, now);
+        let position = match start {
+            Start::At(offset) => offset,
+            Start::End => 0,
+        };
+        tail.adopt(body, position)?;
+        if let Start::End = start {
+            tail.look(now)?;
+            tail.start_at_end(self.options.max_line_bytes)?;
+        }
+        if tail.position > 0 {
+            tail.awaiting = Some(Stored::default());
+        }
+        tracing::debug!(flow = &*self.flow, file = %seen.path.display(), tail = tail.id.0, start = tail.position, "new tail");
+        let stored = tail.awaiting.clone();
+        self.notes.push_back(TailNote::Started { flow: self.flow.clone(), known: tail.known(), stored });
+        let id = tail.id;
+        self.insert(tail);
+        self.enqueue(id);
+        Ok(())
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Start {
+    At(u64),
+    End,
+}
+
+/// Whether rotation may have made `path` from the file at `home`.
+fn leads_to(path: &Path, home: &Path) -> bool {
+    let (Some(name), Some(home_name)) = (path.file_name(), home.file_name()) else { return false };
+    path.parent() == home.parent() && origins(name).iter().any(|origin| origin == home_name)
+}
+
+/// Whether an open tail's file still holds what was read from it. What cannot be told now shows
+/// when it is read.
+fn holds_what_was_read(tail: &mut Tail, now: Duration) -> bool {
+    if !tail.is_open() {
+        return !matches!(tail.open(), Ok(Some(Verdict::UpTo(_) | Verdict::Different)));
+    }
+    let _ = tail.look(now);
+    tail.size >= tail.position && tail.content_agrees().unwrap_or(true)
+}
+
+/// What the file at its path says about the tail now. None if another file is there.
+fn judge(tail: &mut Tail, present: &Seen) -> io::Result<Option<Verdict>> {
+    let Some(mut body) = open_file(&present.path, present.key)? else { return Ok(None) };
+    verify(&mut body, &tail.identity, tail.ladder()).map(Some)
+}
+
+/// Whether the file is a copy of less than was read of the tail, as far as the head and the
+/// anchors in it tell.
+fn holds_prefix(body: &mut Body, tail: &Tail, size: u64) -> io::Result<bool> {
+    if size >= tail.position {
+        return Ok(false);
+    }
+    let mut agrees = false;
+    if size >= u64::from(tail.identity.head_length) {
+        if !tail.identity.head_agrees(body)? {
+            return Ok(false);
+        }
+        agrees = tail.identity.head_length > 0;
+    }
+    for anchor in tail.ladder().anchors().iter().filter(|anchor| anchor.offset <= size) {
+        let length = Anchor::length(anchor.offset);
+        let before = body.bytes_at(anchor.offset - length as u64, length)?;
+        if Anchor::of(anchor.offset, &before) != *anchor {
+            return Ok(false);
+        }
+        agrees = true;
+    }
+    Ok(agrees)
+}
+
+/// Whether the folder is there and has something in it: an empty one may be a mount point.
+fn holds_something(folder: &Path) -> bool {
+    std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some())
+}

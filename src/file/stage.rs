@@ -1,0 +1,258 @@
+//! The thread of one flow's file stage: waits for mail, looks at the folders when that is due,
+//! reads in turns, and passes on what it finds. It may block on a disk; nothing else waits for it.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+
+use super::budget::{FlowBudget, MAX_BUFFERS};
+use super::mailbox::{Mail, Mailbox};
+use super::note::{TailEvent, TailNote};
+use super::tailers::{Tailers, Turn};
+use super::watch::{Watch, Watched};
+
+/// What is waiting in the channel is also held by the budget, so that the channel never fills
+/// before it; the rest is for the events that hold no bytes.
+pub const CHANNEL_CAPACITY: usize = 2 * MAX_BUFFERS;
+
+/// How often a folder without events is looked at.
+const POLLED_SCAN: Duration = Duration::from_secs(1);
+/// How often the active files of a busy folder are looked at.
+const BUSY_POLL: Duration = Duration::from_millis(5);
+/// A busy folder's files that changed within this time are its active ones.
+const ACTIVE: Duration = Duration::from_secs(10);
+/// A folder is calm again when at most a quarter of this many looks in a row found something.
+const CALM_LOOKS: u32 = 400;
+/// What is due with time is done this often.
+const TEND: Duration = Duration::from_secs(1);
+/// The mail is looked at after this many chunks.
+const TURNS: usize = 64;
+/// Scans may take one part in so many of the time: while events are healthy, and when one asks.
+const SCAN_SHARE_HEALTHY: u32 = 200;
+const SCAN_SHARE: u32 = 4;
+
+#[derive(Debug)]
+pub struct Stage {
+    pub tailers: Tailers,
+    pub mailbox: Arc<Mailbox>,
+    pub watch: Arc<Watch>,
+    pub budget: Arc<FlowBudget>,
+    pub outlet: mpsc::Sender<TailEvent>,
+    pub notes: mpsc::Sender<TailNote>,
+    pub scan_interval: Duration,
+    pub use_events: bool,
+    pub flow: Arc<str>,
+}
+
+/// What the stage knows of time and folders.
+struct Clockwork {
+    started: Instant,
+    scanned: Duration,
+    scan_cost: Duration,
+    tended: Duration,
+    /// Folders that are polled because they have no events.
+    polled: bool,
+    folders: HashMap<PathBuf, bool>,
+    busy: HashMap<PathBuf, Busy>,
+    blocked: bool,
+}
+
+#[derive(Default)]
+struct Busy {
+    looks: u32,
+    finds: u32,
+}
+
+/// The stages behind are gone.
+struct Closed;
+
+impl Stage {
+    /// Runs until it is told to stop, then as long as only an open descriptor keeps unread bytes.
+    pub fn run(mut self) {
+        let mut clock = Clockwork {
+            started: Instant::now(),
+            scanned: Duration::ZERO,
+            scan_cost: Duration::ZERO,
+            tended: Duration::ZERO,
+            polled: !self.use_events,
+            folders: HashMap::new(),
+            busy: HashMap::new(),
+            blocked: false,
+        };
+        let mut mail = Mail::default();
+        loop {
+            if mail.stop {
+                self.drain(mail, &clock);
+                return;
+            }
+            if self.step(&mail, &mut clock).is_err() {
+                return;
+            }
+            let wait = self.until_next(&clock);
+            mail = self.mailbox.wait(wait);
+        }
+    }
+
+    fn step(&mut self, mail: &Mail, clock: &mut Clockwork) -> Result<(), Closed> {
+        let now = clock.started.elapsed();
+        mail.written.iter().for_each(|path| self.tailers.written(path));
+        mail.renamed.iter().for_each(|path| self.tailers.renamed(path));
+        self.tailers.scan_due |= mail.overflow;
+        for folder in &mail.busy {
+            tracing::debug!(flow = &*self.flow, folder = %folder.display(), "very many writes: the folder is polled until it calms down");
+            self.watch.unwatch(folder);
+            clock.busy.insert(folder.clone(), Busy::default());
+            clock.folders.remove(folder);
+        }
+        if now >= self.next_scan(clock) {
+            self.scan(clock);
+        }
+        self.tailers.release_stored();
+        self.poll_busy(clock, now);
+        let mut turns = 0;
+        clock.blocked = false;
+        while turns < TURNS {
+            turns += 1;
+            match self.tailers.turn(now, &self.budget) {
+                Turn::Progress => self.pass_on()?,
+                Turn::Idle => break,
+                Turn::Blocked => {
+                    clock.blocked = true;
+                    break;
+                }
+            }
+        }
+        if now >= clock.tended + TEND || clock.tended.is_zero() {
+            clock.tended = now.max(Duration::from_nanos(1));
+            self.tailers.tend(now, &self.budget);
+            self.tailers.take_changes();
+        }
+        self.pass_on()
+    }
+
+    fn pass_on(&mut self) -> Result<(), Closed> {
+        // The notes first: who gets a tail's bytes must find it known.
+        while let Some(note) = self.tailers.notes.pop_front() {
+            self.notes.blocking_send(note).map_err(|_| Closed)?;
+        }
+        while let Some(event) = self.tailers.events.pop_front() {
+            self.outlet.blocking_send(event).map_err(|_| Closed)?;
+        }
+        Ok(())
+    }
+
+    fn scan(&mut self, clock: &mut Clockwork) {
+        let before = clock.started.elapsed();
+        let folders = self.tailers.scan(before);
+        clock.scanned = clock.started.elapsed();
+        clock.scan_cost = clock.scanned - before;
+        if !self.use_events {
+            return;
+        }
+        clock.polled = false;
+        for folder in &folders {
+            clock.polled |= !self.is_watched(folder, clock);
+        }
+        clock.folders.retain(|folder, _| folders.binary_search(folder).is_ok());
+    }
+
+    /// Asks for the events of a folder. Whether there are any.
+    fn is_watched(&mut self, folder: &Path, clock: &mut Clockwork) -> bool {
+        if clock.busy.contains_key(folder) {
+            return false;
+        }
+        // Asked again at each scan: a folder that was removed and made anew has lost its watch.
+        let before = clock.folders.get(folder).copied();
+        match self.watch.watch(folder, &self.mailbox) {
+            Watched::Events => {
+                if before != Some(true) {
+                    // What came between the look and the watch was announced to nobody.
+                    self.tailers.scan_due = true;
+                }
+                clock.folders.insert(folder.to_owned(), true);
+                true
+            }
+            Watched::Polled(why) => {
+                if before != Some(false) {
+                    tracing::warn!(
+                        flow = &*self.flow, folder = %folder.display(), why,
+                        "no file-system events for this folder; it is looked at every second instead (see fs.inotify.max_user_watches if a limit was reached)"
+                    );
+                }
+                clock.folders.insert(folder.to_owned(), false);
+                false
+            }
+        }
+    }
+
+    fn poll_busy(&mut self, clock: &mut Clockwork, now: Duration) {
+        let mut calm = Vec::new();
+        for (folder, busy) in &mut clock.busy {
+            busy.looks += 1;
+            busy.finds += u32::from(self.tailers.poll(folder, ACTIVE, now) > 0);
+            if busy.looks >= CALM_LOOKS {
+                if busy.finds * 4 <= busy.looks {
+                    calm.push(folder.clone());
+                }
+                *busy = Busy::default();
+            }
+        }
+        for folder in calm {
+            clock.busy.remove(&folder);
+            // The scan asks for its events again and finds what happened meanwhile.
+            self.tailers.scan_due = true;
+        }
+    }
+
+    fn next_scan(&self, clock: &Clockwork) -> Duration {
+        if clock.scanned.is_zero() {
+            return Duration::ZERO;
+        }
+        if self.tailers.scan_due {
+            return clock.scanned + clock.scan_cost * SCAN_SHARE;
+        }
+        let (interval, share) = match clock.polled || !clock.busy.is_empty() {
+            true => (self.scan_interval.min(POLLED_SCAN), SCAN_SHARE * 10),
+            false => (self.scan_interval, SCAN_SHARE_HEALTHY),
+        };
+        clock.scanned + interval.max(clock.scan_cost * share)
+    }
+
+    /// How long nothing is due unless mail comes.
+    fn until_next(&self, clock: &Clockwork) -> Duration {
+        if self.tailers.has_turns() && !clock.blocked {
+            return Duration::ZERO;
+        }
+        let mut next = self.next_scan(clock).min(clock.tended + TEND);
+        let now = clock.started.elapsed();
+        if !clock.busy.is_empty() {
+            next = next.min(now + BUSY_POLL);
+        }
+        next.saturating_sub(now)
+    }
+
+    /// Reads what only an open descriptor keeps, until there is nothing left or no more time.
+    fn drain(mut self, mut mail: Mail, clock: &Clockwork) {
+        while !mail.abandon && self.tailers.only_deleted() {
+            let now = clock.started.elapsed();
+            let turn = self.tailers.turn(now, &self.budget);
+            if self.pass_on().is_err() {
+                return;
+            }
+            let wait = if turn == Turn::Blocked { TEND } else { Duration::ZERO };
+            mail = self.mailbox.wait(wait);
+        }
+        for (path, bytes) in self.tailers.unread_deleted() {
+            tracing::error!(
+                flow = &*self.flow, file = %path.display(), bytes,
+                "the agent stops before it could read the rest of a deleted file: these bytes are lost"
+            );
+        }
+        self.tailers.take_changes();
+        // If the stages behind are gone there is nobody to tell.
+        let _ = self.pass_on();
+    }
+}

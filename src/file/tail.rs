@@ -1,0 +1,585 @@
+//! One tail: reads its file in chunks of complete lines and notices at once when the file no
+//! longer holds what was read from it.
+//!
+//! Each read starts up to 256 bytes before the position and compares them with what stood there;
+//! an fstat after it must show that the file still reaches the end of what was read. Nothing is
+//! kept in memory of a line that is not complete yet but how far it was searched for a newline.
+
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::body::Body;
+use super::budget::{FlowBudget, Permit};
+use super::chunk::{Anchor, Chunk, TailId};
+use super::identity::{FileKey, HEAD_BYTES, Verdict, file_key, modified_millis, verify};
+use super::ladder::Ladder;
+use super::note::{ChunkEnd, Identity, KnownTail, Stored, TailState};
+
+/// What is read at a time, so that one file with a backlog does not hold up the others.
+const QUANTUM_BYTES: usize = 256 * 1024;
+/// How much is searched at a time for the newline of a line that is still being written.
+const SEARCH_BYTES: usize = 64 * 1024;
+
+#[derive(Debug)]
+pub struct Tail {
+    pub id: TailId,
+    pub path: PathBuf,
+    /// Where the file was when the tail began, as far as that is known.
+    pub home: PathBuf,
+    pub identity: Identity,
+    pub state: TailState,
+    /// Where reading began in this process.
+    pub start: u64,
+    /// The next byte that is read.
+    pub position: u64,
+    pub size: u64,
+    pub modified_millis: i64,
+    /// The modification time as it was known before the present look at the folders.
+    pub known_modified_millis: i64,
+    /// When the file was last seen to change, on the agent's own clock.
+    pub changed_at: Duration,
+    /// No name leads to the file any more.
+    pub deleted: bool,
+    /// No name was found that leads to the file; it may be seen again.
+    pub absent: bool,
+    /// The start position is not on disk yet; nothing is read until it is.
+    pub awaiting: Option<Stored>,
+    /// Whether the stages behind know that reading has begun.
+    pub announced: bool,
+    /// The size, path, identity or state is not what the settle stage knows.
+    pub note_due: bool,
+    body: Option<Body>,
+    ladder: Ladder,
+    /// There is no newline in the bytes from `position` to here.
+    searched: u64,
+    /// The modification time and the size when the content was last held against the anchor.
+    verified_millis: i64,
+    verified_size: u64,
+}
+
+#[derive(Debug)]
+pub enum Read {
+    Chunk {
+        chunk: Chunk,
+        end: ChunkEnd,
+        caught_up: bool,
+    },
+    /// Nothing that could be sent stands behind the position.
+    CaughtUp,
+    /// The budget is short.
+    NoBudget,
+    /// The file does not hold any more what was read from it.
+    Foreign,
+}
+
+impl Tail {
+    pub fn new(known: KnownTail, home: PathBuf, now: Duration) -> Self {
+        Tail {
+            id: known.tail,
+            path: known.path,
+            home,
+            identity: known.identity,
+            state: known.state,
+            start: known.offset,
+            position: known.offset,
+            searched: known.offset,
+            size: known.size,
+            modified_millis: known.modified_millis,
+            known_modified_millis: known.modified_millis,
+            changed_at: now,
+            deleted: false,
+            absent: false,
+            awaiting: None,
+            announced: false,
+            note_due: false,
+            body: None,
+            ladder: Ladder::new(known.anchors),
+            verified_millis: known.modified_millis,
+            verified_size: known.size,
+        }
+    }
+
+    pub fn known(&self) -> KnownTail {
+        KnownTail {
+            tail: self.id,
+            path: self.path.clone(),
+            identity: self.identity.clone(),
+            offset: self.position,
+            anchors: self.ladder.anchors().to_vec(),
+            size: self.size,
+            modified_millis: self.modified_millis,
+            state: self.state,
+        }
+    }
+
+    pub fn key(&self) -> FileKey {
+        self.identity.key()
+    }
+
+    pub fn ladder(&self) -> &Ladder {
+        &self.ladder
+    }
+
+    pub fn is_open(&self) -> bool {
+        self.body.is_some()
+    }
+
+    pub fn body(&mut self) -> Option<&mut Body> {
+        self.body.as_mut()
+    }
+
+    pub fn close(&mut self) {
+        self.body = None;
+    }
+
+    /// Whether its start position is safe on disk.
+    pub fn may_be_read(&self) -> bool {
+        self.awaiting.as_ref().is_none_or(Stored::is_set)
+    }
+
+    /// Bytes that were there at the last look and are not read yet.
+    pub fn unread(&self) -> u64 {
+        self.size.saturating_sub(self.position)
+    }
+
+    /// Bytes that were there when the file was last known to be the tail's, and are not read.
+    pub fn unread_for_sure(&self) -> u64 {
+        self.verified_size.saturating_sub(self.position)
+    }
+
+    /// Opens the file at the tail's path and holds it against what is known. None if another
+    /// file is at the path now.
+    pub fn open(&mut self) -> io::Result<Option<Verdict>> {
+        let (mut body, metadata) = Body::open(&self.path)?;
+        if file_key(&metadata) != self.key() {
+            return Ok(None);
+        }
+        let verdict = verify(&mut body, &self.identity, &self.ladder)?;
+        self.body = Some(body);
+        if verdict == Verdict::Same {
+            self.verified_millis = modified_millis(&metadata);
+            self.verified_size = metadata.len();
+            if self.ladder.newest().is_some_and(|anchor| anchor.offset != self.position) {
+                self.begin_at(self.position)?;
+            }
+        }
+        Ok(Some(verdict))
+    }
+
+    /// Goes on in another body that holds the same bytes: the copy that rotation made.
+    pub fn move_to(&mut self, path: PathBuf, key: FileKey, body: Body, size: u64, modified_millis: i64) {
+        self.path = path;
+        (self.identity.device, self.identity.inode) = key;
+        self.state = TailState::Rotated;
+        self.body = Some(body);
+        self.size = size;
+        self.modified_millis = modified_millis;
+        self.verified(modified_millis);
+        self.absent = false;
+        self.note_due = true;
+    }
+
+    /// Takes the open file of a new tail and begins at `start`.
+    pub fn adopt(&mut self, body: Body, start: u64) -> io::Result<()> {
+        self.body = Some(body);
+        self.begin_at(start)
+    }
+
+    /// Looks at the open file. Whether it changed since the last look.
+    pub fn look(&mut self, now: Duration) -> io::Result<bool> {
+        let Some(body) = self.body.as_mut() else { return Ok(false) };
+        let Some(metadata) = body.metadata()? else { return Ok(false) };
+        self.deleted = metadata.nlink() == 0;
+        let changed = self.update(metadata.len(), modified_millis(&metadata), now);
+        let whole = self.identity.head_length as usize == HEAD_BYTES;
+        if changed && !whole && self.size >= self.position && self.size > u64::from(self.identity.head_length)
+        {
+            self.grow_head()?;
+        }
+        Ok(changed)
+    }
+
+    /// Takes over a size and a time, from the folder or from the file.
+    pub fn update(&mut self, size: u64, modified_millis: i64, now: Duration) -> bool {
+        let changed = (size, modified_millis) != (self.size, self.modified_millis);
+        if changed {
+            (self.size, self.modified_millis) = (size, modified_millis);
+            self.changed_at = now;
+            self.note_due = true;
+        }
+        changed
+    }
+
+    /// The head covers more once there is more, but never bytes of another file.
+    fn grow_head(&mut self) -> io::Result<()> {
+        let key = self.identity.key();
+        let Some(body) = self.body.as_mut() else { return Ok(()) };
+        if self.identity.head_agrees(body)? {
+            self.identity = Identity::of(body, key)?;
+            self.note_due = true;
+        }
+        Ok(())
+    }
+
+    /// The next chunk of complete lines; a line beyond `max_line` leaves in pieces.
+    pub fn read(&mut self, max_line: usize, budget: &Arc<FlowBudget>) -> io::Result<Read> {
+        let max_line = max_line.min(budget.largest().saturating_sub(Anchor::length(u64::MAX))).max(1);
+        let Some(available) = self.available(max_line)? else { return Ok(Read::Foreign) };
+        if available == 0 {
+            return Ok(if self.content_agrees()? { Read::CaughtUp } else { Read::Foreign });
+        }
+        let searched = (self.searched - self.position) as usize;
+        if searched > 0 && !self.newline_ahead(available)? && self.searched - self.position < max_line as u64
+        {
+            return Ok(Read::CaughtUp);
+        }
+        // A line that does not fit into the first look gets a larger one.
+        for quantum in [QUANTUM_BYTES.min(max_line), max_line] {
+            let wanted = available.min(quantum);
+            if self.searched >= self.position + wanted as u64 && quantum < max_line {
+                continue;
+            }
+            let Some(fetched) = self.fetch(wanted, budget)? else { return Ok(Read::NoBudget) };
+            let Some(fetched) = fetched else { return Ok(Read::Foreign) };
+            let all = wanted == available;
+            if let Some(read) = self.cut(fetched, wanted >= max_line, all) {
+                return Ok(read);
+            }
+            if all {
+                break;
+            }
+        }
+        Ok(Read::CaughtUp)
+    }
+
+    /// The unterminated rest of a file that is finished. Nothing if there is none.
+    pub fn read_rest(&mut self, budget: &Arc<FlowBudget>) -> io::Result<Read> {
+        let Some(available) = self.available(usize::MAX >> 1)? else { return Ok(Read::Foreign) };
+        if available == 0 {
+            return Ok(Read::CaughtUp);
+        }
+        let Some(fetched) = self.fetch(available, budget)? else { return Ok(Read::NoBudget) };
+        let Some(fetched) = fetched else { return Ok(Read::Foreign) };
+        Ok(self.emit(fetched, ChunkEnd::Unterminated, true))
+    }
+
+    /// Bytes behind the position. None if the file is shorter.
+    fn available(&mut self, wanted: usize) -> io::Result<Option<usize>> {
+        let body = self.body.as_mut().expect("a tail is read while it is open");
+        Ok(body.available(self.position, wanted)?.map(|available| available.bytes))
+    }
+
+    /// Whether the bytes before the position are still the tail's. Only looked at when the
+    /// file's time changed, since an untouched file holds what it held.
+    pub fn content_agrees(&mut self) -> io::Result<bool> {
+        if self.verified_millis == self.modified_millis {
+            return Ok(true);
+        }
+        let Some(anchor) = self.ladder.newest() else { return Ok(true) };
+        let length = Anchor::length(anchor.offset);
+        let body = self.body.as_mut().expect("a tail is read while it is open");
+        let before = body.bytes_at(anchor.offset - length as u64, length)?;
+        let agrees = before.len() == length && Anchor::of(anchor.offset, &before) == anchor;
+        if agrees {
+            self.verified(self.modified_millis);
+        }
+        Ok(agrees)
+    }
+
+    fn verified(&mut self, modified_millis: i64) {
+        self.verified_millis = modified_millis;
+        self.verified_size = self.size;
+    }
+
+    /// Searches what is new of a partial line, without holding on to it.
+    fn newline_ahead(&mut self, available: usize) -> io::Result<bool> {
+        let end = self.position + available as u64;
+        let body = self.body.as_mut().expect("a tail is read while it is open");
+        while self.searched < end {
+            let length = (end - self.searched).min(SEARCH_BYTES as u64) as usize;
+            let bytes = body.bytes_at(self.searched, length)?;
+            if bytes.is_empty() || memchr::memchr(b'\n', &bytes).is_some() {
+                return Ok(!bytes.is_empty());
+            }
+            self.searched += bytes.len() as u64;
+        }
+        Ok(false)
+    }
+
+    /// Reads `wanted` bytes and the ones before them. The outer option is the budget's, the
+    /// inner one is none if the file is not the tail's any more.
+    fn fetch(&mut self, wanted: usize, budget: &Arc<FlowBudget>) -> io::Result<Option<Option<Fetched>>> {
+        let lead = Anchor::length(self.position);
+        let Some(permit) = budget.take(lead + wanted) else { return Ok(None) };
+        let mut data = Vec::with_capacity(lead + wanted);
+        let body = self.body.as_mut().expect("a tail is read while it is open");
+        body.read_at(self.position - lead as u64, lead + wanted, &mut data)?;
+        let agrees = data.len() == lead + wanted
+            && self.ladder.newest().is_none_or(|anchor| Anchor::of(self.position, &data[..lead]) == anchor);
+        // A file that was cut and grew again while it was read gives a mixture of both.
+        let still_there = body.available(self.position, wanted)?.is_some_and(|after| after.bytes == wanted);
+        if agrees && still_there {
+            self.verified(self.modified_millis);
+        }
+        Ok(Some((agrees && still_there).then_some(Fetched { lead, data, permit })))
+    }
+
+    /// The complete lines of what was fetched, or all of it where a line is longer than `full`
+    /// allows. None if the line goes on behind it.
+    fn cut(&mut self, mut fetched: Fetched, full: bool, all: bool) -> Option<Read> {
+        let lead = fetched.lead;
+        if let Some(newline) = memchr::memrchr(b'\n', &fetched.data[lead..]) {
+            fetched.data.truncate(lead + newline + 1);
+            return Some(self.emit(fetched, ChunkEnd::Line, all));
+        }
+        if full {
+            let end = lead + character_border(&fetched.data[lead..]);
+            let all = all && end == fetched.data.len();
+            fetched.data.truncate(end);
+            return Some(self.emit(fetched, ChunkEnd::MidLine, all));
+        }
+        self.searched = self.position + (fetched.data.len() - lead) as u64;
+        None
+    }
+
+    fn emit(&mut self, fetched: Fetched, end: ChunkEnd, caught_up: bool) -> Read {
+        let base = self.position - fetched.lead as u64;
+        let start = self.position;
+        self.position = base + fetched.data.len() as u64;
+        self.searched = self.position;
+        // The size of a compressed body shows only as it is read.
+        self.size = self.size.max(self.position);
+        self.ladder.push(Anchor::of(self.position, &fetched.data));
+        let chunk = Chunk::new(self.id, base, fetched.permit.hold(fetched.data), start);
+        Read::Chunk { chunk, end, caught_up }
+    }
+
+    /// Where reading starts in a file of which only what comes is wanted: behind its last
+    /// newline, so that a line that is being written is sent once it is complete.
+    pub fn start_at_end(&mut self, max_line: usize) -> io::Result<()> {
+        let body = self.body.as_mut().expect("a tail is read while it is open");
+        let mut from = self.size;
+        let mut start = 0;
+        while from > 0 {
+            let length = from.min(SEARCH_BYTES as u64) as usize;
+            let bytes = body.bytes_at(from - length as u64, length)?;
+            from -= length as u64;
+            if let Some(newline) = memchr::memrchr(b'\n', &bytes) {
+                start = from + newline as u64 + 1;
+                break;
+            }
+            if self.size - from > max_line as u64 {
+                start = self.size;
+                break;
+            }
+        }
+        self.begin_at(start)
+    }
+
+    /// Begins at `start` instead of at the first byte.
+    pub fn begin_at(&mut self, start: u64) -> io::Result<()> {
+        let body = self.body.as_mut().expect("a tail is read while it is open");
+        let length = Anchor::length(start);
+        let before = body.bytes_at(start - length as u64, length)?;
+        if before.len() < length {
+            return Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "the file shrank while it was looked at",
+            ));
+        }
+        self.ladder = Ladder::default();
+        if start > 0 {
+            self.ladder.push(Anchor::of(start, &before));
+        }
+        (self.start, self.position, self.searched) = (start, start, start);
+        Ok(())
+    }
+
+    pub fn shared_path(&self) -> Arc<Path> {
+        Arc::from(self.path.as_path())
+    }
+}
+
+/// Bytes from the file, with the `lead` bytes before the position in front.
+struct Fetched {
+    lead: usize,
+    data: Vec<u8>,
+    permit: Permit,
+}
+
+/// Where to cut so that no UTF-8 sequence is torn: at most 3 bytes before the end.
+fn character_border(bytes: &[u8]) -> usize {
+    let end = bytes.len();
+    for back in 1..=3.min(end.saturating_sub(1)) {
+        let byte = bytes[end - back];
+        let needed = match byte {
+            0xc0..=0xdf => 2,
+            0xe0..=0xef => 3,
+            0xf0..=0xf7 => 4,
+            0x80..=0xbf => continue,
+            _ => return end,
+        };
+        return if needed > back { end - back } else { end };
+    }
+    end
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::budget::Budget;
+    use super::*;
+    use std::fs::{self, File};
+    use std::io::Write;
+
+    struct Case {
+        _folder: tempfile::TempDir,
+        path: PathBuf,
+        budget: Arc<FlowBudget>,
+        tail: Tail,
+    }
+
+    fn case(content: &[u8]) -> Case {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.log");
+        fs::write(&path, content).unwrap();
+        let (mut body, metadata) = Body::open(&path).unwrap();
+        let known = KnownTail {
+            tail: TailId(1),
+            path: path.clone(),
+            identity: Identity::of(&mut body, file_key(&metadata)).unwrap(),
+            offset: 0,
+            anchors: Vec::new(),
+            size: 0,
+            modified_millis: 0,
+            state: TailState::Live,
+        };
+        let mut tail = Tail::new(known, path.clone(), Duration::ZERO);
+        assert_eq!(tail.open().unwrap(), Some(Verdict::Same));
+        Case { _folder: folder, path, budget: Budget::new(64 << 20, 1).flow(), tail }
+    }
+
+    impl Case {
+        fn append(&self, bytes: &[u8]) {
+            File::options().append(true).open(&self.path).unwrap().write_all(bytes).unwrap();
+        }
+
+        fn read(&mut self, max_line: usize) -> Read {
+            self.tail.look(Duration::ZERO).unwrap();
+            self.tail.read(max_line, &self.budget).unwrap()
+        }
+
+        #[track_caller]
+        fn expect(&mut self, bytes: &[u8], expected_end: ChunkEnd) {
+            match self.read(1 << 20) {
+                Read::Chunk { chunk, end, .. } => {
+                    assert_eq!((chunk.bytes().as_ref(), end), (bytes, expected_end));
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+
+        #[track_caller]
+        fn expect_nothing(&mut self) {
+            assert!(matches!(self.read(1 << 20), Read::CaughtUp));
+        }
+
+        #[track_caller]
+        fn expect_foreign(&mut self) {
+            assert!(matches!(self.read(1 << 20), Read::Foreign));
+        }
+    }
+
+    #[test]
+    fn only_complete_lines_are_given_out() {
+        let mut case = case(b"one\ntwo\nthr");
+        case.expect(b"one\ntwo\n", ChunkEnd::Line);
+        case.expect_nothing();
+        case.append(b"e");
+        case.expect_nothing();
+        assert_eq!(case.budget.used(), 0);
+        case.append(b"e\nfour");
+        case.expect(b"three\n", ChunkEnd::Line);
+        let Read::Chunk { chunk, end, .. } = case.tail.read_rest(&case.budget).unwrap() else { panic!() };
+        assert_eq!((chunk.bytes().as_ref(), end), (&b"four"[..], ChunkEnd::Unterminated));
+    }
+
+    #[test]
+    fn a_long_line_leaves_in_pieces_cut_between_characters() {
+        let mut case = case("ab\u{20ac}\u{20ac}\n".as_bytes());
+        let mut pieces = Vec::new();
+        while let Read::Chunk { chunk, end, .. } = case.read(4) {
+            pieces.push((String::from_utf8(chunk.bytes().to_vec()).unwrap(), end));
+        }
+        let expected =
+            [("ab", ChunkEnd::MidLine), ("\u{20ac}", ChunkEnd::MidLine), ("\u{20ac}\n", ChunkEnd::Line)];
+        assert_eq!(pieces, expected.map(|(text, end)| (text.to_owned(), end)));
+    }
+
+    #[test]
+    fn a_line_of_several_quanta_is_read_whole_when_it_is_complete() {
+        let mut case = case(&[b'x'; 3 * QUANTUM_BYTES]);
+        case.expect_nothing();
+        case.append(b"\nrest");
+        let line = [vec![b'x'; 3 * QUANTUM_BYTES], b"\n".to_vec()].concat();
+        case.expect(&line, ChunkEnd::Line);
+        case.expect_nothing();
+    }
+
+    #[test]
+    fn bytes_that_are_not_text_do_not_stall_a_long_line() {
+        let mut case = case(&[0x80; 100]);
+        let Read::Chunk { chunk, .. } = case.read(10) else { panic!() };
+        assert_eq!(chunk.span.len(), 10);
+    }
+
+    #[test]
+    fn a_truncated_file_is_foreign() {
+        let mut case = case(b"one\ntwo\n");
+        case.expect(b"one\ntwo\n", ChunkEnd::Line);
+        fs::write(&case.path, b"").unwrap();
+        case.expect_foreign();
+    }
+
+    #[test]
+    fn a_file_that_grew_again_beyond_the_position_is_foreign() {
+        let mut case = case(b"one\ntwo\n");
+        case.expect(b"one\ntwo\n", ChunkEnd::Line);
+        fs::write(&case.path, b"ONE\nTWO\nthree\n").unwrap();
+        case.expect_foreign();
+    }
+
+    #[test]
+    fn a_file_that_was_rewritten_to_the_same_size_is_foreign() {
+        let mut case = case(b"one\ntwo\n");
+        case.expect(b"one\ntwo\n", ChunkEnd::Line);
+        case.expect_nothing();
+        fs::write(&case.path, b"ONE\nTWO\n").unwrap();
+        case.tail.verified_millis = 0;
+        case.expect_foreign();
+    }
+
+    #[test]
+    fn the_end_is_behind_the_last_complete_line() {
+        for (content, start) in [(&b"one\ntwo"[..], 4), (b"one\n", 4), (b"", 0), (b"one", 0)] {
+            let mut case = case(content);
+            case.tail.look(Duration::ZERO).unwrap();
+            case.tail.start_at_end(1 << 20).unwrap();
+            assert_eq!(case.tail.position, start);
+        }
+    }
+
+    #[test]
+    fn nothing_is_read_without_budget() {
+        let mut case = case(b"one\n");
+        let budget = Budget::new(4096, 1).flow();
+        let held = budget.take(3000).unwrap();
+        case.tail.look(Duration::ZERO).unwrap();
+        let _second = budget.take(500).unwrap();
+        assert!(matches!(case.tail.read(100, &budget).unwrap(), Read::NoBudget));
+        drop(held);
+        assert!(matches!(case.tail.read(100, &budget).unwrap(), Read::Chunk { .. }));
+    }
+}

@@ -1,0 +1,449 @@
+//! All tails of one flow: which are read next, and what becomes of them while they are read.
+//!
+//! It does I/O on the files of its tails alone; what it finds out it leaves in `events` and
+//! `notes`, for its stage to pass on. It has no thread and no clock, so that a test can lead it
+//! step by step. How it acts on what a look at the folders shows stands in `scan`.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::body::{Body, is_compressed};
+use super::budget::FlowBudget;
+use super::chunk::TailId;
+use super::identity::{FileKey, Verdict};
+use super::listing::{Homes, home_of};
+use super::note::{KnownTail, TailEvent, TailNote, TailState};
+use super::options::Options;
+use super::pattern::{PatternError, Patterns};
+use super::tail::{Read, Tail};
+use crate::observe::{FlowCounters, Repeated};
+
+/// A file that is read to its end and was quiet for so long is closed, and verified when it
+/// is opened again.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// Gives every tail of the agent a number of its own, for ever.
+#[derive(Debug)]
+pub struct TailIds(AtomicU64);
+
+impl TailIds {
+    /// `next` was never given out.
+    pub fn starting_at(next: u64) -> Self {
+        TailIds(AtomicU64::new(next))
+    }
+
+    pub fn next(&self) -> TailId {
+        TailId(self.0.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// What was stored of a flow, or what stands for it the first time.
+#[derive(Clone, Debug)]
+pub struct Past {
+    pub known: Vec<KnownTail>,
+    /// When the flow was first started, in milliseconds since the epoch.
+    pub first_start_millis: i64,
+    /// Whether that is now.
+    pub is_first_start: bool,
+    /// What was stored is lost: files are read from 0, not from their ends.
+    pub start_over: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// There may be more to read.
+    Progress,
+    /// Everything that is known to be there has been read.
+    Idle,
+    /// The budget is short.
+    Blocked,
+}
+
+#[derive(Debug)]
+pub struct Tailers {
+    pub(super) options: Options,
+    pub(super) patterns: Patterns,
+    /// What the flow's rows are stored under.
+    pub(super) flow: Arc<str>,
+    pub(super) ids: Arc<TailIds>,
+    pub(super) past: Past,
+    pub(super) tails: BTreeMap<TailId, Tail>,
+    pub(super) by_path: HashMap<PathBuf, TailId>,
+    /// Tails whose file no longer holds what was read from it: settled at the next scan.
+    pub(super) foreign: BTreeSet<TailId>,
+    /// Files that were there at the last scan and are no tail's.
+    pub(super) strangers: HashSet<FileKey>,
+    pub(super) scanned: bool,
+    queue: VecDeque<TailId>,
+    queued: HashSet<TailId>,
+    /// Could not be opened or read: tried again after the next scan.
+    failed: Vec<TailId>,
+    /// Their start position is not stored yet.
+    waiting: Vec<TailId>,
+    /// A look at the folders is due.
+    pub scan_due: bool,
+    pub events: VecDeque<TailEvent>,
+    pub notes: VecDeque<TailNote>,
+    pub(super) counters: Arc<FlowCounters>,
+    pub(super) complaints: Repeated,
+    max_open: usize,
+}
+
+/// What the stage of a flow is made of, beside its options.
+#[derive(Debug)]
+pub struct Parts {
+    pub flow: Arc<str>,
+    pub ids: Arc<TailIds>,
+    pub past: Past,
+    pub counters: Arc<FlowCounters>,
+    /// How many files the flow may hold open for longer than it reads them.
+    pub max_open: usize,
+}
+
+impl Tailers {
+    pub fn try_new(options: Options, parts: Parts) -> Result<Self, PatternError> {
+        let patterns = Patterns::try_new(&options.patterns, &options.excludes)?;
+        let mut tailers = Tailers {
+            options,
+            patterns,
+            flow: parts.flow,
+            ids: parts.ids,
+            past: parts.past,
+            tails: BTreeMap::new(),
+            by_path: HashMap::new(),
+            foreign: BTreeSet::new(),
+            strangers: HashSet::new(),
+            scanned: false,
+            queue: VecDeque::new(),
+            queued: HashSet::new(),
+            failed: Vec::new(),
+            waiting: Vec::new(),
+            scan_due: true,
+            events: VecDeque::new(),
+            notes: VecDeque::new(),
+            counters: parts.counters,
+            complaints: Repeated::default(),
+            max_open: parts.max_open,
+        };
+        for known in std::mem::take(&mut tailers.past.known) {
+            let home = home_of(&known.path, &tailers.patterns);
+            let unread = known.size > known.offset && known.state != TailState::Ended;
+            let id = known.tail;
+            tailers.insert(Tail::new(known, home, Duration::ZERO));
+            if unread {
+                tailers.enqueue(id);
+            }
+        }
+        Ok(tailers)
+    }
+
+    pub fn tails(&self) -> impl Iterator<Item = &Tail> {
+        self.tails.values()
+    }
+
+    pub(super) fn insert(&mut self, tail: Tail) {
+        self.by_path.insert(tail.path.clone(), tail.id);
+        self.tails.insert(tail.id, tail);
+    }
+
+    /// The folders and names that rotation may derive other names from.
+    pub(super) fn homes(&self) -> Homes {
+        let mut homes = Homes::new();
+        for tail in self.tails.values() {
+            if let (Some(folder), Some(name)) = (tail.home.parent(), tail.home.file_name()) {
+                homes.entry(folder.to_owned()).or_default().insert(name.to_owned());
+            }
+        }
+        homes
+    }
+
+    pub fn enqueue(&mut self, id: TailId) {
+        if self.tails.contains_key(&id) && self.queued.insert(id) {
+            self.queue.push_back(id);
+        }
+    }
+
+    /// A file of this name was written to.
+    pub fn written(&mut self, path: &Path) {
+        match self.by_path.get(path) {
+            Some(&id) => self.enqueue(id),
+            None => self.scan_due |= self.patterns.matches(path),
+        }
+    }
+
+    /// Something came to this name or went from it.
+    pub fn renamed(&mut self, path: &Path) {
+        let concerns_us = self.by_path.contains_key(path)
+            || self.patterns.matches(path)
+            || home_of(path, &self.patterns) != path
+            || !path.is_file();
+        self.scan_due |= concerns_us;
+    }
+
+    /// Reads one chunk of the tail whose turn it is.
+    pub fn turn(&mut self, now: Duration, budget: &Arc<FlowBudget>) -> Turn {
+        let Some(id) = self.queue.pop_front() else { return Turn::Idle };
+        self.queued.remove(&id);
+        let max_line = self.options.max_line_bytes;
+        let Some(tail) = self.tails.get_mut(&id) else { return Turn::Progress };
+        if !tail.may_be_read() {
+            // The settle stage wakes us once the position is stored.
+            self.waiting.push(id);
+            return Turn::Progress;
+        }
+        if self.foreign.contains(&id) || tail.absent {
+            return Turn::Progress;
+        }
+        let read = match open(tail, now) {
+            Ok(true) => tail.read(max_line, budget),
+            Ok(false) => Ok(Read::Foreign),
+            Err(error) => Err(error),
+        };
+        match read {
+            Ok(Read::Chunk { chunk, end, caught_up }) => {
+                self.counters.bytes_read.add(chunk.span.len());
+                self.announce(id);
+                self.events.push_back(TailEvent::Chunk { chunk, end, caught_up });
+                if !caught_up {
+                    self.enqueue(id);
+                }
+                Turn::Progress
+            }
+            Ok(Read::CaughtUp) => Turn::Progress,
+            Ok(Read::NoBudget) => {
+                self.queued.insert(id);
+                self.queue.push_front(id);
+                Turn::Blocked
+            }
+            Ok(Read::Foreign) => {
+                self.foreign.insert(id);
+                self.scan_due = true;
+                Turn::Progress
+            }
+            Err(error) => {
+                self.read_failed(id, &error, now);
+                Turn::Progress
+            }
+        }
+    }
+
+    /// The stages behind hear of a tail before its first bytes.
+    pub(super) fn announce(&mut self, id: TailId) {
+        let Some(tail) = self.tails.get_mut(&id) else { return };
+        if !tail.announced {
+            tail.announced = true;
+            let (path, start) = (tail.shared_path(), tail.start);
+            self.events.push_back(TailEvent::Opened { tail: id, path, start });
+        }
+    }
+
+    fn read_failed(&mut self, id: TailId, error: &io::Error, now: Duration) {
+        let Some(tail) = self.tails.get_mut(&id) else { return };
+        tail.close();
+        self.failed.push(id);
+        if error.kind() == io::ErrorKind::NotFound {
+            self.scan_due = true;
+            return;
+        }
+        let file = tail.path.display().to_string();
+        self.complain(&file, now, &format!("cannot be read: {error}"));
+    }
+
+    pub(super) fn complain(&mut self, file: &str, now: Duration, what: &str) {
+        if let Some(suppressed) = self.complaints.ask(&format!("{file} {what}"), now) {
+            tracing::warn!(
+                flow = &*self.flow,
+                file,
+                suppressed,
+                "the file {what}; its position stays where it is and it is tried again at each scan; check the agent's permissions"
+            );
+        }
+    }
+
+    /// Tails that could not be read are tried again.
+    pub(super) fn retry_failed(&mut self) {
+        for id in std::mem::take(&mut self.failed) {
+            self.enqueue(id);
+        }
+    }
+
+    /// Tails whose start position has been stored meanwhile may be read.
+    pub fn release_stored(&mut self) {
+        let tails = &self.tails;
+        let is_stored = |id: &TailId| tails.get(id).is_none_or(Tail::may_be_read);
+        let (stored, waiting) = std::mem::take(&mut self.waiting).into_iter().partition(is_stored);
+        self.waiting = waiting;
+        let stored: Vec<TailId> = stored;
+        stored.into_iter().for_each(|id| self.enqueue(id));
+    }
+
+    pub fn has_turns(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    /// Does what is due with time: finishes rotated and deleted files that were quiet for long
+    /// enough, closes idle ones.
+    pub fn tend(&mut self, now: Duration, budget: &Arc<FlowBudget>) {
+        let quiet_for = self.options.finished_after;
+        let finished: Vec<TailId> = self
+            .tails
+            .values()
+            .filter(|tail| tail.is_open() && (tail.deleted || tail.state == TailState::Rotated))
+            .filter(|tail| {
+                now.saturating_sub(tail.changed_at) >= quiet_for && !self.queued.contains(&tail.id)
+            })
+            .map(|tail| tail.id)
+            .collect();
+        for id in finished {
+            if !self.foreign.contains(&id) {
+                self.finish(id, now, budget);
+            }
+        }
+        self.close_idle(now);
+    }
+
+    /// Sends the unterminated last line of a finished file, and lets go of a deleted one.
+    fn finish(&mut self, id: TailId, now: Duration, budget: &Arc<FlowBudget>) {
+        let max_line = self.options.max_line_bytes;
+        let Some(tail) = self.tails.get_mut(&id) else { return };
+        if !tail.may_be_read() || !matches!(tail.look(now), Ok(false)) {
+            self.enqueue(id);
+            return;
+        }
+        // Complete lines first: what is left then has no newline.
+        let read = match tail.read(max_line, budget) {
+            Ok(Read::CaughtUp) => tail.read_rest(budget),
+            other => other,
+        };
+        let deleted = tail.deleted;
+        match read {
+            Ok(Read::Chunk { chunk, end, caught_up }) => {
+                self.counters.bytes_read.add(chunk.span.len());
+                self.announce(id);
+                self.events.push_back(TailEvent::Chunk { chunk, end, caught_up });
+                if !caught_up {
+                    self.enqueue(id);
+                }
+            }
+            Ok(Read::CaughtUp) if deleted => self.end(id, 0),
+            Ok(Read::CaughtUp) => self.put_away(id),
+            Ok(Read::NoBudget) => {}
+            Ok(Read::Foreign) => {
+                self.foreign.insert(id);
+                self.scan_due = true;
+            }
+            Err(error) => self.read_failed(id, &error, now),
+        }
+    }
+
+    /// A rotated file that was read to its end: only looked at from now on.
+    fn put_away(&mut self, id: TailId) {
+        let Some(tail) = self.tails.get_mut(&id) else { return };
+        tail.close();
+        if is_compressed(&tail.path) {
+            tail.state = TailState::Ended;
+            tail.note_due = true;
+        }
+    }
+
+    /// The tail's life is over; `lost` bytes of it were never read.
+    pub(super) fn end(&mut self, id: TailId, lost: u64) {
+        let Some(tail) = self.tails.remove(&id) else { return };
+        if self.by_path.get(&tail.path) == Some(&id) {
+            self.by_path.remove(&tail.path);
+        }
+        self.foreign.remove(&id);
+        if tail.announced {
+            self.events.push_back(TailEvent::Ended { tail: id });
+        }
+        self.counters.bytes_lost.add(lost);
+        self.notes.push_back(TailNote::Gone { tail: id, lost });
+    }
+
+    /// Closes files that are read to their ends: those that were quiet for long, and, where too
+    /// many are open, those that were quiet for longest.
+    fn close_idle(&mut self, now: Duration) {
+        let mut idle: Vec<(Duration, TailId)> = Vec::new();
+        let mut open = 0_usize;
+        for tail in self.tails.values().filter(|tail| tail.is_open()) {
+            open += 1;
+            if tail.unread() == 0 && !tail.deleted && !self.queued.contains(&tail.id) {
+                idle.push((tail.changed_at, tail.id));
+            }
+        }
+        idle.sort_unstable();
+        let too_many = open.saturating_sub(self.max_open);
+        for (number, (changed_at, id)) in idle.into_iter().enumerate() {
+            if number >= too_many && now.saturating_sub(changed_at) < IDLE {
+                break;
+            }
+            if let Some(tail) = self.tails.get_mut(&id) {
+                tail.close();
+            }
+        }
+    }
+
+    /// Looks at the open files in `folder` that changed lately; how many changed.
+    pub fn poll(&mut self, folder: &Path, lately: Duration, now: Duration) -> usize {
+        let mut changed = Vec::new();
+        for tail in self.tails.values_mut().filter(|tail| tail.is_open()) {
+            let active = now.saturating_sub(tail.changed_at) < lately;
+            if active && tail.path.parent() == Some(folder) && matches!(tail.look(now), Ok(true) | Err(_)) {
+                changed.push(tail.id);
+            }
+        }
+        changed.iter().for_each(|&id| self.enqueue(id));
+        changed.len()
+    }
+
+    /// Notes of what changed since they were last taken.
+    pub fn take_changes(&mut self) {
+        for tail in self.tails.values_mut().filter(|tail| tail.note_due) {
+            tail.note_due = false;
+            self.notes.push_back(TailNote::Changed { known: tail.known() });
+        }
+    }
+
+    /// From now on only deleted files are read, whose bytes nobody could read later. Whether
+    /// there are any left.
+    pub fn only_deleted(&mut self) -> bool {
+        let tails = &self.tails;
+        let dying = |id: &TailId| tails.get(id).is_some_and(|tail| tail.is_open() && tail.deleted);
+        self.queue.retain(dying);
+        self.queued.retain(dying);
+        !self.queue.is_empty()
+    }
+
+    /// Deleted files with unread bytes, and how many, when the agent must stop.
+    pub fn unread_deleted(&self) -> Vec<(PathBuf, u64)> {
+        let dying = self.tails.values().filter(|tail| tail.is_open() && tail.deleted && tail.unread() > 0);
+        dying.map(|tail| (tail.path.clone(), tail.unread())).collect()
+    }
+}
+
+/// Opens the tail's file if it is not, and looks at it. False if it is another file's content.
+fn open(tail: &mut Tail, now: Duration) -> io::Result<bool> {
+    if !tail.is_open() {
+        match tail.open()? {
+            Some(Verdict::Same) => {}
+            Some(_) => return Ok(false),
+            None => return Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+    tail.look(now)?;
+    Ok(true)
+}
+
+/// A body of a file at `path`, if it is the one with this key.
+pub(super) fn open_file(path: &Path, key: FileKey) -> io::Result<Option<Body>> {
+    let (body, metadata) = Body::open(path)?;
+    Ok((super::identity::file_key(&metadata) == key).then_some(body))
+}
+
+#[cfg(test)]
+#[path = "tailers_tests.rs"]
+mod tests;

@@ -1,0 +1,567 @@
+//! Leads the tails of a flow by hand through each row of the table of rotations.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::*;
+use crate::file::budget::Budget;
+use crate::file::options::InitialPosition;
+
+/// A flow over one folder, its clock, and the lines that it gave out.
+struct Flow {
+    folder: tempfile::TempDir,
+    tailers: Tailers,
+    now: Duration,
+    budget: Arc<FlowBudget>,
+    lines: Vec<String>,
+    lost: u64,
+    rows: BTreeMap<TailId, KnownTail>,
+    offsets: BTreeMap<TailId, u64>,
+    pattern: String,
+    initial_position: InitialPosition,
+}
+
+fn options(folder: &Path, pattern: &str, initial_position: InitialPosition) -> Options {
+    Options {
+        patterns: vec![format!("{}/{pattern}", folder.display())],
+        excludes: Vec::new(),
+        initial_position,
+        max_line_bytes: 1 << 20,
+        scan_interval: Duration::from_secs(10),
+        use_events: false,
+        finished_after: Duration::from_secs(30),
+    }
+}
+
+fn tailers(options: Options, known: Vec<KnownTail>, is_first_start: bool, next: u64) -> Tailers {
+    let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let first_start_millis = if is_first_start { since_epoch.as_millis() as i64 } else { 0 };
+    let past = Past { known, first_start_millis, is_first_start, start_over: false };
+    let parts = Parts {
+        flow: "flow".into(),
+        ids: Arc::new(TailIds::starting_at(next)),
+        past,
+        counters: Arc::default(),
+        max_open: 100,
+    };
+    Tailers::try_new(options, parts).unwrap()
+}
+
+impl Flow {
+    /// From the start of all files, as a flow that was started before they were made.
+    fn new(pattern: &str) -> Self {
+        Self::with(tempfile::tempdir().unwrap(), pattern, InitialPosition::EndOfFile, false)
+    }
+
+    fn with(folder: tempfile::TempDir, pattern: &str, initial: InitialPosition, is_first: bool) -> Self {
+        let tailers = tailers(options(folder.path(), pattern, initial), Vec::new(), is_first, 1);
+        Flow {
+            folder,
+            tailers,
+            now: Duration::from_secs(1),
+            budget: Budget::new(16 << 20, 1).flow(),
+            lines: Vec::new(),
+            lost: 0,
+            rows: BTreeMap::new(),
+            offsets: BTreeMap::new(),
+            pattern: pattern.to_owned(),
+            initial_position: initial,
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn append(&self, name: &str, text: &str) {
+        File::options()
+            .append(true)
+            .create(true)
+            .open(self.path(name))
+            .unwrap()
+            .write_all(text.as_bytes())
+            .unwrap();
+    }
+
+    fn rename(&self, from: &str, to: &str) {
+        fs::rename(self.path(from), self.path(to)).unwrap();
+    }
+
+    fn copy(&self, from: &str, to: &str) {
+        fs::copy(self.path(from), self.path(to)).unwrap();
+    }
+
+    fn truncate(&self, name: &str) {
+        File::options().write(true).truncate(true).open(self.path(name)).unwrap();
+    }
+
+    fn gzip(&self, from: &str, to: &str) {
+        let mut encoder =
+            flate2::write::GzEncoder::new(File::create(self.path(to)).unwrap(), flate2::Compression::fast());
+        encoder.write_all(&fs::read(self.path(from)).unwrap()).unwrap();
+        encoder.finish().unwrap();
+        fs::remove_file(self.path(from)).unwrap();
+    }
+
+    /// Scans and reads until nothing more comes.
+    fn look(&mut self) {
+        for _ in 0..5 {
+            self.tailers.scan(self.now);
+            while self.tailers.turn(self.now, &self.budget) == Turn::Progress {
+                self.collect();
+            }
+            self.tailers.tend(self.now, &self.budget);
+            self.tailers.take_changes();
+            self.collect();
+        }
+    }
+
+    fn collect(&mut self) {
+        for note in std::mem::take(&mut self.tailers.notes) {
+            match note {
+                TailNote::Started { known, stored, .. } => {
+                    self.offsets.insert(known.tail, known.offset);
+                    self.rows.insert(known.tail, known);
+                    if let Some(stored) = stored {
+                        stored.set();
+                    }
+                }
+                TailNote::Changed { known } => {
+                    self.rows.insert(known.tail, known);
+                }
+                TailNote::Gone { tail, lost } => {
+                    self.lost += lost;
+                    self.rows.remove(&tail);
+                }
+            }
+        }
+        self.tailers.release_stored();
+        for event in std::mem::take(&mut self.tailers.events) {
+            if let TailEvent::Chunk { chunk, .. } = event {
+                let read_to = self.offsets.entry(chunk.tail).or_insert(chunk.span.start);
+                assert_eq!(*read_to, chunk.span.start, "the chunks of a tail follow each other");
+                *read_to = chunk.span.end;
+                let text = String::from_utf8(chunk.bytes().to_vec()).unwrap();
+                self.lines.extend(text.lines().map(str::to_owned));
+            }
+        }
+    }
+
+    fn pass(&mut self, seconds: u64) {
+        self.now += Duration::from_secs(seconds);
+        self.look();
+    }
+
+    /// Stops and starts, with everything that was read also settled.
+    fn restart(&mut self, meanwhile: impl FnOnce(&Flow)) {
+        self.stop_after(0);
+        meanwhile(self);
+        self.start();
+        self.look();
+    }
+
+    /// Stops after so many chunks more; what was read is settled.
+    fn stop_after(&mut self, turns: usize) {
+        if turns > 0 {
+            self.tailers.scan(self.now);
+        }
+        for _ in 0..turns {
+            self.tailers.turn(self.now, &self.budget);
+        }
+        self.tailers.take_changes();
+        self.collect();
+        for row in self.rows.values_mut() {
+            row.offset = self.offsets[&row.tail];
+            if let Some(tail) = self.tailers.tails().find(|tail| tail.id == row.tail) {
+                row.anchors = tail.ladder().anchors().to_vec();
+            }
+        }
+    }
+
+    fn start(&mut self) {
+        let options = options(self.folder.path(), &self.pattern, self.initial_position);
+        let known = self.rows.values().cloned().collect();
+        self.tailers = tailers(options, known, false, self.tailers.ids.next().0);
+        self.now = Duration::from_secs(1);
+    }
+
+    #[track_caller]
+    fn expect(&mut self, lines: &[&str]) {
+        assert_eq!(self.lines, lines);
+        self.lines.clear();
+    }
+}
+
+#[test]
+fn a_file_that_is_there_at_the_first_start_is_read_from_its_end() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("a.log"), "old\npart").unwrap();
+    let mut flow = Flow::with(folder, "*.log", InitialPosition::EndOfFile, true);
+    flow.look();
+    flow.expect(&[]);
+    flow.append("a.log", "ial\nnew\n");
+    flow.append("b.log", "b\n");
+    flow.look();
+    flow.lines.sort();
+    flow.expect(&["b", "new", "partial"]);
+}
+
+#[test]
+fn start_of_file_reads_all_files() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("a.log"), "a\n").unwrap();
+    fs::write(folder.path().join("b.log"), "b\n").unwrap();
+    let mut flow = Flow::with(folder, "*.log", InitialPosition::StartOfFile, true);
+    flow.look();
+    flow.expect(&["a", "b"]);
+}
+
+#[test]
+fn a_renamed_file_is_read_to_its_end_inside_and_outside_the_pattern() {
+    for pattern in ["app.log", "app.log*"] {
+        let mut flow = Flow::new(pattern);
+        flow.append("app.log", "1\n");
+        flow.look();
+        flow.append("app.log", "2\n");
+        flow.rename("app.log", "app.log.1");
+        flow.append("app.log.1", "3\n");
+        flow.append("app.log", "4\n");
+        flow.look();
+        flow.append("app.log.1", "late\n");
+        flow.look();
+        flow.expect(&["1", "2", "3", "4", "late"]);
+    }
+}
+
+#[test]
+fn the_unterminated_last_line_of_a_renamed_file_comes_when_it_was_quiet() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\nlast");
+    flow.look();
+    flow.rename("app.log", "app.log.1");
+    flow.pass(20);
+    flow.expect(&["1"]);
+    flow.pass(31);
+    flow.expect(&["last"]);
+    flow.append("app.log.1", "more\n");
+    flow.pass(1);
+    flow.expect(&["more"]);
+}
+
+#[test]
+fn copytruncate_takes_the_unread_rest_from_the_copy() {
+    for pattern in ["app.log", "app.log*"] {
+        let mut flow = Flow::new(pattern);
+        flow.append("app.log", "1\n");
+        flow.look();
+        flow.append("app.log", "2\n");
+        flow.copy("app.log", "app.log.1");
+        flow.truncate("app.log");
+        flow.append("app.log", "3\n");
+        flow.look();
+        flow.look();
+        flow.expect(&["1", "2", "3"]);
+        assert_eq!(flow.lost, 0);
+    }
+}
+
+#[test]
+fn copytruncate_of_a_file_that_was_read_repeats_nothing() {
+    for pattern in ["app.log", "app.log*"] {
+        let mut flow = Flow::new(pattern);
+        flow.append("app.log", "1\n2\n");
+        flow.look();
+        flow.copy("app.log", "app.log.1");
+        flow.look();
+        flow.truncate("app.log");
+        flow.append("app.log", "3\n4\n5\n");
+        flow.look();
+        flow.restart(|_| {});
+        flow.expect(&["1", "2", "3", "4", "5"]);
+    }
+}
+
+#[test]
+fn a_copy_shorter_than_what_was_read_is_not_read() {
+    let mut flow = Flow::new("app.log*");
+    flow.append("app.log", "1\n2\n");
+    flow.look();
+    flow.copy("app.log", "app.log.1");
+    flow.append("app.log", "3\n");
+    flow.look();
+    flow.truncate("app.log");
+    flow.append("app.log", "4\n");
+    flow.look();
+    flow.restart(|_| {});
+    flow.expect(&["1", "2", "3", "4"]);
+}
+
+#[test]
+fn a_copy_in_the_making_is_held_back_and_delivered_when_it_differs() {
+    let mut flow = Flow::new("app.log*");
+    flow.append("app.log", "1\n2\n");
+    flow.look();
+    flow.append("app.log.1", "1\n");
+    flow.look();
+    flow.append("app.log.1", "2\n");
+    flow.look();
+    flow.expect(&["1", "2"]);
+    flow.append("app.log.1", "its own\n");
+    flow.look();
+    flow.expect(&["1", "2", "its own"]);
+}
+
+#[test]
+fn copytruncate_with_compression_between_two_looks() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.append("app.log", "2\n");
+    flow.copy("app.log", "app.log.1");
+    flow.truncate("app.log");
+    flow.gzip("app.log.1", "app.log.1.gz");
+    flow.append("app.log", "3\n");
+    flow.look();
+    flow.pass(60);
+    flow.restart(|_| {});
+    flow.lines.sort();
+    flow.expect(&["1", "2", "3"]);
+}
+
+#[test]
+fn a_file_truncated_without_a_copy_is_reported() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.truncate("app.log");
+    flow.append("app.log", "a line that is longer than what was read\n");
+    flow.look();
+    flow.expect(&["1", "a line that is longer than what was read"]);
+    assert_eq!(flow.lost, 0);
+}
+
+#[test]
+fn a_deleted_file_is_read_to_its_end() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.append("app.log", "2\nlast");
+    fs::remove_file(flow.path("app.log")).unwrap();
+    flow.append("app.log", "new\n");
+    flow.look();
+    flow.pass(31);
+    flow.lines.sort();
+    flow.expect(&["1", "2", "last", "new"]);
+    assert_eq!((flow.lost, flow.tailers.tails().count()), (0, 1));
+}
+
+#[test]
+fn a_generation_between_two_looks_is_read_also_outside_the_pattern_and_compressed() {
+    for compress in [false, true] {
+        let mut flow = Flow::new("app.log");
+        flow.append("app.log", "1\n");
+        flow.look();
+        flow.append("app.log", "2\n");
+        flow.rename("app.log", "app.log.2");
+        let later = std::time::SystemTime::now() + Duration::from_secs(2);
+        flow.append("app.log", "3\n");
+        File::options().write(true).open(flow.path("app.log")).unwrap().set_modified(later).unwrap();
+        flow.rename("app.log", "app.log.1");
+        if compress {
+            flow.gzip("app.log.1", "app.log.1.gz");
+            File::options().write(true).open(flow.path("app.log.1.gz")).unwrap().set_modified(later).unwrap();
+        }
+        flow.append("app.log", "4\n");
+        flow.look();
+        flow.pass(60);
+        flow.restart(|_| {});
+        flow.lines.sort();
+        flow.expect(&["1", "2", "3", "4"]);
+    }
+}
+
+#[test]
+fn older_siblings_outside_the_pattern_are_left_alone_and_so_is_their_compression() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log.1", "ancient\n");
+    flow.append("app.log", "1\n");
+    flow.look();
+    let old = fs::metadata(flow.path("app.log.1")).unwrap().modified().unwrap();
+    flow.gzip("app.log.1", "app.log.2.gz");
+    File::options().write(true).open(flow.path("app.log.2.gz")).unwrap().set_modified(old).unwrap();
+    flow.rename("app.log", "app.log.1");
+    flow.append("app.log", "2\n");
+    flow.look();
+    flow.expect(&["1", "2"]);
+}
+
+#[test]
+fn rotations_while_stopped_are_caught_up_with() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.restart(|flow| {
+        flow.append("app.log", "2\n");
+        flow.rename("app.log", "app.log.1");
+        flow.append("app.log", "3\n");
+    });
+    flow.lines.sort();
+    flow.expect(&["1", "2", "3"]);
+}
+
+#[test]
+fn a_file_compressed_or_moved_while_stopped_is_found_by_its_content() {
+    for (name, folder) in [("app.log.1.gz", None), ("app.log.1", Some("old"))] {
+        let mut flow = Flow::new("app.log");
+        flow.append("app.log", "1\n");
+        flow.look();
+        flow.restart(|flow| {
+            flow.append("app.log", "2\n");
+            flow.rename("app.log", "app.log.1");
+            match folder {
+                None => flow.gzip("app.log.1", name),
+                Some(folder) => {
+                    fs::create_dir(flow.path(folder)).unwrap();
+                    flow.copy("app.log.1", &format!("{folder}/{name}"));
+                    fs::remove_file(flow.path("app.log.1")).unwrap();
+                }
+            }
+            flow.append("app.log", "3\n");
+        });
+        flow.lines.sort();
+        flow.expect(&["1", "2", "3"]);
+        assert_eq!(flow.lost, 0);
+    }
+}
+
+#[test]
+fn copytruncate_while_stopped_goes_on_in_the_copy() {
+    for pattern in ["app.log", "app.log*"] {
+        let mut flow = Flow::new(pattern);
+        flow.append("app.log", "1\n");
+        flow.look();
+        flow.restart(|flow| {
+            flow.append("app.log", "2\n");
+            flow.copy("app.log", "app.log.1");
+            flow.truncate("app.log");
+            flow.append("app.log", "3\n");
+        });
+        flow.lines.sort();
+        flow.expect(&["1", "2", "3"]);
+    }
+}
+
+#[test]
+fn what_cannot_be_found_is_reported_in_bytes() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.append("other.txt", "x");
+    flow.look();
+    let mut row = flow.rows.values().next().unwrap().clone();
+    row.size = 10;
+    flow.rows.insert(row.tail, row);
+    flow.restart(|flow| fs::remove_file(flow.path("app.log")).unwrap());
+    assert_eq!(flow.lost, 8);
+}
+
+#[test]
+fn a_folder_that_is_mounted_late_forgets_no_position() {
+    let mut flow = Flow::new("mnt/app.log");
+    fs::create_dir(flow.path("mnt")).unwrap();
+    flow.append("mnt/app.log", "1\n");
+    flow.look();
+    flow.restart(|flow| {
+        flow.append("mnt/app.log", "2\n");
+        fs::create_dir_all(flow.path("x/y")).unwrap();
+        flow.rename("mnt", "x/y/away");
+    });
+    flow.expect(&["1"]);
+    flow.rename("x/y/away", "mnt");
+    flow.look();
+    flow.expect(&["2"]);
+    assert_eq!(flow.lost, 0);
+}
+
+#[test]
+fn an_inode_that_is_used_again_while_stopped_is_a_new_file() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.restart(|flow| fs::write(flow.path("app.log"), "another\n").unwrap());
+    flow.expect(&["1", "another"]);
+}
+
+#[test]
+fn two_files_with_the_same_banner_are_two_files() {
+    let mut flow = Flow::new("*.log");
+    flow.append("a.log", "banner\n");
+    flow.append("b.log", "banner\n");
+    flow.look();
+    flow.expect(&["banner", "banner"]);
+}
+
+#[test]
+fn a_reboot_that_changes_device_numbers_repeats_nothing() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    for row in flow.rows.values_mut() {
+        row.identity.device += 1;
+    }
+    flow.restart(|flow| flow.append("app.log", "2\n"));
+    flow.expect(&["1", "2"]);
+}
+
+#[test]
+fn a_file_that_lost_its_end_goes_on_from_the_anchor_that_agrees() {
+    let mut flow = Flow::new("app.log");
+    let lines: Vec<String> = (0..3000).map(|n| format!("{n:07}")).collect();
+    for part in lines.chunks(500) {
+        flow.append("app.log", &(part.join("\n") + "\n"));
+        flow.look();
+    }
+    flow.lines.clear();
+    flow.restart(|flow| {
+        let file = File::options().write(true).open(flow.path("app.log")).unwrap();
+        file.set_len(20_000).unwrap();
+        flow.append("app.log", "after\n");
+    });
+    assert_eq!(flow.lines.last().unwrap(), "after");
+    assert!(flow.lines.len() < 1001, "{}", flow.lines.len());
+}
+
+#[test]
+fn many_files_do_not_exhaust_the_descriptors() {
+    let mut flow = Flow::new("*.log");
+    for n in 0..500 {
+        flow.append(&format!("{n}.log"), "x\n");
+    }
+    flow.look();
+    assert_eq!(flow.lines.len(), 500);
+    assert!(flow.tailers.tails().filter(|tail| tail.is_open()).count() <= 100);
+    flow.append("7.log", "y\n");
+    flow.look();
+    assert_eq!(flow.lines.len(), 501);
+}
+
+#[test]
+fn a_compressed_rest_is_gone_on_with_after_another_restart() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "first\n");
+    flow.look();
+    let lines: Vec<String> = (0..100_000).map(|n| format!("{n:07}")).collect();
+    flow.append("app.log", &(lines.join("\n") + "\n"));
+    flow.stop_after(0);
+    flow.rename("app.log", "app.log.1");
+    flow.gzip("app.log.1", "app.log.1.gz");
+    flow.start();
+    flow.stop_after(1);
+    assert!(flow.lines.len() > 1 && flow.lines.len() < 100_000);
+    flow.start();
+    flow.look();
+    flow.restart(|_| {});
+    assert_eq!(flow.lines[1..], lines);
+}
