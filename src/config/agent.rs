@@ -11,7 +11,7 @@ use crate::send::Credentials;
 use super::destination;
 use super::flow;
 use super::keys::Level;
-use super::raw::{Node, Value};
+use super::raw::{Entry, Node, Value};
 use super::section::{Report, Section, quoted};
 use super::{Flow, Settings};
 
@@ -20,6 +20,8 @@ const DEFAULT_MEMORY_BUDGET: u64 = 32 << 20;
 const MIN_MEMORY_BUDGET: u64 = 8 << 20;
 /// So that the reserved share of a flow holds lines of 127 KiB.
 const MIN_MEMORY_BUDGET_PER_FLOW: u64 = 512 << 10;
+/// What a buffer costs beside its bytes, and some to spare.
+const BOOKKEEPING: usize = 1024;
 const HOUR_MILLIS: u64 = 60 * 60 * 1000;
 
 /// What a flow needs to know of the rest of the file.
@@ -44,7 +46,6 @@ impl Shared {
     /// The largest buffer that a flow can always get: half of the budget is for what is read,
     /// half of that is reserved in equal shares. Bytes.
     pub fn largest_buffer(&self) -> usize {
-        const BOOKKEEPING: usize = 1024;
         (self.memory_budget / 2 / 2 / self.flows).saturating_sub(BOOKKEEPING)
     }
 
@@ -55,13 +56,13 @@ impl Shared {
 
     /// The budget with which a flow can always get a buffer of so many bytes, in MiB.
     fn budget_mib_for(&self, buffer: usize) -> usize {
-        ((buffer + 1024) * 2 * 2 * self.flows).div_ceil(1 << 20)
+        ((buffer + BOOKKEEPING) * 2 * 2 * self.flows).div_ceil(1 << 20)
     }
 }
 
 /// `exposed` says that other users may read the file.
-pub fn settings(report: &mut Report<'_>, root: Node, exposed: bool) -> Settings {
-    let mut top = Section::new(report, Level::Agent, String::new(), root);
+pub fn settings(report: &mut Report<'_>, entries: Vec<Entry>, exposed: bool) -> Settings {
+    let mut top = Section::new(report, Level::Agent, String::new(), 1, entries);
     let nodes = flow_nodes(&mut top);
     let memory_budget = memory_budget(&mut top, nodes.len());
     let scan_interval = top.millis("scanIntervalMillis", 100..=60_000).unwrap_or(10_000);
@@ -99,7 +100,7 @@ pub fn settings(report: &mut Report<'_>, root: Node, exposed: bool) -> Settings 
 
 fn flow_nodes(top: &mut Section<'_, '_>) -> Vec<Node> {
     let Some(line) = top.line_of("flows") else {
-        top.problem(top.line, "flows", "is missing; it is the list of what is read and where it goes");
+        top.missing("flows", "; it is the list of what is read and where it goes");
         return Vec::new();
     };
     match top.node("flows").map(|given| given.value) {
@@ -107,7 +108,7 @@ fn flow_nodes(top: &mut Section<'_, '_>) -> Vec<Node> {
             if nodes.is_empty() {
                 top.warning(line, "flows", "no flow is configured, so nothing is read");
             }
-            nodes
+            return nodes;
         }
         Some(_) => {
             top.problem(
@@ -115,24 +116,26 @@ fn flow_nodes(top: &mut Section<'_, '_>) -> Vec<Node> {
                 "flows",
                 "is not a list; in YAML each flow begins with `- `, in JSON they stand in [ ]",
             );
-            Vec::new()
         }
-        None => {
-            if top.report.format == super::Format::Json {
-                top.problem(line, "flows", "has no value; it must be a list of flows");
-            }
-            Vec::new()
-        }
+        None => {}
     }
+    Vec::new()
 }
 
 fn flows(report: &mut Report<'_>, nodes: Vec<Node>, shared: &Shared) -> Vec<Flow> {
     let mut flows: Vec<Flow> = Vec::new();
     let mut seen: HashMap<String, (usize, usize)> = HashMap::new();
-    for (at, node) in nodes.into_iter().enumerate() {
-        let line = node.line;
+    for (at, Node { line, value }) in nodes.into_iter().enumerate() {
+        let Value::Map(entries) = value else {
+            report.problem(
+                line,
+                &format!("flows[{at}]"),
+                "is not a flow; it must hold keys such as filePattern",
+            );
+            continue;
+        };
         let before = report.problems.len();
-        let mut section = Section::new(report, Level::Flow, format!("flows[{at}]."), node);
+        let mut section = Section::new(report, Level::Flow, format!("flows[{at}]."), line, entries);
         let flow = flow::flow(&mut section, shared);
         if report.problems.len() > before {
             continue;
@@ -151,8 +154,7 @@ fn flows(report: &mut Report<'_>, nodes: Vec<Node>, shared: &Shared) -> Vec<Flow
 
 fn memory_budget(top: &mut Section<'_, '_>, flows: usize) -> u64 {
     let least = MIN_MEMORY_BUDGET.max(MIN_MEMORY_BUDGET_PER_FLOW.saturating_mul(flows as u64));
-    let most = isize::MAX as u64;
-    match top.bytes("memoryBudget", least..=most) {
+    match top.bytes("memoryBudget", least..=u64::MAX) {
         Some(given) => given.value,
         None => {
             if top.line_of("memoryBudget").is_none() && least > DEFAULT_MEMORY_BUDGET {

@@ -24,7 +24,8 @@ pub enum Role {
     Used,
     /// A key of the Java agent that can be left out: what to do instead, if anything.
     NoEffect(&'static str),
-    /// A key of the Java agent without which other data would be delivered: what to do instead.
+    /// A key of the Java agent without which other data would be delivered, or by somebody else:
+    /// why, and what to do instead.
     Unsupported(&'static str),
 }
 
@@ -46,8 +47,8 @@ const LOGS: Role = NoEffect("what is logged is set on the command line");
 const CLOUDWATCH: Role = NoEffect("this version publishes no metrics to CloudWatch");
 const CHECKPOINTS: Role = NoEffect("positions are kept as long as their files may come back");
 const PROVIDER: Role = Unsupported(
-    "no Java class can be loaded; use the SDK's own chain (environment, profile, `credential_process`, \
-     web identity, container, instance) or `assumeRoleARN`",
+    "no Java class can be loaded; remove the key and use the SDK's own chain (environment, profile, \
+     `credential_process`, web identity, container, instance) or `assumeRoleARN`",
 );
 
 pub const KEYS: &[Key] = &[
@@ -96,9 +97,15 @@ pub const KEYS: &[Key] = &[
     key(
         Flow,
         "dataProcessingOptions",
-        Unsupported("send the lines as they are, and convert them behind the stream"),
+        Unsupported(
+            "the records would hold other data without it; remove the key and convert behind the stream",
+        ),
     ),
-    key(Flow, "fileFooterPattern", Unsupported("remove the footer behind the stream")),
+    key(
+        Flow,
+        "fileFooterPattern",
+        Unsupported("the footer would be sent without it; remove the key and the footer behind the stream"),
+    ),
     key(Agent, "checkpointTimeToLiveDays", CHECKPOINTS),
     key(Agent, "checkpoints.queryTimeoutSeconds", CHECKPOINTS),
     key(Agent, "checkpoints.connectionTimeoutSeconds", CHECKPOINTS),
@@ -152,19 +159,19 @@ pub fn in_group(level: Level, name: &str) -> impl Iterator<Item = &'static str> 
     KEYS.iter().filter(move |key| key.level == level && key.name.starts_with(&prefix)).map(|key| key.name)
 }
 
-/// What is to be said about `name`, which is not a key of `level`.
-pub fn unknown(level: Level, name: &str) -> String {
+/// What is to be said about `name`, which is not a key of `level`, and the key that was meant.
+pub fn unknown(level: Level, name: &str) -> (String, Option<&'static str>) {
     let (here, there) = match level {
         Agent => ("at the top level", "in a flow, that is in an entry of `flows`"),
         Flow => ("in a flow", "at the top level, beside `flows`"),
     };
     let last = name.rsplit('.').next().unwrap_or(name);
     if let Some(key) = KEYS.iter().find(|key| key.level != level && key.name == name) {
-        return format!("does not belong {here}; `{}` belongs {there}", key.name);
+        return (format!("does not belong {here}; `{}` belongs {there}", key.name), None);
     }
     if let Some(key) = KEYS.iter().find(|key| key.name == last && last != name) {
         let place = if key.level == level { here } else { there };
-        return format!("no such key; `{last}` belongs {place}");
+        return (format!("no such key; `{last}` belongs {place}"), None);
     }
     let best = KEYS
         .iter()
@@ -173,12 +180,12 @@ pub fn unknown(level: Level, name: &str) -> String {
         .max_by(|(a, x), (b, y)| a.total_cmp(b).then((x.level == level).cmp(&(y.level == level))));
     match best {
         Some((likeness, key)) if likeness >= 0.87 && key.level == level => {
-            format!("no such key {here}; did you mean `{}`?", key.name)
+            (format!("no such key {here}; did you mean `{}`?", key.name), Some(key.name))
         }
         Some((likeness, key)) if likeness >= 0.87 => {
-            format!("no such key {here}; did you mean `{}`? It belongs {there}", key.name)
+            (format!("no such key {here}; did you mean `{}`? It belongs {there}", key.name), None)
         }
-        _ => format!("no such key {here}; every key is explained in docs/CONFIGURATION.md"),
+        _ => (format!("no such key {here}; every key is explained in docs/CONFIGURATION.md"), None),
     }
 }
 

@@ -96,13 +96,13 @@ fn read(
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let format = Format::of(text);
     let root: Node = raw::parse(text, format).map_err(|error| invalid(path, error.line, error.text))?;
-    match root.value {
-        Value::Map(_) => {}
+    let entries = match root.value {
+        Value::Map(entries) => entries,
         Value::Null => return Err(invalid(path, 1, "the file is empty; it must hold `flows`")),
         _ => return Err(invalid(path, root.line, "the file must hold keys with values, such as `flows:`")),
-    }
+    };
     let mut report = Report { file: path, format, env, problems: Vec::new(), warnings: Vec::new() };
-    let mut settings = agent::settings(&mut report, root, exposed);
+    let mut settings = agent::settings(&mut report, entries, exposed);
     if !report.problems.is_empty() {
         report.problems.sort_by_key(|problem| problem.line);
         return Err(ConfigError::Invalid(report.problems));

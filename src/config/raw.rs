@@ -88,7 +88,13 @@ fn yaml(text: &str) -> Result<Node, SyntaxError> {
         let what = what.split(" at line ").next().unwrap_or(&what);
         let typed = text.lines().nth(line - 1).unwrap_or("");
         let indent = &typed[..typed.len() - typed.trim_start().len()];
-        let hint = if indent.contains('\t') { "; YAML allows no tabs before a key, only spaces" } else { "" };
+        let hint = if indent.contains('\t') {
+            "; YAML allows no tabs before a key, only spaces"
+        } else if what.contains("mapping values are not allowed") {
+            "; put text that holds `: ` in quotes, and keys of one group one below the other"
+        } else {
+            ""
+        };
         SyntaxError { line, text: format!("not valid YAML, at column {column}: {what}{hint}") }
     })?;
     marks::number(&mut node, text);
@@ -102,7 +108,10 @@ fn json(text: &str) -> Result<Node, SyntaxError> {
         let what = what.split(" at line ").next().unwrap_or(&what);
         SyntaxError {
             line: error.line().max(1),
-            text: format!("not valid JSON, at column {}: {what}", error.column().max(1)),
+            text: format!(
+                "not valid JSON (as the file begins with {{), at column {}: {what}",
+                error.column().max(1)
+            ),
         }
     })?;
     // JSON is YAML but for some escapes in texts, and only the structure matters for the lines.

@@ -50,20 +50,21 @@ pub struct Section<'r, 'a> {
     prefix: String,
     /// With whole, dotted names, each once.
     entries: Vec<Entry>,
+    /// The keys that were meant by those that do not exist.
+    misspelt: Vec<&'static str>,
 }
 
 impl<'r, 'a> Section<'r, 'a> {
     /// Sorts out the keys that do not exist, stand twice or are not followed.
-    pub fn new(report: &'r mut Report<'a>, level: Level, prefix: String, node: Node) -> Self {
-        let mut section = Section { report, line: node.line, level, prefix, entries: Vec::new() };
-        match node.value {
-            Value::Map(entries) => section.flatten("", entries),
-            other => {
-                let key = section.prefix.trim_end_matches('.').to_owned();
-                let text = format!("is {}; it must hold keys with values", described(&other));
-                section.report.problem(node.line, &key, text);
-            }
-        }
+    pub fn new(
+        report: &'r mut Report<'a>,
+        level: Level,
+        prefix: String,
+        line: usize,
+        entries: Vec<Entry>,
+    ) -> Self {
+        let mut section = Section { report, line, level, prefix, entries: Vec::new(), misspelt: Vec::new() };
+        section.flatten("", entries);
         section
     }
 
@@ -86,7 +87,8 @@ impl<'r, 'a> Section<'r, 'a> {
                     self.unusable(entry.line, &entry.key, text);
                 }
                 (None, _) => {
-                    let text = keys::unknown(level, name);
+                    let (text, meant) = keys::unknown(level, name);
+                    self.misspelt.extend(meant);
                     self.unusable(entry.line, &entry.key, text);
                 }
             }
@@ -106,24 +108,23 @@ impl<'r, 'a> Section<'r, 'a> {
             let text = format!("stands twice, first on line {}; remove one of the two", first.line);
             return self.problem(entry.line, &entry.key, text);
         }
+        if self.report.format == Format::Json && entry.node.value == Value::Null {
+            return;
+        }
         match role {
-            Role::Used => return self.entries.push(entry),
+            Role::Used => self.entries.push(entry),
             Role::NoEffect("") => self.warning(entry.line, &entry.key, "has no effect in this agent"),
             Role::NoEffect(instead) => {
                 self.warning(entry.line, &entry.key, format!("has no effect in this agent: {instead}"));
             }
             Role::Unsupported(instead) => {
                 let off = match &entry.node.value {
-                    Value::Null => true,
                     Value::Text(text) => text.is_empty(),
                     Value::List(items) => items.is_empty(),
                     _ => false,
                 };
                 if !off {
-                    let text = format!(
-                        "is not supported by this version, and without it other data would be delivered or other \
-                         credentials used; remove the key to go on without it: {instead}"
-                    );
+                    let text = format!("is not supported by this version: {instead}");
                     self.problem(entry.line, &entry.key, text);
                 }
             }
@@ -154,18 +155,23 @@ impl<'r, 'a> Section<'r, 'a> {
         self.entries.iter().find(|entry| entry.key == name).map(|entry| &entry.node.value)
     }
 
+    /// That a key which must be there is not. If it was misspelt, that has been said.
+    pub fn missing(&mut self, name: &str, text: &str) {
+        if self.report.format == Format::Json || !self.misspelt.contains(&name) {
+            self.problem(self.line, name, format!("is missing{text}"));
+        }
+    }
+
     /// The value as typed; none if there is none, or nothing was typed after the key.
     pub fn node(&mut self, name: &str) -> Option<Given<Value>> {
         debug_assert!(keys::find(self.level, name).is_some_and(|key| key.role == Role::Used), "{name}");
         let entry = self.entries.iter().find(|entry| entry.key == name)?;
         let (line, value) = (entry.line, entry.node.value.clone());
-        if value != Value::Null {
-            return Some(Given { value, line });
+        if value == Value::Null {
+            self.problem(line, name, "has no value; give one, or remove the key if it may be left out");
+            return None;
         }
-        if self.report.format == Format::Yaml {
-            self.problem(line, name, "has no value; give one, or remove the key for its default");
-        }
-        None
+        Some(Given { value, line })
     }
 
     /// A text with its variables replaced. None for an empty one: it stands for no value.

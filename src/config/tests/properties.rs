@@ -29,6 +29,7 @@ fn answer(text: &str) {
             for problem in problems {
                 assert!((1..=lines + 1).contains(&problem.line), "{problem}");
                 assert!(!problem.text.is_empty());
+                assert!(!problem.to_string().contains('\n'), "{problem:?}");
             }
         }
         Err(error @ ConfigError::Unreadable { .. }) => panic!("{error}"),
