@@ -100,7 +100,7 @@ pub fn settings(report: &mut Report<'_>, entries: Vec<Entry>, exposed: bool) -> 
 
 fn flow_nodes(top: &mut Section<'_, '_>) -> Vec<Node> {
     let Some(line) = top.line_of("flows") else {
-        top.missing("flows", "; it is the list of what is read and where it goes");
+        top.missing(&["flows"], "; it is the list of what is read and where it goes");
         return Vec::new();
     };
     match top.node("flows").map(|given| given.value) {

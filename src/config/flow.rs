@@ -85,7 +85,7 @@ fn name(section: &mut Section<'_, '_>) -> Option<String> {
 
 fn patterns(section: &mut Section<'_, '_>) -> Vec<String> {
     if section.line_of("filePattern").is_none() {
-        section.missing("filePattern", "; it says which files are read, such as /var/log/app/*.log");
+        section.missing(&["filePattern"], "; it says which files are read, such as /var/log/app/*.log");
     }
     let given = section.texts("filePattern").unwrap_or_default();
     if let (Some(line), Some(Value::List(items))) =
@@ -134,7 +134,8 @@ fn destination(section: &mut Section<'_, '_>) -> (Destination, Option<String>) {
             section.problem(line, "deliveryStream", text);
         }
         [None, None] => {
-            section.missing("kinesisStream", ", and so is deliveryStream; a flow has exactly one of the two");
+            let text = ", and so is deliveryStream; a flow has exactly one of the two";
+            section.missing(&["kinesisStream", "deliveryStream"], text);
         }
         _ => {}
     }

@@ -98,13 +98,15 @@ pub const KEYS: &[Key] = &[
         Flow,
         "dataProcessingOptions",
         Unsupported(
-            "the records would hold other data without it; remove the key and convert behind the stream",
+            "without it the records would hold other data; remove the key, and convert behind the stream",
         ),
     ),
     key(
         Flow,
         "fileFooterPattern",
-        Unsupported("the footer would be sent without it; remove the key and the footer behind the stream"),
+        Unsupported(
+            "without it the footer would be sent; remove the key, and drop the footer behind the stream",
+        ),
     ),
     key(Agent, "checkpointTimeToLiveDays", CHECKPOINTS),
     key(Agent, "checkpoints.queryTimeoutSeconds", CHECKPOINTS),

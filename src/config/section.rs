@@ -155,10 +155,10 @@ impl<'r, 'a> Section<'r, 'a> {
         self.entries.iter().find(|entry| entry.key == name).map(|entry| &entry.node.value)
     }
 
-    /// That a key which must be there is not. If it was misspelt, that has been said.
-    pub fn missing(&mut self, name: &str, text: &str) {
-        if self.report.format == Format::Json || !self.misspelt.contains(&name) {
-            self.problem(self.line, name, format!("is missing{text}"));
+    /// That one of these keys must be there and none is. If one was misspelt, that has been said.
+    pub fn missing(&mut self, names: &[&str], text: &str) {
+        if self.report.format == Format::Json || !names.iter().any(|name| self.misspelt.contains(name)) {
+            self.problem(self.line, names[0], format!("is missing{text}"));
         }
     }
 

@@ -24,8 +24,8 @@ fn answer(text: &str) {
         Ok(settings) => assert!(settings.memory_budget >= 8 << 20),
         Err(ConfigError::Invalid(problems)) => {
             assert!(!problems.is_empty());
-            // Besides \n and \r\n, YAML ends a line at a lone \r.
-            let lines = text.split(['\n', '\r']).count();
+            // YAML 1.1 ends a line at more than \n and \r\n.
+            let lines = text.split(['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}']).count();
             for problem in problems {
                 assert!((1..=lines + 1).contains(&problem.line), "{problem}");
                 assert!(!problem.text.is_empty());
