@@ -1,7 +1,34 @@
 //! What was typed (`raw`), and what is used of it: each stage's own `Options`.
+//!
+//! [`load`] reads a file and gives either [`Settings`] in which everything is checked, or every
+//! problem of the file at once. A key goes through `raw` (text to tree), `section` (tree to
+//! typed values, one level at a time), and `agent` or `flow` (values to options). Nothing here
+//! touches the network, and the environment only through what the caller hands in.
 
-use std::path::PathBuf;
+mod agent;
+mod destination;
+mod error;
+mod flow;
+mod keys;
+mod marks;
+mod quantity;
+mod raw;
+mod section;
+mod variables;
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+pub use error::{ConfigError, Problem};
+
+use raw::{Format, Node, Value};
+use section::Report;
+
+/// A larger file is not a configuration. Bytes.
+const MAX_FILE_BYTES: u64 = 16 << 20;
 
 /// The whole configuration, checked.
 #[derive(Clone, Debug)]
@@ -29,3 +56,66 @@ pub struct Flow {
     pub record: crate::record::Options,
     pub send: crate::send::Options,
 }
+
+/// The settings in the file at `path`, with variables from the process's environment.
+///
+/// # Errors
+/// [`ConfigError`]: the file cannot be read, or all that is wrong in it.
+pub fn load(path: &Path) -> Result<Settings, ConfigError> {
+    let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
+    let file = File::open(path).map_err(unreadable)?;
+    let mode = file.metadata().map_err(unreadable)?.permissions().mode();
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err(unreadable(io::Error::other("it is larger than 16 MiB")));
+    }
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        invalid(path, 1 + memchr::memchr_iter(b'\n', good).count(), "is not valid UTF-8; save it as UTF-8")
+    })?;
+    let env = |name: &str| std::env::var(name).ok();
+    read(&text, path, &env, mode & 0o077 != 0)
+}
+
+/// The settings in `text`; `path` is for messages only.
+///
+/// # Errors
+/// [`ConfigError::Invalid`]: all that is wrong.
+pub fn parse(text: &str, path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Settings, ConfigError> {
+    read(text, path, env, false)
+}
+
+/// `exposed` says that other users may read the file.
+fn read(
+    text: &str,
+    path: &Path,
+    env: &dyn Fn(&str) -> Option<String>,
+    exposed: bool,
+) -> Result<Settings, ConfigError> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let format = Format::of(text);
+    let root: Node = raw::parse(text, format).map_err(|error| invalid(path, error.line, error.text))?;
+    let entries = match root.value {
+        Value::Map(entries) => entries,
+        Value::Null => return Err(invalid(path, 1, "the file is empty; it must hold `flows`")),
+        _ => return Err(invalid(path, root.line, "the file must hold keys with values, such as `flows:`")),
+    };
+    let mut report = Report { file: path, format, env, problems: Vec::new(), warnings: Vec::new() };
+    let mut settings = agent::settings(&mut report, entries, exposed);
+    if !report.problems.is_empty() {
+        report.problems.sort_by_key(|problem| problem.line);
+        return Err(ConfigError::Invalid(report.problems));
+    }
+    report.warnings.sort_by_key(|warning| warning.line);
+    settings.warnings = report.warnings.iter().map(Problem::to_string).collect();
+    Ok(settings)
+}
+
+fn invalid(path: &Path, line: usize, text: impl Into<String>) -> ConfigError {
+    let problem = Problem { file: path.to_owned(), line, key: String::new(), text: text.into() };
+    ConfigError::Invalid(vec![problem])
+}
+
+#[cfg(test)]
+mod tests;

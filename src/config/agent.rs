@@ -1,0 +1,268 @@
+//! The top of the file: what all flows share, and the list of the flows.
+//!
+//! Problems go into the report, and the settings that come back are only good if it holds none.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::send::Credentials;
+
+use super::destination;
+use super::flow;
+use super::keys::Level;
+use super::raw::{Entry, Node, Value};
+use super::section::{Report, Section, quoted};
+use super::{Flow, Settings};
+
+const DEFAULT_CHECKPOINT_FILE: &str = "/var/lib/kinesis-agent/checkpoints.db";
+const DEFAULT_MEMORY_BUDGET: u64 = 32 << 20;
+const MIN_MEMORY_BUDGET: u64 = 8 << 20;
+/// So that the reserved share of a flow holds lines of 127 KiB.
+const MIN_MEMORY_BUDGET_PER_FLOW: u64 = 512 << 10;
+/// What a buffer costs beside its bytes, and some to spare.
+const BOOKKEEPING: usize = 1024;
+const HOUR_MILLIS: u64 = 60 * 60 * 1000;
+
+/// What a flow needs to know of the rest of the file.
+pub struct Shared {
+    pub kinesis: Service,
+    pub firehose: Service,
+    pub credentials: Credentials,
+    pub scan_interval: Duration,
+    pub use_events: bool,
+    /// Bytes of the whole agent.
+    pub memory_budget: usize,
+    /// Flows in the file, those with problems included; at least 1.
+    pub flows: usize,
+}
+
+pub struct Service {
+    pub endpoint: Option<String>,
+    pub region: Option<String>,
+}
+
+impl Shared {
+    /// The largest buffer that a flow can always get: half of the budget is for what is read,
+    /// half of that is reserved in equal shares. Bytes.
+    pub fn largest_buffer(&self) -> usize {
+        (self.memory_budget / 2 / 2 / self.flows).saturating_sub(BOOKKEEPING)
+    }
+
+    /// A request body and its copies fit into half of the budget. Bytes.
+    pub fn largest_batch(&self) -> usize {
+        self.memory_budget / 2 / 3
+    }
+
+    /// The budget with which a flow can always get a buffer of so many bytes, in MiB.
+    fn budget_mib_for(&self, buffer: usize) -> usize {
+        ((buffer + BOOKKEEPING) * 2 * 2 * self.flows).div_ceil(1 << 20)
+    }
+}
+
+/// `exposed` says that other users may read the file.
+pub fn settings(report: &mut Report<'_>, entries: Vec<Entry>, exposed: bool) -> Settings {
+    let mut top = Section::new(report, Level::Agent, String::new(), 1, entries);
+    let nodes = flow_nodes(&mut top);
+    let memory_budget = memory_budget(&mut top, nodes.len());
+    let scan_interval = top.millis("scanIntervalMillis", 100..=60_000).unwrap_or(10_000);
+    let shared = Shared {
+        kinesis: service(&mut top, "kinesis.endpoint", "kinesis.region"),
+        firehose: service(&mut top, "firehose.endpoint", "firehose.region"),
+        credentials: credentials(&mut top, exposed),
+        scan_interval: Duration::from_millis(scan_interval),
+        use_events: top.flag("useFileEvents").unwrap_or(true),
+        memory_budget: usize::try_from(memory_budget).unwrap_or(usize::MAX),
+        flows: nodes.len().max(1),
+    };
+    let checkpoint_file = path(&mut top, "checkpointFile").unwrap_or_else(|| DEFAULT_CHECKPOINT_FILE.into());
+    let dead_letter_file = path(&mut top, "deadLetterFile")
+        .unwrap_or_else(|| checkpoint_file.parent().unwrap_or(Path::new("/")).join("dead-letters.jsonl"));
+    if dead_letter_file == checkpoint_file {
+        let line = top.line_of("deadLetterFile").or(top.line_of("checkpointFile")).unwrap_or(top.line);
+        top.problem(line, "deadLetterFile", "is the same file as checkpointFile; give each its own");
+    }
+    let dead_letter_max_bytes = top.bytes("deadLetterMaxBytes", 1024..=u64::MAX);
+    let shutdown_timeout = top.millis("shutdownTimeoutMillis", 0..=HOUR_MILLIS).unwrap_or(10_000);
+    let memory_line = top.line_of("memoryBudget").or(top.line_of("flows")).unwrap_or(top.line);
+    let flows = flows(report, nodes, &shared);
+    warn_of_short_lines(report, memory_line, &flows, &shared);
+    Settings {
+        flows,
+        checkpoint_file,
+        dead_letter_file,
+        dead_letter_max_bytes: dead_letter_max_bytes.map_or(64 << 20, |given| given.value),
+        shutdown_timeout: Duration::from_millis(shutdown_timeout),
+        memory_budget: shared.memory_budget,
+        warnings: Vec::new(),
+    }
+}
+
+fn flow_nodes(top: &mut Section<'_, '_>) -> Vec<Node> {
+    let Some(line) = top.line_of("flows") else {
+        top.missing(&["flows"], "; it is the list of what is read and where it goes");
+        return Vec::new();
+    };
+    match top.node("flows").map(|given| given.value) {
+        Some(Value::List(nodes)) => {
+            if nodes.is_empty() {
+                top.warning(line, "flows", "no flow is configured, so nothing is read");
+            }
+            return nodes;
+        }
+        Some(_) => {
+            top.problem(
+                line,
+                "flows",
+                "is not a list; in YAML each flow begins with `- `, in JSON they stand in [ ]",
+            );
+        }
+        None => {}
+    }
+    Vec::new()
+}
+
+fn flows(report: &mut Report<'_>, nodes: Vec<Node>, shared: &Shared) -> Vec<Flow> {
+    let mut flows: Vec<Flow> = Vec::new();
+    let mut seen: HashMap<String, (usize, usize)> = HashMap::new();
+    for (at, Node { line, value }) in nodes.into_iter().enumerate() {
+        let Value::Map(entries) = value else {
+            report.problem(
+                line,
+                &format!("flows[{at}]"),
+                "is not a flow; it must hold keys such as filePattern",
+            );
+            continue;
+        };
+        let before = report.problems.len();
+        let mut section = Section::new(report, Level::Flow, format!("flows[{at}]."), line, entries);
+        let flow = flow::flow(&mut section, shared);
+        if report.problems.len() > before {
+            continue;
+        }
+        if let Some((other, other_line)) = seen.insert(flow.key.clone(), (at, line)) {
+            let text = format!(
+                "sends the same files to the same place as flows[{other}] on line {other_line}; \
+                 remove one, or give each its own `name`"
+            );
+            report.problem(line, &format!("flows[{at}]"), text);
+        }
+        flows.push(flow);
+    }
+    flows
+}
+
+fn memory_budget(top: &mut Section<'_, '_>, flows: usize) -> u64 {
+    let least = MIN_MEMORY_BUDGET.max(MIN_MEMORY_BUDGET_PER_FLOW.saturating_mul(flows as u64));
+    match top.bytes("memoryBudget", least..=u64::MAX) {
+        Some(given) => given.value,
+        None => {
+            if top.line_of("memoryBudget").is_none() && least > DEFAULT_MEMORY_BUDGET {
+                let text = format!(
+                    "its default of 32MiB is too small for {flows} flows; allowed: {}MiB or more",
+                    least.div_ceil(1 << 20)
+                );
+                top.problem(top.line, "memoryBudget", text);
+            }
+            least.max(DEFAULT_MEMORY_BUDGET)
+        }
+    }
+}
+
+/// With many flows the share of each may be smaller than the largest record that AWS takes.
+fn warn_of_short_lines(report: &mut Report<'_>, line: usize, flows: &[Flow], shared: &Shared) {
+    let limits = flows.iter().filter_map(|flow| {
+        let limit = flow::record_limit(&flow.send.destination);
+        (flow.record.max_record_bytes < limit).then_some(limit)
+    });
+    if let Some(limit) = limits.max() {
+        let text = format!(
+            "each of {} flows may hold {} bytes in one piece, so a longer record is treated as `oversizedRecords` \
+             says although AWS takes {limit}; {}MiB would be enough for those",
+            shared.flows,
+            shared.largest_buffer(),
+            shared.budget_mib_for(limit),
+        );
+        report.warning(line, "memoryBudget", text);
+    }
+}
+
+fn service(top: &mut Section<'_, '_>, endpoint: &str, region: &str) -> Service {
+    Service { endpoint: self::endpoint(top, endpoint), region: self::region(top, region) }
+}
+
+/// A URL under the key `name`.
+pub fn endpoint(section: &mut Section<'_, '_>, name: &str) -> Option<String> {
+    let given = section.text(name)?;
+    destination::endpoint_url(&given.value)
+        .map_err(|wrong| section.problem(given.line, name, format!("{} {wrong}", quoted(&given.value))))
+        .ok()
+}
+
+/// A region's name under the key `name`.
+pub fn region(section: &mut Section<'_, '_>, name: &str) -> Option<String> {
+    let given = section.text(name)?;
+    match destination::check_region(&given.value) {
+        Ok(()) => Some(given.value),
+        Err(wrong) => {
+            section.problem(given.line, name, format!("{} {wrong}", quoted(&given.value)));
+            None
+        }
+    }
+}
+
+fn credentials(top: &mut Section<'_, '_>, exposed: bool) -> Credentials {
+    const PAIR: [&str; 2] = ["awsAccessKeyId", "awsSecretAccessKey"];
+    let literal =
+        matches!(top.typed(PAIR[1]), Some(Value::Text(text)) if !text.is_empty() && !text.contains("${"));
+    if let Some(line) = top.line_of(PAIR[1]).filter(|_| literal && exposed) {
+        let text = "other users may read this file and the secret in it; run `chmod 600` on the file, \
+                    or write ${VAR} and set the variable";
+        top.warning(line, PAIR[1], text);
+    }
+    let problems = top.report.problems.len();
+    let pair = PAIR.map(|name| top.text(name));
+    if let ([Some(given), None] | [None, Some(given)], true) = (&pair, problems == top.report.problems.len())
+    {
+        let lacking = PAIR[usize::from(pair[0].is_some())];
+        let text = "has no value, but the other half of the key pair has; give both or none";
+        top.problem(given.line, lacking, text);
+    }
+    let role = role(top);
+    let external_id = top.text("assumeRoleExternalId").map(|given| given.value);
+    let sts_endpoint = endpoint(top, "sts.endpoint");
+    for (name, given) in [("assumeRoleExternalId", &external_id), ("sts.endpoint", &sts_endpoint)] {
+        if let (None, Some(_), Some(line)) = (&role, given, top.line_of(name)) {
+            top.warning(line, name, "has no effect without assumeRoleARN");
+        }
+    }
+    let [access_key_id, secret_access_key] = pair.map(|given| given.map(|given| given.value));
+    Credentials {
+        access_key_id,
+        secret_access_key,
+        assume_role_arn: role,
+        assume_role_external_id: external_id,
+        sts_endpoint,
+    }
+}
+
+fn role(top: &mut Section<'_, '_>) -> Option<String> {
+    let given = top.text("assumeRoleARN")?;
+    if let Err(wrong) = destination::check_role(&given.value) {
+        top.problem(given.line, "assumeRoleARN", format!("{} {wrong}", quoted(&given.value)));
+    }
+    Some(given.value)
+}
+
+fn path(top: &mut Section<'_, '_>, name: &str) -> Option<PathBuf> {
+    let given = top.text(name)?;
+    if given.value.starts_with('/') && !given.value.ends_with('/') && !given.value.contains('\0') {
+        return Some(given.value.into());
+    }
+    let text = format!(
+        "{} is not the path of a file; allowed: an absolute path such as /var/lib/x",
+        quoted(&given.value)
+    );
+    top.problem(given.line, name, text);
+    None
+}

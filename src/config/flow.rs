@@ -1,0 +1,377 @@
+//! One entry of `flows`, as the options of the three stages that it goes through.
+//!
+//! Defaults and ranges that depend on the destination or on the language of the file are decided
+//! here. Problems go into the report, and the flow that comes back is only good if it holds none.
+
+use std::time::Duration;
+
+use regex::bytes::Regex;
+
+use crate::file::{self, InitialPosition};
+use crate::record::{self, MultiLine, Oversized};
+use crate::send::{self, Aggregation, Destination, PartitionKey};
+
+use super::Flow;
+use super::agent::{self, Service, Shared};
+use super::destination;
+use super::raw::{Format, Value};
+use super::section::{Given, Section, quoted};
+
+/// AWS: 1 MiB a record, its partition key included.
+const KINESIS_RECORD_BYTES: usize = 1 << 20;
+/// An MD5 in hex digits; no partition key is longer.
+const PARTITION_KEY_BYTES: usize = 32;
+/// AWS: 1,000 KiB a record, before base64.
+const FIREHOSE_RECORD_BYTES: usize = 1_024_000;
+/// AWS: 10 MiB a PutRecords, partition keys included.
+const KINESIS_BATCH_BYTES: u64 = 10 << 20;
+/// The Java agent's default and limit for a PutRecords.
+const KINESIS_JAVA_BATCH_BYTES: u64 = 5 << 20;
+/// AWS: 4 MiB a PutRecordBatch.
+const FIREHOSE_BATCH_BYTES: u64 = 4 << 20;
+/// Ten of AWS's 25 KB units, so that packing to a stream wastes little of the last one.
+const KINESIS_AGGREGATION_BYTES: usize = 250 << 10;
+/// The Java agent's longest `maxBufferAgeMillis`.
+const MAX_AGE_MILLIS: u64 = 900_000;
+const HOUR_MILLIS: u64 = 60 * 60 * 1000;
+
+/// The longest record that the destination takes. Bytes.
+pub fn record_limit(destination: &Destination) -> usize {
+    match destination {
+        Destination::Kinesis(_) => KINESIS_RECORD_BYTES - PARTITION_KEY_BYTES,
+        Destination::Firehose(_) => FIREHOSE_RECORD_BYTES,
+    }
+}
+
+pub fn flow(section: &mut Section<'_, '_>, shared: &Shared) -> Flow {
+    let name = name(section);
+    let patterns = patterns(section);
+    let excludes = excludes(section);
+    let (destination, stream_region) = destination(section);
+    let max_record_bytes = record_limit(&destination).min(shared.largest_buffer());
+    let file = file::Options {
+        patterns,
+        excludes,
+        initial_position: initial_position(section),
+        max_line_bytes: max_record_bytes,
+        scan_interval: shared.scan_interval,
+        use_events: shared.use_events,
+    };
+    let multi_line = multi_line(section, max_record_bytes);
+    let (aggregation, aggregation_max_bytes) =
+        aggregation(section, &destination, multi_line.is_some(), max_record_bytes);
+    let is_firehose = matches!(destination, Destination::Firehose(_));
+    let add_missing_newline = is_firehose || aggregation == Aggregation::Lines;
+    let record = record_options(section, multi_line, max_record_bytes, add_missing_newline);
+    let send = send_options(section, shared, destination, stream_region);
+    let identity = name.clone().unwrap_or_else(|| file.patterns.join(","));
+    Flow {
+        name: name.unwrap_or_else(|| file.patterns.first().cloned().unwrap_or_default()),
+        key: format!("{}#{identity}", send.destination),
+        file,
+        record,
+        send: send::Options { aggregation, aggregation_max_bytes, ..send },
+    }
+}
+
+fn name(section: &mut Section<'_, '_>) -> Option<String> {
+    let given = section.text("name")?;
+    if given.value.len() <= 128 && !given.value.contains(char::is_control) {
+        return Some(given.value);
+    }
+    section.problem(given.line, "name", "is not a name; allowed: 1 to 128 bytes on one line");
+    None
+}
+
+fn patterns(section: &mut Section<'_, '_>) -> Vec<String> {
+    if section.line_of("filePattern").is_none() {
+        section.missing(&["filePattern"], "; it says which files are read, such as /var/log/app/*.log");
+    }
+    let given = section.texts("filePattern").unwrap_or_default();
+    if let (Some(line), Some(Value::List(items))) =
+        (section.line_of("filePattern"), section.typed("filePattern"))
+        && items.is_empty()
+    {
+        section.problem(line, "filePattern", "holds no pattern; give one or more");
+    }
+    given.into_iter().filter_map(|pattern| glob(section, "filePattern", pattern)).collect()
+}
+
+fn excludes(section: &mut Section<'_, '_>) -> Vec<String> {
+    let given = section.texts("excludePattern").unwrap_or_default();
+    given.into_iter().filter_map(|pattern| glob(section, "excludePattern", pattern)).collect()
+}
+
+fn glob(section: &mut Section<'_, '_>, name: &str, given: Given<String>) -> Option<String> {
+    const ALLOWED: &str = "allowed: an absolute path whose parts may hold *, ?, [..], {a,b} and **";
+    let pattern = given.value;
+    let wrong = if !pattern.starts_with('/') {
+        Some("does not begin with /".to_owned())
+    } else if pattern.ends_with('/') {
+        Some("ends in /, so it names a folder and not files".to_owned())
+    } else {
+        let built = globset::GlobBuilder::new(&pattern).literal_separator(true).build();
+        built.err().map(|error| error.kind().to_string())
+    };
+    match wrong {
+        None => Some(pattern),
+        Some(wrong) => {
+            section.problem(given.line, name, format!("{}: {wrong}; {ALLOWED}", quoted(&pattern)));
+            None
+        }
+    }
+}
+
+/// The destination, and the region that its ARN names.
+fn destination(section: &mut Section<'_, '_>) -> (Destination, Option<String>) {
+    let stream = section.any_text("kinesisStream");
+    let delivery_stream = section.any_text("deliveryStream");
+    let typed = ["kinesisStream", "deliveryStream"].map(|name| section.line_of(name));
+    match typed {
+        [Some(_), Some(line)] => {
+            let text =
+                "stands beside kinesisStream; a flow has exactly one of the two, so make two flows of it";
+            section.problem(line, "deliveryStream", text);
+        }
+        [None, None] => {
+            let text = ", and so is deliveryStream; a flow has exactly one of the two";
+            section.missing(&["kinesisStream", "deliveryStream"], text);
+        }
+        _ => {}
+    }
+    if let Some(given) = stream {
+        let region = destination::kinesis_region(&given.value).unwrap_or_else(|wrong| {
+            section.problem(given.line, "kinesisStream", format!("{} {wrong}", quoted(&given.value)));
+            None
+        });
+        return (Destination::Kinesis(given.value), region);
+    }
+    match delivery_stream {
+        Some(given) => {
+            if let Err(wrong) = destination::check_delivery_stream(&given.value) {
+                section.problem(given.line, "deliveryStream", format!("{} {wrong}", quoted(&given.value)));
+            }
+            (Destination::Firehose(given.value), None)
+        }
+        // A problem has been reported; the rest of the flow is checked all the same.
+        None if typed[1].is_some() => (Destination::Firehose(String::new()), None),
+        None => (Destination::Kinesis(String::new()), None),
+    }
+}
+
+fn initial_position(section: &mut Section<'_, '_>) -> InitialPosition {
+    let words =
+        [("START_OF_FILE", InitialPosition::StartOfFile), ("END_OF_FILE", InitialPosition::EndOfFile)];
+    section.choice("initialPosition", &words).map_or(InitialPosition::EndOfFile, |given| given.value)
+}
+
+fn multi_line(section: &mut Section<'_, '_>, max_record_bytes: usize) -> Option<MultiLine> {
+    let flush = section.millis("multiLineFlushMillis", 10..=MAX_AGE_MILLIS);
+    let max_bytes = section.bytes("multiLineMaxBytes", 1..=KINESIS_RECORD_BYTES as u64);
+    let Some(pattern) = section.verbatim("multiLineStartPattern") else {
+        for name in ["multiLineFlushMillis", "multiLineMaxBytes"] {
+            if let Some(line) = section.line_of(name) {
+                section.warning(line, name, "has no effect without multiLineStartPattern");
+            }
+        }
+        return None;
+    };
+    let start = Regex::new(&format!(r"\A(?:{})", pattern.value))
+        .map_err(|error| section.problem(pattern.line, "multiLineStartPattern", regex_problem(&error)))
+        .ok()?;
+    let wanted = max_bytes.as_ref().map_or(KINESIS_RECORD_BYTES, |given| bytes(given.value));
+    if let Some(given) = max_bytes.filter(|_| wanted > max_record_bytes) {
+        let text =
+            format!("an event is cut at {max_record_bytes} bytes already, the longest record of this flow");
+        section.warning(given.line, "multiLineMaxBytes", text);
+    }
+    Some(MultiLine {
+        start,
+        flush_after: Duration::from_millis(flush.unwrap_or(5000)),
+        max_bytes: wanted.min(max_record_bytes),
+    })
+}
+
+/// The crate explains itself in several lines of which the last one says what is wrong.
+fn regex_problem(error: &regex::Error) -> String {
+    let text = error.to_string();
+    let what = text.lines().last().unwrap_or_default().trim().trim_start_matches("error: ");
+    let allowed = if what.contains("look-around") {
+        "write the pattern without (?=..), (?!..), (?<=..) and (?<!..)"
+    } else if what.contains("backreference") {
+        r"write the pattern without \1, \2 and the like"
+    } else {
+        "allowed: a regular expression that the beginning of an event's first line matches"
+    };
+    format!("is not a pattern this agent can use: {what}; {allowed}")
+}
+
+fn aggregation(
+    section: &mut Section<'_, '_>,
+    destination: &Destination,
+    multi_line: bool,
+    max_record_bytes: usize,
+) -> (Aggregation, usize) {
+    let is_firehose = matches!(destination, Destination::Firehose(_));
+    let (default_bytes, limit) = match destination {
+        Destination::Kinesis(_) => (KINESIS_AGGREGATION_BYTES, KINESIS_RECORD_BYTES - PARTITION_KEY_BYTES),
+        Destination::Firehose(_) => (FIREHOSE_RECORD_BYTES, FIREHOSE_RECORD_BYTES),
+    };
+    let max_bytes = section.bytes("aggregationMaxBytes", 1..=limit as u64);
+    let aggregation =
+        section.choice("aggregation", &[("none", Aggregation::None), ("lines", Aggregation::Lines)]);
+    let aggregation = match aggregation {
+        Some(given) => given.value,
+        None if is_firehose && !multi_line && section.report.format == Format::Yaml => Aggregation::Lines,
+        None => Aggregation::None,
+    };
+    if let Some(given) = max_bytes.as_ref().filter(|_| aggregation == Aggregation::None) {
+        section.warning(given.line, "aggregationMaxBytes", "has no effect without `aggregation: lines`");
+    }
+    let max_bytes = max_bytes.map_or(default_bytes, |given| bytes(given.value));
+    (aggregation, max_bytes.min(max_record_bytes))
+}
+
+fn record_options(
+    section: &mut Section<'_, '_>,
+    multi_line: Option<MultiLine>,
+    max_record_bytes: usize,
+    add_missing_newline: bool,
+) -> record::Options {
+    const WORDS: [(&str, Oversized); 3] = [
+        ("split", Oversized::Split),
+        ("truncate", Oversized::Truncate),
+        ("deadLetter", Oversized::DeadLetter),
+    ];
+    let oversized = section.choice("oversizedRecords", &WORDS).map_or(Oversized::Split, |given| given.value);
+    let terminator = section.any_text("truncatedRecordTerminator");
+    if let Some(given) = &terminator {
+        if given.value.len() >= max_record_bytes {
+            let text = format!("is as long as a record; allowed: fewer than {max_record_bytes} bytes");
+            section.problem(given.line, "truncatedRecordTerminator", text);
+        } else if oversized != Oversized::Truncate {
+            let text = "has no effect without `oversizedRecords: truncate`";
+            section.warning(given.line, "truncatedRecordTerminator", text);
+        }
+    }
+    record::Options {
+        multi_line,
+        skip_header_lines: section.number("skipHeaderLines", 0..=i32::MAX as u64).unwrap_or(0),
+        oversized,
+        truncated_record_terminator: terminator
+            .map_or_else(|| b"\n".to_vec(), |given| given.value.into_bytes()),
+        max_record_bytes,
+        add_missing_newline,
+    }
+}
+
+/// All but the aggregation.
+fn send_options(
+    section: &mut Section<'_, '_>,
+    shared: &Shared,
+    destination: Destination,
+    stream_region: Option<String>,
+) -> send::Options {
+    let (service, age) = match &destination {
+        Destination::Kinesis(_) => (&shared.kinesis, 1000),
+        Destination::Firehose(_) => (&shared.firehose, 60_000),
+    };
+    let (default_age, min_age) = match section.report.format {
+        Format::Yaml => (age, 10),
+        Format::Json => (60_000, 1000),
+    };
+    let (region, endpoint) = place(section, service, stream_region);
+    let (retry_initial_backoff, retry_max_backoff) = backoff(section);
+    let max_age = section.millis("maxBufferAgeMillis", min_age..=MAX_AGE_MILLIS).unwrap_or(default_age);
+    send::Options {
+        region,
+        endpoint,
+        credentials: shared.credentials.clone(),
+        aggregation: Aggregation::None,
+        aggregation_max_bytes: 0,
+        partition_key: partition_key(section, &destination),
+        max_batch_entries: count(section, "maxBufferSizeRecords", 500, 500),
+        max_batch_bytes: max_batch_bytes(section, shared, &destination),
+        max_age: Duration::from_millis(max_age),
+        retry_initial_backoff,
+        retry_max_backoff,
+        max_in_flight: count(section, "maxInFlight", 4, 64),
+        destination,
+    }
+}
+
+/// The region and the endpoint: the flow's own before those of all flows; and where no region is
+/// given, the one that an endpoint of AWS is in, as in the Java agent.
+fn place(
+    section: &mut Section<'_, '_>,
+    service: &Service,
+    stream_region: Option<String>,
+) -> (Option<String>, Option<String>) {
+    let endpoint = agent::endpoint(section, "endpoint");
+    let region = agent::region(section, "region");
+    if let (Some(typed), Some(of_stream)) = (&region, &stream_region)
+        && typed != of_stream
+    {
+        let line = section.line_of("region").unwrap_or(section.line);
+        let text = format!("is {typed}, but the ARN of kinesisStream says {of_stream}; remove the key");
+        section.problem(line, "region", text);
+    }
+    let of_url = |url: &Option<String>| url.as_deref().and_then(destination::region_of_endpoint);
+    let region = region
+        .or(stream_region)
+        .or_else(|| of_url(&endpoint))
+        .or_else(|| service.region.clone())
+        .or_else(|| of_url(&service.endpoint));
+    (region, endpoint.or_else(|| service.endpoint.clone()))
+}
+
+fn backoff(section: &mut Section<'_, '_>) -> (Duration, Duration) {
+    let initial = section.millis("retryInitialBackoffMillis", 1..=HOUR_MILLIS).unwrap_or(100);
+    let max = section.millis("retryMaxBackoffMillis", 1..=HOUR_MILLIS);
+    if let (Some(max), Some(line)) = (max, section.line_of("retryMaxBackoffMillis"))
+        && max < initial
+    {
+        let text =
+            format!("{max} is too small; allowed: {initial} (retryInitialBackoffMillis) to {HOUR_MILLIS}");
+        section.problem(line, "retryMaxBackoffMillis", text);
+    }
+    let max = max.unwrap_or_else(|| initial.max(10_000));
+    (Duration::from_millis(initial), Duration::from_millis(max))
+}
+
+fn partition_key(section: &mut Section<'_, '_>, destination: &Destination) -> PartitionKey {
+    let words = [("RANDOM", PartitionKey::Random), ("DETERMINISTIC", PartitionKey::Deterministic)];
+    let Some(given) = section.choice("partitionKeyOption", &words) else { return PartitionKey::Random };
+    if matches!(destination, Destination::Firehose(_)) {
+        section.warning(given.line, "partitionKeyOption", "has no effect: Firehose knows no partition keys");
+    }
+    given.value
+}
+
+fn max_batch_bytes(section: &mut Section<'_, '_>, shared: &Shared, destination: &Destination) -> usize {
+    let (default, limit) = match (destination, section.report.format) {
+        (Destination::Kinesis(_), Format::Yaml) => (KINESIS_JAVA_BATCH_BYTES, KINESIS_BATCH_BYTES),
+        (Destination::Kinesis(_), Format::Json) => (KINESIS_JAVA_BATCH_BYTES, KINESIS_JAVA_BATCH_BYTES),
+        (Destination::Firehose(_), _) => (FIREHOSE_BATCH_BYTES, FIREHOSE_BATCH_BYTES),
+    };
+    let given = section.bytes("maxBufferSizeBytes", 1..=limit);
+    let wanted = given.as_ref().map_or(default, |given| given.value);
+    let most = shared.largest_batch();
+    if bytes(wanted) > most {
+        let text = format!("requests are no larger than {most} bytes, a sixth of memoryBudget");
+        match given {
+            Some(given) => section.warning(given.line, "maxBufferSizeBytes", text),
+            None => tracing::debug!("{text}"),
+        }
+    }
+    bytes(wanted).min(most)
+}
+
+/// A number from 1 to `most`.
+fn count(section: &mut Section<'_, '_>, name: &str, default: usize, most: usize) -> usize {
+    section.number(name, 1..=most as u64).map_or(default, |number| usize::try_from(number).unwrap_or(most))
+}
+
+fn bytes(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}

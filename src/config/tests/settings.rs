@@ -1,0 +1,231 @@
+//! What a good file becomes: defaults, units, nesting, variables, and the limits of the memory.
+
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use super::good;
+use crate::config::{ConfigError, load};
+use crate::file::InitialPosition;
+use crate::record::Oversized;
+use crate::send::{Aggregation, Destination, PartitionKey};
+
+const STREAM: &str = "flows:\n- {filePattern: /a, kinesisStream: s}\n";
+const FIREHOSE: &str = "flows:\n- {filePattern: /a, deliveryStream: d}\n";
+
+#[test]
+fn defaults_of_a_flow_to_a_stream() {
+    let settings = good(STREAM);
+    assert_eq!(settings.checkpoint_file, Path::new("/var/lib/kinesis-agent/checkpoints.db"));
+    assert_eq!(settings.dead_letter_file, Path::new("/var/lib/kinesis-agent/dead-letters.jsonl"));
+    assert_eq!((settings.dead_letter_max_bytes, settings.memory_budget), (64 << 20, 32 << 20));
+    assert_eq!(settings.shutdown_timeout, Duration::from_secs(10));
+    let flow = &settings.flows[0];
+    assert_eq!((flow.name.as_str(), flow.key.as_str()), ("/a", "kinesis:s#/a"));
+    assert_eq!(flow.file.initial_position, InitialPosition::EndOfFile);
+    assert_eq!((flow.file.scan_interval, flow.file.use_events), (Duration::from_secs(10), true));
+    assert_eq!((flow.file.max_line_bytes, flow.record.max_record_bytes), (1_048_544, 1_048_544));
+    assert_eq!((flow.record.oversized, flow.record.skip_header_lines), (Oversized::Split, 0));
+    assert_eq!(flow.record.truncated_record_terminator, b"\n");
+    assert!(!flow.record.add_missing_newline && flow.record.multi_line.is_none());
+    assert_eq!((flow.send.aggregation, flow.send.aggregation_max_bytes), (Aggregation::None, 256_000));
+    assert_eq!((flow.send.max_batch_entries, flow.send.max_batch_bytes), (500, 5 << 20));
+    assert_eq!((flow.send.max_age, flow.send.max_in_flight), (Duration::from_secs(1), 4));
+    assert_eq!(flow.send.retry_initial_backoff, Duration::from_millis(100));
+    assert_eq!(flow.send.retry_max_backoff, Duration::from_secs(10));
+    assert_eq!(flow.send.partition_key, PartitionKey::Random);
+    assert_eq!((&flow.send.region, &flow.send.endpoint), (&None, &None));
+}
+
+#[test]
+fn firehose_packs_lines_but_not_events() {
+    let flow = &good(FIREHOSE).flows[0];
+    assert_eq!((flow.send.aggregation, flow.send.aggregation_max_bytes), (Aggregation::Lines, 1_024_000));
+    assert_eq!((flow.send.max_age, flow.send.max_batch_bytes), (Duration::from_secs(60), 4 << 20));
+    assert_eq!(flow.record.max_record_bytes, 1_024_000);
+    assert!(flow.record.add_missing_newline);
+    let events = "flows:\n- {filePattern: /a, deliveryStream: d, multiLineStartPattern: a|b}\n";
+    let flow = &good(events).flows[0];
+    assert_eq!(flow.send.aggregation, Aggregation::None);
+    let multi_line = flow.record.multi_line.as_ref().unwrap();
+    assert_eq!((multi_line.flush_after, multi_line.max_bytes), (Duration::from_secs(5), 1_024_000));
+    assert!(multi_line.start.is_match(b"b\n") && !multi_line.start.is_match(b"xb\n"));
+}
+
+#[test]
+fn an_agent_json_has_the_defaults_of_the_java_agent() {
+    let json = r#"/* shipped */ {
+        "cloudwatch.emitMetrics": true, // warned of
+        "kinesis.endpoint": "", "firehose.endpoint": "firehose.us-east-2.amazonaws.com",
+        "assumeRoleARN": null, "made.up": 1,
+        "flows": [{"filePattern": "/a", "deliveryStream": "${d}", "maxBufferSizeRecords": "7"}]
+    }"#;
+    let json = json.replace("${d}", "d");
+    let settings = good(&json);
+    insta::assert_snapshot!(settings.warnings.join("\n"), @r"
+    c.yaml:2: cloudwatch.emitMetrics: has no effect in this agent: this version publishes no metrics to CloudWatch
+    c.yaml:4: made.up: no such key at the top level; every key is explained in docs/CONFIGURATION.md (the key is ignored)
+    ");
+    let send = &settings.flows[0].send;
+    assert_eq!((send.aggregation, send.max_age), (Aggregation::None, Duration::from_secs(60)));
+    assert_eq!(send.endpoint.as_deref(), Some("https://firehose.us-east-2.amazonaws.com"));
+    assert_eq!(send.region.as_deref(), Some("us-east-2"));
+    assert_eq!((send.max_batch_entries, send.credentials.assume_role_arn.as_deref()), (7, None));
+}
+
+#[test]
+fn dotted_and_nested_keys_are_the_same() {
+    let nested = format!("kinesis: {{region: eu-west-1, endpoint: 'http://h:1'}}\n{STREAM}");
+    let dotted = format!("kinesis.region: eu-west-1\nkinesis.endpoint: http://h:1\n{STREAM}");
+    let mixed = format!("kinesis:\n  region: eu-west-1\nkinesis.endpoint: http://h:1\n{STREAM}");
+    let send = &good(&nested).flows[0].send;
+    assert_eq!((send.region.as_deref(), send.endpoint.as_deref()), (Some("eu-west-1"), Some("http://h:1")));
+    assert_eq!(&good(&dotted).flows[0].send, send);
+    assert_eq!(&good(&mixed).flows[0].send, send);
+}
+
+#[test]
+fn numbers_are_numbers_texts_or_have_units() {
+    for (text, age) in
+        [("500", 500), ("\"500\"", 500), ("500ms", 500), ("30s", 30_000), ("5m", 300_000), ("0x1F4", 500)]
+    {
+        let yaml = format!("flows:\n- filePattern: /a\n  kinesisStream: s\n  maxBufferAgeMillis: {text}\n");
+        assert_eq!(good(&yaml).flows[0].send.max_age, Duration::from_millis(age), "{text}");
+    }
+    for (text, budget) in [("64MiB", 64 << 20), ("10 MB", 10_000_000), ("'9000000'", 9_000_000)] {
+        assert_eq!(good(&format!("memoryBudget: {text}\n{STREAM}")).memory_budget, budget, "{text}");
+    }
+    assert!(!good(&format!("useFileEvents: 'False'\n{STREAM}")).flows[0].file.use_events);
+}
+
+#[test]
+fn variables_are_replaced_but_not_in_a_pattern() {
+    let yaml = "flows:\n- filePattern: [\"/${STREAM}/*\", '/b/$${x}']\n  kinesisStream: ${NONE:-x}-${STREAM}\n  \
+                region: ${EMPTY}\n  multiLineStartPattern: '[${]STREAM}'\n";
+    let flow = &good(yaml).flows[0];
+    assert_eq!(flow.file.patterns, ["/s/*", "/b/${x}"]);
+    assert_eq!(flow.key, "kinesis:x-s#/s/*,/b/${x}");
+    assert_eq!((flow.send.destination.name(), &flow.send.region), ("x-s", &None));
+    assert_eq!(flow.record.multi_line.as_ref().unwrap().start.as_str(), r"\A(?:[${]STREAM})");
+}
+
+#[test]
+fn the_nearest_region_and_endpoint_win() {
+    let arn = "arn:aws:kinesis:eu-west-1:123456789012:stream/s";
+    for (flow, region, endpoint) in [
+        ("kinesisStream: s", "us-west-2", "http://all"),
+        (&format!("kinesisStream: '{arn}'"), "eu-west-1", "http://all"),
+        ("kinesisStream: s, region: ap-east-1", "ap-east-1", "http://all"),
+        (
+            "kinesisStream: s, endpoint: kinesis.eu-west-3.amazonaws.com",
+            "eu-west-3",
+            "https://kinesis.eu-west-3.amazonaws.com",
+        ),
+        ("deliveryStream: s, region: eu-west-2", "eu-west-2", ""),
+    ] {
+        let yaml = format!(
+            "kinesis: {{region: us-west-2, endpoint: 'http://all'}}\nflows: [{{filePattern: /a, {flow}}}]\n"
+        );
+        let send = &good(&yaml).flows[0].send;
+        assert_eq!(send.region.as_deref(), Some(region), "{flow}");
+        assert_eq!(send.endpoint.as_deref().unwrap_or(""), endpoint, "{flow}");
+    }
+}
+
+#[test]
+fn credentials_are_every_flows() {
+    let yaml = format!(
+        "awsAccessKeyId: id\nawsSecretAccessKey: secret\nassumeRoleARN: arn:aws:iam::123456789012:role/a/b\n\
+         assumeRoleExternalId: 12\nsts.endpoint: http://sts\n{FIREHOSE}"
+    );
+    let credentials = &good(&yaml).flows[0].send.credentials;
+    assert_eq!(credentials.access_key_id.as_deref(), Some("id"));
+    assert_eq!(credentials.secret_access_key.as_deref(), Some("secret"));
+    assert_eq!(credentials.assume_role_arn.as_deref(), Some("arn:aws:iam::123456789012:role/a/b"));
+    assert_eq!(credentials.assume_role_external_id.as_deref(), Some("12"));
+    assert_eq!(credentials.sts_endpoint.as_deref(), Some("http://sts"));
+}
+
+#[test]
+fn a_flow_never_needs_more_than_its_share_of_the_memory() {
+    let yaml = |flows: usize, budget: &str| {
+        let flow = |i| format!("- {{filePattern: /a{i}, kinesisStream: s, maxBufferSizeBytes: 5MiB}}\n");
+        format!("memoryBudget: {budget}\nflows:\n{}", (0..flows).map(flow).collect::<String>())
+    };
+    let settings = good(&yaml(16, "8MiB"));
+    let flow = &settings.flows[0];
+    // 8 MiB / 2 / 2 / 16, less the bookkeeping.
+    assert_eq!(flow.file.max_line_bytes, 128 * 1024 - 1024);
+    assert_eq!(flow.record.max_record_bytes, flow.file.max_line_bytes);
+    assert_eq!(flow.send.aggregation_max_bytes, flow.file.max_line_bytes);
+    assert_eq!(flow.send.max_batch_bytes, (8 << 20) / 6);
+    insta::assert_snapshot!(settings.warnings[..2].join("\n"), @r"
+    c.yaml:1: memoryBudget: each of 16 flows may hold 130048 bytes in one piece, so a longer record is treated as `oversizedRecords` says although AWS takes 1048544; 65MiB would be enough for those
+    c.yaml:3: flows[0].maxBufferSizeBytes: requests are no larger than 1398101 bytes, a sixth of memoryBudget
+    ");
+    let enough = good(&yaml(16, "65MiB"));
+    assert_eq!(enough.warnings, Vec::<String>::new());
+    assert_eq!(enough.flows[0].record.max_record_bytes, 1_048_544);
+}
+
+#[test]
+fn a_longest_pause_that_was_not_typed_is_never_the_shorter_one() {
+    let flow =
+        &good("flows: [{filePattern: /a, kinesisStream: s, retryInitialBackoffMillis: 20s}]\n").flows[0];
+    assert_eq!(flow.send.retry_max_backoff, Duration::from_secs(20));
+}
+
+#[test]
+fn what_has_no_effect_is_warned_of() {
+    let settings = good(
+        "flows:\n- filePattern: /a\n  deliveryStream: d\n  aggregation: none\n  aggregationMaxBytes: 1000\n  \
+         partitionKeyOption: RANDOM\n  multiLineMaxBytes: 10\n  truncatedRecordTerminator: x\n  \
+         publishQueueCapacity: 5\n  maxTimeBetweenFileTrackerRefreshMillis: 5\nassumeRoleExternalId: x\nlog: {level: INFO}\n",
+    );
+    insta::assert_snapshot!(settings.warnings.join("\n"), @r"
+    c.yaml:5: flows[0].aggregationMaxBytes: has no effect without `aggregation: lines`
+    c.yaml:6: flows[0].partitionKeyOption: has no effect: Firehose knows no partition keys
+    c.yaml:7: flows[0].multiLineMaxBytes: has no effect without multiLineStartPattern
+    c.yaml:8: flows[0].truncatedRecordTerminator: has no effect without `oversizedRecords: truncate`
+    c.yaml:9: flows[0].publishQueueCapacity: has no effect in this agent: `memoryBudget` bounds what waits to be sent
+    c.yaml:10: flows[0].maxTimeBetweenFileTrackerRefreshMillis: has no effect in this agent: use `scanIntervalMillis` at the top level
+    c.yaml:11: assumeRoleExternalId: has no effect without assumeRoleARN
+    c.yaml:12: log.level: has no effect in this agent: what is logged is set on the command line
+    ");
+    insta::assert_snapshot!(good("flows: []\n").warnings.join("\n"), @"c.yaml:1: flows: no flow is configured, so nothing is read");
+}
+
+#[test]
+fn a_name_tells_flows_apart() {
+    let settings = good(
+        "flows:\n- {name: x, filePattern: /a, kinesisStream: s}\n- {name: y, filePattern: /a, kinesisStream: s}\n",
+    );
+    assert_eq!(settings.flows[1].key, "kinesis:s#y");
+    assert_eq!(settings.flows[0].send.destination, Destination::Kinesis("s".into()));
+}
+
+#[test]
+fn a_secret_that_others_may_read_is_warned_of() {
+    let warnings = |secret: &str, mode: u32| {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        write!(file, "\u{feff}awsAccessKeyId: id\nawsSecretAccessKey: {secret}\n{STREAM}").unwrap();
+        file.as_file().set_permissions(std::fs::Permissions::from_mode(mode)).unwrap();
+        load(file.path()).unwrap().warnings.join("\n").replace(&file.path().display().to_string(), "FILE")
+    };
+    insta::assert_snapshot!(warnings("secret", 0o640), @"FILE:2: awsSecretAccessKey: other users may read this file and the secret in it; run `chmod 600` on the file, or write ${VAR} and set the variable");
+    assert_eq!(warnings("secret", 0o600), "");
+    assert_eq!(warnings("${NOT_SET_ANYWHERE:-secret}", 0o644), "");
+}
+
+#[test]
+fn a_file_that_is_not_text_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(matches!(load(folder.path()), Err(ConfigError::Unreadable { .. })));
+    let path = folder.path().join("none.yaml");
+    let error = load(&path).unwrap_err().to_string().replace(&folder.path().display().to_string(), "");
+    insta::assert_snapshot!(error, @"/none.yaml: cannot be read: No such file or directory (os error 2); give the path of a readable file with --config");
+    std::fs::write(&path, b"# \xc3\xa9\nflows:\n- name: \xff\n").unwrap();
+    let error = load(&path).unwrap_err().to_string().replace(&folder.path().display().to_string(), "");
+    insta::assert_snapshot!(error, @"/none.yaml:3: is not valid UTF-8; save it as UTF-8");
+}
