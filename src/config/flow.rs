@@ -34,6 +34,8 @@ const KINESIS_AGGREGATION_BYTES: usize = 250 << 10;
 /// The Java agent's longest `maxBufferAgeMillis`.
 const MAX_AGE_MILLIS: u64 = 900_000;
 const HOUR_MILLIS: u64 = 60 * 60 * 1000;
+/// Long enough for a daemon to reopen its log after a rotation.
+const FINISHED_AFTER_MILLIS: u64 = 30_000;
 
 /// The longest record that the destination takes. Bytes.
 pub fn record_limit(destination: &Destination) -> usize {
@@ -56,6 +58,7 @@ pub fn flow(section: &mut Section<'_, '_>, shared: &Shared) -> Flow {
         max_line_bytes: max_record_bytes,
         scan_interval: shared.scan_interval,
         use_events: shared.use_events,
+        finished_after: finished_after(section),
     };
     let multi_line = multi_line(section, max_record_bytes);
     let (aggregation, aggregation_max_bytes) =
@@ -72,6 +75,11 @@ pub fn flow(section: &mut Section<'_, '_>, shared: &Shared) -> Flow {
         record,
         send: send::Options { aggregation, aggregation_max_bytes, ..send },
     }
+}
+
+fn finished_after(section: &mut Section<'_, '_>) -> Duration {
+    let millis = section.millis("finishedAfterMillis", 100..=HOUR_MILLIS);
+    Duration::from_millis(millis.unwrap_or(FINISHED_AFTER_MILLIS))
 }
 
 fn name(section: &mut Section<'_, '_>) -> Option<String> {

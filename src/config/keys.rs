@@ -88,6 +88,7 @@ pub const KEYS: &[Key] = &[
     key(Flow, "multiLineFlushMillis", Used),
     key(Flow, "multiLineMaxBytes", Used),
     key(Flow, "skipHeaderLines", Used),
+    key(Flow, "finishedAfterMillis", Used),
     key(Flow, "oversizedRecords", Used),
     key(Flow, "truncatedRecordTerminator", Used),
     key(Flow, "aggregation", Used),
