@@ -2,5 +2,8 @@
 
 /// What a flow has done so far.
 pub mod counters;
+/// One line for each cause and minute.
+pub mod repeated;
 
 pub use counters::FlowCounters;
+pub use repeated::Repeated;
