@@ -111,14 +111,7 @@ impl Clients {
         if default.is_none() {
             *default = aws_config::default_provider::region::default_provider().region().await;
         }
-        default.clone().ok_or_else(|| ClientError::NoRegion {
-            flow: flow.to_owned(),
-            destination: options.destination.clone(),
-            key: match options.destination {
-                Destination::Kinesis(_) => "kinesis.region",
-                Destination::Firehose(_) => "firehose.region",
-            },
-        })
+        default.clone().ok_or_else(|| no_region(flow, &options.destination))
     }
 
     async fn shared_config(&self, credentials: &Credentials, region: &Region) -> SdkConfig {
@@ -144,6 +137,14 @@ fn configured_region(options: &Options) -> Option<Region> {
         .or_else(arn_region)
         .filter(|region| !region.is_empty())
         .map(|region| Region::new(region.to_owned()))
+}
+
+fn no_region(flow: &str, destination: &Destination) -> ClientError {
+    let key = match destination {
+        Destination::Kinesis(_) => "kinesis.region",
+        Destination::Firehose(_) => "firehose.region",
+    };
+    ClientError::NoRegion { flow: flow.to_owned(), destination: destination.clone(), key }
 }
 
 fn complete_key(flow: &str, credentials: &Credentials) -> Result<(), ClientError> {
@@ -187,3 +188,6 @@ async fn assume_role(config: SdkConfig, role: &str, credentials: &Credentials) -
     let provider = SharedCredentialsProvider::new(provider.build().await);
     config.into_builder().credentials_provider(provider).build()
 }
+
+#[cfg(test)]
+mod tests;

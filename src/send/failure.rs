@@ -17,10 +17,7 @@ where
     fn from(error: SdkError<E, HttpResponse>) -> Self {
         let (class, code) = match &error {
             SdkError::ServiceError(answer) => return answered(answer.raw().status().as_u16(), answer.err()),
-            SdkError::ResponseError(answer) => {
-                let status = answer.raw().status().as_u16();
-                (classify(status, None), format!("unreadable answer, HTTP {status}"))
-            }
+            SdkError::ResponseError(answer) => return unreadable(answer.raw(), &error),
             SdkError::TimeoutError(_) => (FailureClass::Transient, "network".to_owned()),
             _ if no_credentials(&error) => {
                 (FailureClass::Waiting { authentication: true }, "no credentials".to_owned())
@@ -37,8 +34,30 @@ fn answered<E: ProvideErrorMetadata + Error + 'static>(status: u16, error: &E) -
     Failure {
         class: classify(status, code),
         code: code.map_or_else(|| format!("HTTP {status}"), str::to_owned),
-        message: error.message().map_or_else(|| causes(error), str::to_owned),
+        message: match (error.message(), code) {
+            (Some(message), _) => message.to_owned(),
+            (None, Some(_)) => "the service says no more".to_owned(),
+            (None, None) => causes(error),
+        },
     }
+}
+
+/// An answer that is not of the service's form: it may come from something in between, whose
+/// words are then the best that we have.
+fn unreadable(answer: &HttpResponse, error: &(dyn Error + 'static)) -> Failure {
+    let status = answer.status();
+    let words = answer.body().bytes().filter(|body| !status.is_success() && !body.is_empty());
+    Failure {
+        class: classify(status.as_u16(), None),
+        code: format!("HTTP {}", status.as_u16()),
+        message: words.map_or_else(|| causes(error), excerpt),
+    }
+}
+
+/// The beginning of a body, on one line.
+fn excerpt(body: &[u8]) -> String {
+    const LONGEST: usize = 200;
+    String::from_utf8_lossy(&body[..body.len().min(LONGEST)]).escape_debug().to_string()
 }
 
 /// The messages of an error and of what caused it, without the debug output that the SDK's own

@@ -58,3 +58,40 @@ fn config(shared: &SdkConfig, options: &Options) -> Config {
     }
     builder.build()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::send::options::Destination;
+    use crate::send::testing::{Canned, entry};
+    use crate::send::{Client, Clients};
+
+    #[tokio::test]
+    async fn a_request_has_the_form_that_firehose_documents() {
+        let answer = r#"{"FailedPutCount":0,"RequestResponses":[{"RecordId":"r1"},
+            {"ErrorCode":"ServiceUnavailableException","ErrorMessage":"Slow down."}]}"#;
+        let server = Canned::start(200, "", answer).await;
+        let options = server.options(Destination::Firehose("my-delivery-stream".into()));
+        let Client::Firehose(firehose) = Clients::default().client("test", &options).await.unwrap() else {
+            panic!("not a Firehose client");
+        };
+        let outcomes = firehose.put(&[entry(&[b"he", b"llo\n"]), entry(&[b"x"])]).await.unwrap();
+        assert_eq!(outcomes[0], Outcome::Delivered);
+        assert!(matches!(&outcomes[1], Outcome::Retry(cause) if cause.throttled));
+
+        let [request] = &server.requests()[..] else { panic!("{:?}", server.requests()) };
+        for header in [
+            "content-type: application/x-amz-json-1.1",
+            "x-amz-target: firehose_20150804.putrecordbatch",
+            "/eu-central-1/firehose/aws4_request",
+        ] {
+            assert!(request.head.contains(header), "{header} in {}", request.head);
+        }
+        let body: serde_json::Value = serde_json::from_str(&request.body).unwrap();
+        let expected = serde_json::json!({
+            "DeliveryStreamName": "my-delivery-stream",
+            "Records": [{"Data": "aGVsbG8K"}, {"Data": "eA=="}],
+        });
+        assert_eq!(body, expected);
+    }
+}
