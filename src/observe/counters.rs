@@ -29,6 +29,16 @@ counters! {
     entries_throttled,
     /// Requests that failed as a whole.
     requests_failed,
+    /// Batches that left because they held as many entries as a request may.
+    batches_full_of_entries,
+    /// Batches that left because they held as many bytes as a request may.
+    batches_full_of_bytes,
+    /// Batches that left because their oldest record had waited long enough.
+    batches_aged,
+    /// Batches that left because the memory budget was short.
+    batches_for_budget,
+    /// Batches that left because the agent stopped.
+    batches_at_shutdown,
     /// Records that the configuration leaves out.
     records_filtered,
     /// Records that were cut into pieces or truncated because they were too long.

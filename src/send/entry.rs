@@ -26,6 +26,17 @@ pub struct Entry {
     pub records: u32,
 }
 
+impl Entry {
+    /// A copy of the payloads in one piece.
+    pub fn to_vec(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.bytes);
+        for part in &self.parts {
+            bytes.extend_from_slice(&part.payload);
+        }
+        bytes
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct Batch {
     pub entries: Vec<Entry>,

@@ -1,10 +1,45 @@
 //! Stage 3, which requests: packs records into entries and entries into requests, sends them
 //! until every entry has an outcome, and tells the settle stage.
 
+/// Blocks -> entries -> batches, within the limits.
+pub mod batch;
+/// The clients of the destinations, and where their credentials come from.
+pub mod clients;
+/// One batch, until each of its entries is settled.
+mod delivery;
 /// What AWS counts as a record, and the request that carries many.
 pub mod entry;
+/// The SDK's errors, as we see them.
+mod failure;
+/// PutRecordBatch.
+mod firehose;
+/// Whether the destination accepts what it is sent.
+pub mod health;
+/// PutRecords.
+mod kinesis;
+/// How much may be under way.
+pub mod limit;
 /// What this stage is told to do.
 pub mod options;
+/// What became of an entry, and of a request.
+pub mod outcome;
+/// Which shard an entry goes to.
+pub mod partition;
+/// What was delivered, merged per tail.
+mod receipt;
+/// How long to wait before the next attempt.
+pub mod retry;
+/// The loop of one flow: blocks in, settled spans out.
+pub mod sender;
 
+pub use clients::{Client, ClientError, Clients};
 pub use entry::{Batch, DeadLetter, Entry, FlushReason, Part};
+pub use health::Health;
+pub use limit::{Accepted, Bodies};
 pub use options::{Aggregation, Credentials, Destination, Options, PartitionKey};
+pub use sender::{Ending, Sender, Setup};
+
+#[cfg(test)]
+mod scripted;
+#[cfg(test)]
+mod testing;

@@ -1,0 +1,235 @@
+use super::*;
+use crate::file::TailId;
+use crate::send::testing::{block, chunk, lines, options};
+use bytes::Bytes;
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+
+const AT: Duration = Duration::from_secs(5);
+
+fn small(aggregation: Aggregation, entries: usize, bytes: usize, aggregate: usize) -> Options {
+    Options {
+        aggregation,
+        max_batch_entries: entries,
+        max_batch_bytes: bytes,
+        aggregation_max_bytes: aggregate,
+        ..options()
+    }
+}
+
+fn text(entry: &Entry) -> String {
+    entry.parts.iter().map(|part| std::str::from_utf8(&part.payload).unwrap()).collect()
+}
+
+fn texts(batch: &Batch) -> Vec<String> {
+    batch.entries.iter().map(text).collect()
+}
+
+#[test]
+fn each_line_is_an_entry_and_the_rest_of_a_block_begins_the_next_batch() {
+    let mut batcher = Batcher::new(&small(Aggregation::None, 2, 1000, 0));
+    batcher.push(block(1, 0, b"a\n"), AT);
+    assert_eq!(batcher.ready(AT), None);
+    batcher.push(block(1, 2, b"b\nc\nd\ne\n"), AT);
+    assert_eq!(batcher.ready(AT), Some(FlushReason::Records));
+    assert!(!batcher.accepts());
+    assert_eq!(texts(&batcher.take(FlushReason::Records).unwrap()), ["a\n", "b\n"]);
+    assert_eq!(batcher.ready(AT), Some(FlushReason::Records));
+    assert_eq!(texts(&batcher.take(FlushReason::Records).unwrap()), ["c\n", "d\n"]);
+    assert!(batcher.accepts());
+    assert_eq!(texts(&batcher.take(FlushReason::Shutdown).unwrap()), ["e\n"]);
+    assert!(batcher.take(FlushReason::Shutdown).is_none());
+}
+
+#[test]
+fn a_batch_is_due_when_its_oldest_record_has_waited_long_enough() {
+    let mut batcher = Batcher::new(&small(Aggregation::None, 3, 1000, 0));
+    assert_eq!(batcher.deadline(), None);
+    batcher.push(block(1, 0, b"a\n"), AT);
+    batcher.push(block(1, 2, b"b\nc\nd\n"), AT * 2);
+    let due = AT + options().max_age;
+    assert_eq!(batcher.deadline(), Some(due));
+    batcher.take(FlushReason::Records);
+    assert_eq!(batcher.deadline(), Some(AT * 2 + options().max_age));
+    assert_eq!(batcher.ready(AT * 2), None);
+    assert_eq!(batcher.ready(AT * 2 + options().max_age), Some(FlushReason::Age));
+}
+
+#[test]
+fn lines_of_several_tails_share_an_entry_and_neighbours_become_one_slice() {
+    let mut batcher = Batcher::new(&small(Aggregation::Lines, 10, 1000, 100));
+    let chunk = chunk(1, 0, b"a\nb\nc\n");
+    batcher.push(lines(&chunk, Span::new(0, 2)), AT);
+    batcher.push(lines(&chunk, Span::new(2, 6)), AT);
+    batcher.push(block(2, 0, b"x\n"), AT);
+    let batch = batcher.take(FlushReason::Age).unwrap();
+    assert_eq!(texts(&batch), ["a\nb\nc\nx\n"]);
+    let entry = &batch.entries[0];
+    assert_eq!((entry.parts.len(), entry.bytes, entry.records), (2, 8, 4));
+    assert_eq!(entry.parts[0].span, Span::new(0, 6));
+    assert_eq!(entry.parts[0].payload.as_ptr(), chunk.bytes().as_ptr());
+    assert_eq!(batch.bytes, 8 + 6);
+}
+
+#[test]
+fn a_record_that_is_larger_than_an_entry_goes_alone() {
+    let mut batcher = Batcher::new(&small(Aggregation::Lines, 10, 1000, 4));
+    batcher.push(block(1, 0, b"a\nb\nlong line\nc\n"), AT);
+    assert_eq!(texts(&batcher.take(FlushReason::Age).unwrap()), ["a\nb\n", "long line\n", "c\n"]);
+}
+
+#[test]
+fn a_record_in_one_piece_is_never_cut() {
+    let one = |payload: &'static [u8]| Block {
+        payload: Bytes::from_static(payload),
+        shape: Shape::One,
+        ..block(1, 0, b"whatever it was\n")
+    };
+    let mut batcher = Batcher::new(&small(Aggregation::Lines, 10, 1000, 6));
+    for payload in [b"{\n}\n" as &[u8], b"{}", b"{\n\n\n}\n", b"", b"x\n"] {
+        batcher.push(one(payload), AT);
+    }
+    let batch = batcher.take(FlushReason::Age).unwrap();
+    assert_eq!(texts(&batch), ["{\n}\n{}", "{\n\n\n}\n", "x\n"]);
+    assert_eq!(batch.entries[1].records, 2);
+}
+
+#[test]
+fn a_record_that_no_batch_can_hold_leaves_in_a_batch_of_its_own() {
+    for aggregation in [Aggregation::None, Aggregation::Lines] {
+        let mut batcher = Batcher::new(&small(aggregation, 10, 12, 100));
+        batcher.push(block(1, 0, b"a\nmuch too long\nb\n"), AT);
+        for expected in ["a\n", "much too long\n", "b\n"] {
+            assert_eq!(texts(&batcher.take(FlushReason::Bytes).unwrap()), [expected]);
+        }
+    }
+}
+
+/// Blocks of up to three tails: cut off their tails' bytes at random lines.
+fn blocks() -> impl Strategy<Value = Vec<Block>> {
+    let line = (0usize..40).prop_map(|length| {
+        let mut line = vec![b'x'; length];
+        line.push(b'\n');
+        line
+    });
+    let piece =
+        (0u64..3, prop::collection::vec(line, 1..12), prop::collection::vec(0usize..12, 0..3), any::<bool>());
+    prop::collection::vec(piece, 1..12).prop_map(|pieces| {
+        let mut ends = [0u64; 3];
+        let mut blocks = Vec::new();
+        for (tail, lines_of, cuts, one) in pieces {
+            let end = &mut ends[tail as usize];
+            let chunk = chunk(tail, *end, &lines_of.concat());
+            let mut start = *end;
+            for (index, line) in lines_of.iter().enumerate() {
+                *end += line.len() as u64;
+                if cuts.contains(&index) || index + 1 == lines_of.len() {
+                    let block = lines(&chunk, Span::new(start, *end));
+                    blocks.push(if one { in_one_piece(block) } else { block });
+                    start = *end;
+                }
+            }
+        }
+        blocks
+    })
+}
+
+/// A record of as many bytes as the lines of `block`; it consists of `o`, lines never do.
+fn in_one_piece(block: Block) -> Block {
+    Block { shape: Shape::One, payload: vec![b'o'; block.payload.len()].into(), ..block }
+}
+
+/// Pushes all blocks, taking batches where the batcher is full.
+fn run(batcher: &mut Batcher, blocks: &[Block]) -> Vec<Batch> {
+    let mut batches = Vec::new();
+    for block in blocks {
+        while !batcher.accepts() {
+            let reason = batcher.ready(Duration::ZERO).expect("it is full");
+            batches.push(batcher.take(reason).expect("full of something"));
+        }
+        batcher.push(block.clone(), Duration::ZERO);
+    }
+    batches.extend(std::iter::from_fn(|| {
+        let reason = batcher.ready(Duration::ZERO).unwrap_or(FlushReason::Shutdown);
+        batcher.take(reason)
+    }));
+    batches
+}
+
+/// Each tail's payloads in the order of the batches, with spans that follow each other.
+fn reassemble<'a>(parts: impl Iterator<Item = (TailId, Span, &'a Bytes)>) -> BTreeMap<TailId, Vec<u8>> {
+    let mut tails: BTreeMap<TailId, Vec<u8>> = BTreeMap::new();
+    for (tail, span, payload) in parts {
+        let seen = tails.entry(tail).or_default();
+        assert_eq!((span.start, span.len()), (seen.len() as u64, payload.len() as u64));
+        seen.extend_from_slice(payload);
+    }
+    tails
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+    #[test]
+    fn every_byte_is_packed_once_in_order_and_within_the_limits(
+        blocks in blocks(),
+        packed in any::<bool>(),
+        max_entries in 1usize..8,
+        max_bytes in 60usize..200,
+        aggregate in 20usize..120,
+    ) {
+        let aggregation = if packed { Aggregation::Lines } else { Aggregation::None };
+        let options = small(aggregation, max_entries, max_bytes, aggregate);
+        let key = partition::key_bytes(&options);
+        let mut batcher = Batcher::new(&options);
+        let batches = run(&mut batcher, &blocks);
+
+        let input = reassemble(blocks.iter().map(|b| (b.chunk.tail, b.span, &b.payload)));
+        let parts = || batches.iter().flat_map(|b| &b.entries).flat_map(|e| &e.parts);
+        prop_assert_eq!(input, reassemble(parts().map(|p| (p.chunk.tail, p.span, &p.payload))));
+
+        let records: u32 = batches.iter().flat_map(|b| &b.entries).map(|e| e.records).sum();
+        let expected: usize = blocks.iter().map(|b| match b.shape {
+            Shape::One => 1,
+            Shape::Lines => b.payload.iter().filter(|byte| **byte == b'\n').count(),
+        }).sum();
+        prop_assert_eq!(records as usize, expected);
+
+        for batch in &batches {
+            for entry in &batch.entries {
+                prop_assert_eq!(entry.bytes, entry.parts.iter().map(|p| p.payload.len()).sum::<usize>());
+                prop_assert!(entry.records == 1 || packed && entry.bytes <= aggregate);
+            }
+            let bytes = batch.entries.iter().map(|e| e.bytes + key).sum::<usize>();
+            prop_assert_eq!(batch.bytes, bytes);
+            prop_assert!(batch.entries.len() <= max_entries);
+            prop_assert!(bytes <= max_bytes || batch.entries.len() == 1 && batch.entries[0].records == 1);
+        }
+        for pair in batches.windows(2) {
+            let (batch, next) = (&pair[0], &pair[1]);
+            let first = first_of(&next.entries[0]);
+            match batch.reason {
+                FlushReason::Records => prop_assert_eq!(batch.entries.len(), max_entries),
+                FlushReason::Bytes => prop_assert!(batch.bytes + key + first > max_bytes),
+                reason => prop_assert!(false, "a batch left for {reason:?}"),
+            }
+        }
+        if packed {
+            for batch in &batches {
+                for pair in batch.entries.windows(2) {
+                    let joined = pair[0].bytes + first_of(&pair[1]);
+                    let alone = pair.iter().any(|e| e.records == 1 && e.bytes > aggregate);
+                    prop_assert!(joined > aggregate || alone, "{:?}", texts(batch));
+                }
+            }
+        }
+    }
+}
+
+/// The length of the first record of an entry. Bytes.
+fn first_of(entry: &Entry) -> usize {
+    let payload = &entry.parts[0].payload;
+    match payload[0] {
+        b'o' => payload.len(),
+        _ => payload.iter().position(|byte| *byte == b'\n').expect("a line") + 1,
+    }
+}

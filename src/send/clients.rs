@@ -1,0 +1,193 @@
+//! Makes the clients that talk to AWS: which credentials, which region, which endpoint.
+//!
+//! Flows with equal credentials share one provider and its cache, so that a hundred flows do
+//! not ask STS or the metadata service a hundred times. The SDK remembers the profile file, and
+//! that it found no credentials, for good; so after a while of authentication errors a flow
+//! asks for a [renewed](Clients::renewed) client, whose credentials chain starts afresh.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use aws_config::meta::region::ProvideRegion;
+use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
+use aws_config::sts::AssumeRoleProvider;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{AppName, BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::provider::SharedCredentialsProvider;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use super::entry::Entry;
+use super::firehose::Firehose;
+use super::kinesis::Kinesis;
+use super::options::{Credentials, Destination, Options};
+use super::outcome::{Failure, Outcome};
+
+const APP_NAME: &str = "kinesis-agent";
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A credentials chain that is younger than this is not built anew: another flow has just
+/// done so.
+const FRESH: Duration = Duration::from_secs(30);
+
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum ClientError {
+    #[error(
+        "flow `{flow}`: the AWS region of {destination} is not known; set `{key}` in the configuration, \
+         or AWS_REGION in the environment, or `region` in the AWS profile"
+    )]
+    NoRegion { flow: String, destination: Destination, key: &'static str },
+    #[error("flow `{flow}`: `{present}` is set without `{missing}`; set both, or neither")]
+    HalfKey { flow: String, present: &'static str, missing: &'static str },
+}
+
+/// The client of one destination.
+#[derive(Clone, Debug)]
+pub enum Client {
+    Kinesis(Kinesis),
+    Firehose(Firehose),
+    #[cfg(test)]
+    Scripted(super::scripted::Scripted),
+}
+
+impl Client {
+    /// One attempt to send `entries`: one outcome for each, in their order.
+    pub async fn put(&self, entries: &[Entry]) -> Result<Vec<Outcome>, Failure> {
+        match self {
+            Client::Kinesis(kinesis) => kinesis.put(entries).await,
+            Client::Firehose(firehose) => firehose.put(entries).await,
+            #[cfg(test)]
+            Client::Scripted(scripted) => scripted.put(entries).await,
+        }
+    }
+}
+
+/// Makes clients; one for the whole agent.
+#[derive(Debug, Default)]
+pub struct Clients {
+    shared: Mutex<HashMap<Credentials, Shared>>,
+    default_region: Mutex<Option<Region>>,
+}
+
+/// What flows with the same credentials share.
+#[derive(Debug)]
+struct Shared {
+    config: SdkConfig,
+    built: Instant,
+}
+
+impl Clients {
+    /// The client for a flow's destination. Sends nothing to the destination.
+    pub async fn client(&self, flow: &str, options: &Options) -> Result<Client, ClientError> {
+        complete_key(flow, &options.credentials)?;
+        let region = self.region(flow, options).await?;
+        let shared = self.shared_config(&options.credentials, &region).await;
+        let config = shared.into_builder().region(region).build();
+        Ok(match &options.destination {
+            Destination::Kinesis(stream) => Client::Kinesis(Kinesis::new(&config, options, stream)),
+            Destination::Firehose(stream) => Client::Firehose(Firehose::new(&config, options, stream)),
+        })
+    }
+
+    /// As [`client`](Self::client), with a credentials chain that remembers nothing.
+    pub async fn renewed(&self, flow: &str, options: &Options, old: &Client) -> Result<Client, ClientError> {
+        #[cfg(test)]
+        if let Client::Scripted(scripted) = old {
+            return Ok(Client::Scripted(scripted.renewed()));
+        }
+        let _ = old;
+        self.shared.lock().await.retain(|credentials, shared| {
+            *credentials != options.credentials || shared.built.elapsed() < FRESH
+        });
+        self.client(flow, options).await
+    }
+
+    async fn region(&self, flow: &str, options: &Options) -> Result<Region, ClientError> {
+        if let Some(region) = configured_region(options) {
+            return Ok(region);
+        }
+        let mut default = self.default_region.lock().await;
+        if default.is_none() {
+            *default = aws_config::default_provider::region::default_provider().region().await;
+        }
+        default.clone().ok_or_else(|| no_region(flow, &options.destination))
+    }
+
+    async fn shared_config(&self, credentials: &Credentials, region: &Region) -> SdkConfig {
+        let mut shared = self.shared.lock().await;
+        if let Some(shared) = shared.get(credentials) {
+            return shared.config.clone();
+        }
+        let config = load(credentials, region.clone()).await;
+        shared.insert(credentials.clone(), Shared { config: config.clone(), built: Instant::now() });
+        config
+    }
+}
+
+/// The region that the configuration names, also in an ARN.
+fn configured_region(options: &Options) -> Option<Region> {
+    let arn_region = || match &options.destination {
+        Destination::Kinesis(stream) if stream.starts_with("arn:") => stream.split(':').nth(3),
+        _ => None,
+    };
+    options
+        .region
+        .as_deref()
+        .or_else(arn_region)
+        .filter(|region| !region.is_empty())
+        .map(|region| Region::new(region.to_owned()))
+}
+
+fn no_region(flow: &str, destination: &Destination) -> ClientError {
+    let key = match destination {
+        Destination::Kinesis(_) => "kinesis.region",
+        Destination::Firehose(_) => "firehose.region",
+    };
+    ClientError::NoRegion { flow: flow.to_owned(), destination: destination.clone(), key }
+}
+
+fn complete_key(flow: &str, credentials: &Credentials) -> Result<(), ClientError> {
+    const NAMES: (&str, &str) = ("awsAccessKeyId", "awsSecretAccessKey");
+    let (present, missing) = match (&credentials.access_key_id, &credentials.secret_access_key) {
+        (Some(_), None) => NAMES,
+        (None, Some(_)) => (NAMES.1, NAMES.0),
+        _ => return Ok(()),
+    };
+    Err(ClientError::HalfKey { flow: flow.to_owned(), present, missing })
+}
+
+/// Credentials are not fetched yet, and nothing is asked of AWS.
+async fn load(credentials: &Credentials, region: Region) -> SdkConfig {
+    let mut loader = aws_config::defaults(BehaviorVersion::latest())
+        .app_name(AppName::new(APP_NAME).expect("the name consists of allowed characters"))
+        .region(region)
+        .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).build())
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
+    if let (Some(id), Some(secret)) = (&credentials.access_key_id, &credentials.secret_access_key) {
+        let keys =
+            aws_credential_types::Credentials::new(id, secret, None, None, "kinesis-agent configuration");
+        loader = loader.credentials_provider(keys);
+    }
+    let config = loader.load().await;
+    match &credentials.assume_role_arn {
+        Some(role) => assume_role(config, role, credentials).await,
+        None => config,
+    }
+}
+
+async fn assume_role(config: SdkConfig, role: &str, credentials: &Credentials) -> SdkConfig {
+    let mut sts = config.to_builder();
+    if let Some(url) = &credentials.sts_endpoint {
+        sts.set_endpoint_url(Some(url.clone()));
+    }
+    let mut provider = AssumeRoleProvider::builder(role).session_name(APP_NAME).configure(&sts.build());
+    if let Some(id) = &credentials.assume_role_external_id {
+        provider = provider.external_id(id);
+    }
+    let provider = SharedCredentialsProvider::new(provider.build().await);
+    config.into_builder().credentials_provider(provider).build()
+}
+
+#[cfg(test)]
+mod tests;

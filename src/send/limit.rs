@@ -1,0 +1,93 @@
+//! What is shared between flows: how many bytes of request bodies there may be at a time, and
+//! what a destination has accepted. And how long one attempt may take.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::entry::Entry;
+
+/// What a permit stands for. Bytes.
+const PERMIT_BYTES: usize = 1024;
+
+/// A body is built from a copy of the payload, and is itself base64 of it in a buffer that grows.
+const COPIES: usize = 3;
+
+/// An attempt on any link gets this long,
+const ATTEMPT_BASE: Duration = Duration::from_secs(10);
+/// and besides as long as its body takes at this rate. Bytes a second.
+const SLOWEST_LINK: usize = 50_000;
+
+/// The memory for request bodies that are built or under way, shared by all flows. Cheap to
+/// clone.
+#[derive(Clone, Debug)]
+pub struct Bodies {
+    free: Arc<Semaphore>,
+    permits: u32,
+}
+
+impl Bodies {
+    /// At most about `bytes`; a request that alone needs more takes all of it.
+    pub fn new(bytes: usize) -> Self {
+        let permits = u32::try_from(bytes / PERMIT_BYTES).unwrap_or(u32::MAX).max(1);
+        let permits = permits.min(u32::try_from(Semaphore::MAX_PERMITS).unwrap_or(u32::MAX));
+        Bodies { free: Arc::new(Semaphore::new(permits as usize)), permits }
+    }
+
+    /// Waits for the memory that a request with so many payload bytes takes. Not to be asked
+    /// for twice at a time by one task: two that each hold a part would wait for ever.
+    pub async fn take(&self, payload_bytes: usize) -> OwnedSemaphorePermit {
+        let wanted = (payload_bytes * COPIES).div_ceil(PERMIT_BYTES).max(1);
+        let wanted = u32::try_from(wanted).unwrap_or(u32::MAX).min(self.permits);
+        self.free.clone().acquire_many_owned(wanted).await.expect("the semaphore is never closed")
+    }
+}
+
+/// How many entries a destination has accepted, of all flows that send to it. An entry that is
+/// refused again and again is only at fault itself if others are accepted meanwhile. Cheap to
+/// clone.
+#[derive(Clone, Debug, Default)]
+pub struct Accepted(Arc<AtomicU64>);
+
+impl Accepted {
+    pub fn add(&self, entries: u64) {
+        self.0.fetch_add(entries, Ordering::Relaxed);
+    }
+
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// How long an attempt to send `entries` may take.
+pub fn attempt_timeout(entries: &[Entry]) -> Duration {
+    // Each entry has its key, its field names and their punctuation around it.
+    let body: usize = entries.iter().map(|entry| entry.bytes.div_ceil(3) * 4 + 64).sum();
+    ATTEMPT_BASE + Duration::from_secs(body as u64) / SLOWEST_LINK as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::send::testing::entry;
+
+    #[tokio::test]
+    async fn bodies_wait_for_each_other_and_the_largest_takes_all() {
+        let bodies = Bodies::new(6 * PERMIT_BYTES);
+        let first = bodies.take(PERMIT_BYTES).await;
+        let second = bodies.take(PERMIT_BYTES).await;
+        assert_eq!(bodies.free.available_permits(), 0);
+        drop((first, second));
+        let _all = bodies.take(100 * PERMIT_BYTES).await;
+        assert_eq!(bodies.free.available_permits(), 0);
+    }
+
+    #[test]
+    fn a_large_body_gets_more_time() {
+        assert_eq!(attempt_timeout(&[entry(&[b"x"])]).as_secs(), 10);
+        let megabyte = entry(&[&vec![b'x'; 1 << 20]]);
+        assert_eq!(attempt_timeout(&[megabyte]).as_secs(), 37);
+    }
+}

@@ -1,0 +1,407 @@
+//! The sender against a scripted destination, on a paused clock: waits take no time and their
+//! lengths are exact.
+
+use super::*;
+use crate::file::{Span, TailId};
+use crate::send::outcome::FailureClass;
+use crate::send::scripted::{Reply, Scripted};
+use crate::send::testing::{block, options};
+
+const INVALID: Reply = Reply::Fail(FailureClass::Invalid);
+const REFUSED: FailureClass = FailureClass::Waiting { authentication: true };
+
+/// A running sender and all its ends.
+struct World {
+    destination: Scripted,
+    blocks: Option<mpsc::Sender<Block>>,
+    settled: mpsc::Receiver<Vec<Settled>>,
+    dead: mpsc::Receiver<DeadLetter>,
+    counters: Arc<FlowCounters>,
+    health: Arc<Health>,
+    accepted: Accepted,
+    budget: Arc<Budget>,
+    stop: CancellationToken,
+    running: tokio::task::JoinHandle<Ending>,
+    written: u64,
+    started: Instant,
+}
+
+fn start(options: Options, destination: Scripted) -> World {
+    let (settled_tx, settled) = mpsc::channel(1000);
+    let (dead_tx, dead) = mpsc::channel(1000);
+    let (blocks_tx, blocks) = mpsc::channel(1);
+    let setup = Setup {
+        flow: "access".into(),
+        options,
+        client: Client::Scripted(destination.clone()),
+        clients: Arc::default(),
+        counters: Arc::default(),
+        health: Arc::default(),
+        bodies: Bodies::new(1 << 20),
+        accepted: Accepted::default(),
+        settled: settled_tx,
+        dead: dead_tx,
+    };
+    let (counters, health) = (setup.counters.clone(), setup.health.clone());
+    let accepted = setup.accepted.clone();
+    let (budget, stop) = (Budget::new(10_000, 1), CancellationToken::new());
+    let running = tokio::spawn(Sender::new(setup).run(blocks, budget.clone(), stop.clone()));
+    World {
+        destination,
+        blocks: Some(blocks_tx),
+        settled,
+        dead,
+        counters,
+        health,
+        accepted,
+        budget,
+        stop,
+        running,
+        written: 0,
+        started: Instant::now(),
+    }
+}
+
+impl World {
+    /// Sends these lines, separated by spaces, as one block.
+    async fn write(&mut self, words: &str) {
+        let text: String = words.split(' ').map(|word| format!("{word}\n")).collect();
+        let block = block(1, self.written, text.as_bytes());
+        self.written += text.len() as u64;
+        self.blocks.as_ref().unwrap().send(block).await.unwrap();
+    }
+
+    /// Closes the input and waits until all is settled; the settled bytes, merged.
+    async fn drain(&mut self) -> Vec<(u64, u64)> {
+        self.blocks = None;
+        assert_eq!((&mut self.running).await.unwrap(), Ending::Drained);
+        self.settled_spans()
+    }
+
+    fn settled_spans(&mut self) -> Vec<(u64, u64)> {
+        let mut spans: Vec<Span> = Vec::new();
+        while let Ok(settled) = self.settled.try_recv() {
+            spans.extend(settled.iter().map(|settled| settled.span));
+        }
+        spans.sort_by_key(|span| span.start);
+        let mut merged: Vec<(u64, u64)> = Vec::new();
+        for span in spans {
+            match merged.last_mut() {
+                Some(last) if last.1 == span.start => last.1 = span.end,
+                _ => merged.push((span.start, span.end)),
+            }
+        }
+        merged
+    }
+
+    /// The lines of each request so far.
+    fn requests(&self) -> Vec<String> {
+        self.destination
+            .requests()
+            .iter()
+            .map(|request| request.payloads.concat().replace('\n', ""))
+            .collect()
+    }
+
+    /// The times of the requests.
+    fn times(&self) -> Vec<Duration> {
+        self.destination.requests().iter().map(|request| request.at - self.started).collect()
+    }
+
+    fn dead(&mut self) -> Vec<DeadLetter> {
+        std::iter::from_fn(|| self.dead.try_recv().ok()).collect()
+    }
+}
+
+fn one_at_a_time() -> Options {
+    Options { max_in_flight: 1, ..options() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn delivered_spans_are_settled_merged_and_with_the_anchor_of_their_end() {
+    let mut world = start(options(), Scripted::replies([]));
+    world.write("a b c").await;
+    world.blocks = None;
+    assert_eq!((&mut world.running).await.unwrap(), Ending::Drained);
+    let whole = block(1, 0, b"a\nb\nc\n");
+    assert_eq!(world.settled.recv().await.unwrap(), [Settled::new(&whole.chunk, Span::new(0, 6))]);
+    assert!(world.settled.recv().await.is_none());
+    assert_eq!(world.requests(), ["abc"]);
+    assert_eq!((world.counters.records_delivered.get(), world.counters.bytes_delivered.get()), (3, 6));
+    assert_eq!(world.counters.batches_at_shutdown.get(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_leaves_exactly_when_its_oldest_record_is_old_enough() {
+    let mut world = start(options(), Scripted::replies([]));
+    world.write("a").await;
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    world.write("b").await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(world.requests(), ["ab"]);
+    // Tokio's timers have a resolution of a millisecond.
+    let late = world.times()[0] - options().max_age;
+    assert!(late <= Duration::from_millis(1), "{late:?}");
+    assert_eq!(world.counters.batches_aged.get(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_grows_while_no_slot_is_free() {
+    let mut world = start(one_at_a_time(), Scripted::replies([Reply::Slow(Duration::from_secs(8))]));
+    for word in ["a", "b", "c", "d"] {
+        world.write(word).await;
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+    }
+    assert_eq!(world.drain().await, [(0, 8)]);
+    assert_eq!(world.requests(), ["a", "bcd"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_batch_takes_no_more_blocks_until_a_slot_is_free() {
+    let options = Options { max_batch_entries: 2, ..one_at_a_time() };
+    let mut world = start(options, Scripted::replies([Reply::Slow(Duration::from_secs(9))]));
+    // Two are under way, two in the batch, one waits in the channel.
+    world.write("a b c d").await;
+    world.write("e").await;
+    let more = tokio::time::timeout(Duration::from_secs(8), world.write("f")).await;
+    assert!(more.is_err());
+    assert_eq!(world.requests(), ["ab"]);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(world.requests(), ["ab", "cd", "e"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn lines_are_first_attempted_in_order() {
+    let options = Options { max_batch_entries: 3, ..one_at_a_time() };
+    let mut world = start(options, Scripted::replies([]));
+    world.write("0 1 2 3 4").await;
+    world.write("5 6").await;
+    world.write("7 8 9").await;
+    assert_eq!(world.drain().await, [(0, 20)]);
+    assert_eq!(world.requests(), ["012", "345", "678", "9"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_failed_entries_are_sent_again_and_others_may_go_meanwhile() {
+    let throttled = Reply::FailEntries(vec![1, 3], "ProvisionedThroughputExceededException");
+    let options =
+        Options { max_batch_entries: 4, retry_initial_backoff: Duration::from_secs(4), ..one_at_a_time() };
+    let mut world = start(options, Scripted::replies([throttled]));
+    world.write("a b c d").await;
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(world.settled_spans(), [(0, 2), (4, 6)]);
+    world.write("e f g h").await;
+    assert_eq!(world.drain().await, [(2, 4), (6, 16)]);
+    assert_eq!(world.requests(), ["abcd", "efgh", "bd"]);
+    let counters = &world.counters;
+    assert_eq!((counters.entries_retried.get(), counters.entries_throttled.get()), (2, 2));
+    assert_eq!((counters.requests.get(), counters.requests_failed.get()), (3, 0));
+    assert_eq!(world.health.report().failing_since, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_refuses_every_entry_keeps_the_slot() {
+    let all = Reply::FailEntries(vec![0, 1], "ServiceUnavailableException");
+    let options = Options { max_batch_entries: 2, ..one_at_a_time() };
+    let mut world = start(options, Scripted::replies([all.clone(), all]));
+    world.write("a b").await;
+    world.write("c d").await;
+    assert_eq!(world.drain().await, [(0, 8)]);
+    assert_eq!(world.requests(), ["ab", "ab", "ab", "cd"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_destination_is_asked_seldom_and_everything_arrives_when_it_heals() {
+    let outage = Duration::from_secs(3600);
+    let started = Instant::now();
+    let destination = Scripted::new(move |_, _| match started.elapsed() < outage {
+        true => Reply::Fail(FailureClass::Transient),
+        false => Reply::Accept,
+    });
+    let options = Options { max_batch_entries: 1, ..options() };
+    let mut world = start(options, destination);
+    world.write("a b c d e f").await;
+    tokio::time::sleep(outage).await;
+    assert!(world.health.report().failing_since.is_some());
+    // Two slots, each waits 5 s on average.
+    let requests = world.destination.requests();
+    assert!((1000..2000).contains(&requests.len()), "{}", requests.len());
+    assert!(requests.iter().all(|request| ["a\n", "b\n"].contains(&&*request.payloads[0])));
+    assert_eq!(world.settled_spans(), []);
+
+    assert_eq!(world.drain().await, [(0, 12)]);
+    assert_eq!(world.counters.requests.get(), requests.len() as u64 + 6);
+    assert_eq!(world.counters.requests_failed.get(), requests.len() as u64);
+    assert!(world.destination.most_running() <= 2);
+    assert_eq!(world.health.report().failing_since, None);
+    assert!(world.dead().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_gets_no_answer_is_halved() {
+    let destination = Scripted::new(|_, payloads| match payloads.len() {
+        1 => Reply::Accept,
+        _ => Reply::Hang,
+    });
+    let mut world = start(one_at_a_time(), destination);
+    world.write("a b c d").await;
+    assert_eq!(world.drain().await, [(0, 8)]);
+    assert_eq!(world.requests(), ["abcd", "ab", "cd", "a", "b", "c", "d"]);
+    let waited = world.times()[1] - world.times()[0];
+    let (least, most) = (Duration::from_millis(10_050), Duration::from_millis(10_110));
+    assert!((least..most).contains(&waited), "{waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_entry_that_is_refused_while_others_are_accepted_is_given_up() {
+    let destination = Scripted::new(|_, payloads| match payloads.concat().contains("bad") {
+        true => INVALID,
+        false => Reply::Accept,
+    });
+    let mut world = start(one_at_a_time(), destination);
+    world.write("a bad c d").await;
+    assert_eq!(world.drain().await, [(0, 2), (6, 10)]);
+    assert_eq!(world.requests(), ["abadcd", "abad", "a", "bad", "cd"]);
+    let dead = world.dead();
+    assert_eq!(dead.len(), 1);
+    assert_eq!((&*dead[0].flow, dead[0].entry.parts[0].span), ("access", Span::new(2, 6)));
+    assert_eq!(dead[0].reason, "Invalid: scripted");
+    assert_eq!(dead[0].entry.parts[0].chunk.tail, TailId(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_entry_that_is_refused_first_is_tried_again_after_others_were_accepted() {
+    let destination = Scripted::new(|_, payloads| match payloads.concat().contains("bad") {
+        true => INVALID,
+        false => Reply::Accept,
+    });
+    let mut world = start(one_at_a_time(), destination);
+    world.write("bad a b c").await;
+    assert_eq!(world.drain().await, [(4, 10)]);
+    assert_eq!(world.requests(), ["badabc", "bada", "bad", "a", "bc", "bad"]);
+    assert_eq!(world.dead().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_destination_that_refuses_everything_gets_nothing_given_up_and_few_requests() {
+    let refuses = Duration::from_secs(3600);
+    let started = Instant::now();
+    let destination = Scripted::new(move |_, _| match started.elapsed() < refuses {
+        true => INVALID,
+        false => Reply::Accept,
+    });
+    let options = Options { max_batch_entries: 8, ..one_at_a_time() };
+    let mut world = start(options, destination);
+    world.write("a b c d e f g h").await;
+    tokio::time::sleep(refuses).await;
+    let requests = world.requests();
+    assert_eq!(requests[..5], ["abcdefgh", "abcd", "ab", "a", "b"]);
+    assert!((400..1100).contains(&requests.len()), "{}", requests.len());
+    assert_eq!(world.drain().await, [(0, 16)]);
+    assert!(world.dead().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lonely_refused_entry_lets_others_show_that_it_is_at_fault() {
+    let destination = Scripted::new(|_, payloads| match payloads.concat().contains("bad") {
+        true => INVALID,
+        false => Reply::Accept,
+    });
+    let mut world = start(one_at_a_time(), destination);
+    world.write("bad").await;
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert!(world.dead().is_empty());
+    world.write("good").await;
+    assert_eq!(world.drain().await, [(4, 9)]);
+    assert_eq!(world.dead().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_flow_to_the_same_destination_may_show_it_too() {
+    let mut world = start(one_at_a_time(), Scripted::new(|_, _| INVALID));
+    world.write("bad").await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(world.dead().is_empty());
+    world.accepted.add(1);
+    assert_eq!(world.drain().await, []);
+    assert_eq!(world.dead().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_entry_that_its_own_answer_rejects_is_given_up_at_once_if_others_were_accepted() {
+    let rejected = |entries| Reply::FailEntries(entries, "InvalidArgumentException");
+    let mut world = start(one_at_a_time(), Scripted::replies([rejected(vec![1])]));
+    world.write("a bad c").await;
+    assert_eq!(world.drain().await, [(0, 2), (6, 8)]);
+    assert_eq!(world.requests(), ["abadc"]);
+    assert_eq!(world.dead().len(), 1);
+
+    let mut world = start(one_at_a_time(), Scripted::replies([rejected(vec![0, 1])]));
+    world.write("a b").await;
+    assert_eq!(world.drain().await, [(0, 4)]);
+    assert_eq!(world.requests(), ["ab", "a", "b"]);
+    assert!(world.dead().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wrong_number_of_answers_sends_everything_again() {
+    let mut world = start(options(), Scripted::replies([Reply::TooFew]));
+    world.write("a b").await;
+    assert_eq!(world.drain().await, [(0, 4)]);
+    assert_eq!(world.requests(), ["ab", "ab"]);
+    assert!(world.health.report().last_error.unwrap().text.contains("1 answers for 2 entries"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn refused_credentials_are_looked_for_afresh_after_a_minute() {
+    let destination = Scripted::new(|_, _| Reply::Fail(REFUSED));
+    let mut world = start(one_at_a_time(), destination);
+    world.write("a").await;
+    tokio::time::sleep(Duration::from_secs(58)).await;
+    let early = world.times().len();
+    assert_eq!(world.destination.renewals(), 0);
+    assert!((4..=45).contains(&early), "{early}");
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert!((6..=10).contains(&world.destination.renewals()), "{}", world.destination.renewals());
+    for pair in world.times().windows(2) {
+        let wait = pair[1] - pair[0];
+        assert!((Duration::from_secs(1)..Duration::from_millis(30_002)).contains(&wait), "{wait:?}");
+    }
+    assert_eq!(world.settled_spans(), []);
+    assert!(world.dead().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_short_memory_budget_sends_what_is_held() {
+    let mut world = start(Options { max_age: Duration::from_secs(60), ..options() }, Scripted::replies([]));
+    world.write("a").await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(world.requests().is_empty());
+    assert!(world.budget.flow().take(1_000_000).is_none());
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    assert_eq!(world.requests(), ["a"]);
+    assert_eq!(world.counters.batches_for_budget.get(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_abandons_everything_at_once_and_settles_nothing() {
+    let mut world = start(one_at_a_time(), Scripted::new(|_, _| Reply::Hang));
+    world.write("a b").await;
+    world.write("c").await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(world.requests(), ["abc"]);
+    let before = Instant::now();
+    world.stop.cancel();
+    assert_eq!((&mut world.running).await.unwrap(), Ending::Abandoned);
+    assert!(before.elapsed() < Duration::from_millis(2));
+    assert_eq!(world.settled_spans(), []);
+    assert!(world.settled.recv().await.is_none(), "no delivery is left that could settle anything");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sender_whose_settle_stage_is_gone_ends() {
+    let mut world = start(options(), Scripted::replies([]));
+    world.settled.close();
+    world.write("a").await;
+    assert_eq!((&mut world.running).await.unwrap(), Ending::Abandoned);
+}
