@@ -12,5 +12,5 @@ pub mod options;
 
 pub use budget::{Budget, FlowBudget};
 pub use chunk::{Anchor, Chunk, Settled, Span, TailId};
-pub use note::{ChunkEnd, Identity, KnownTail, TailEvent, TailNote, TailState};
+pub use note::{ChunkEnd, Identity, KnownTail, Stored, TailEvent, TailNote, TailState};
 pub use options::{InitialPosition, Options};

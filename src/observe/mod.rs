@@ -2,5 +2,13 @@
 
 /// What a flow has done so far.
 pub mod counters;
+/// One log line for each cause and period.
+pub mod log_limit;
+/// Where log lines go, and which.
+pub mod logging;
+/// The line that says how a flow is doing.
+pub mod progress;
 
 pub use counters::FlowCounters;
+pub use log_limit::LogLimit;
+pub use progress::Progress;
