@@ -96,6 +96,14 @@ impl Chunk {
         self.slice(self.span)
     }
 
+    /// The bytes of `span`, which lies in the chunk's own, and before them what the anchor of
+    /// its start covers: what a copy needs to become a chunk of its own.
+    pub fn with_lead(&self, span: Span) -> &[u8] {
+        assert!(self.span.start <= span.start && span.end <= self.span.end);
+        let from = (span.start - self.base) as usize;
+        &self.buffer[from - Anchor::length(span.start)..from + span.len() as usize]
+    }
+
     /// The anchor at `offset`, which lies in the chunk's span (its end included).
     pub fn anchor_at(&self, offset: u64) -> Anchor {
         assert!(self.span.start <= offset && offset <= self.span.end);

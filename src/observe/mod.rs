@@ -2,8 +2,16 @@
 
 /// What a flow has done so far.
 pub mod counters;
+/// One log line for each cause and period.
+pub mod log_limit;
+/// Where log lines go, and which.
+pub mod logging;
+/// The line that says how a flow is doing.
+pub mod progress;
 /// One line for each cause and minute.
 pub mod repeated;
 
 pub use counters::FlowCounters;
+pub use log_limit::LogLimit;
+pub use progress::Progress;
 pub use repeated::Repeated;

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use crate::file::{Chunk, Span};
+use crate::file::{Chunk, Settled, Span};
 
 #[derive(Clone, Debug)]
 pub struct Block {
@@ -21,8 +21,11 @@ pub enum Shape {
     /// Complete lines, each with its newline; each line is a record, none is longer than
     /// `max_record_bytes`. The payload is never empty.
     Lines,
-    /// One record. `payload.len()` may differ from the span's length.
+    /// One record that ends with a newline. `payload.len()` may differ from the span's length.
     One,
+    /// One record that is a part of a line, or has no newline at its end: it must not share
+    /// an entry with anything else, or its line would run into a foreign one.
+    Piece,
 }
 
 /// What the record stage says of the bytes that it was given. The spans of all outputs of a
@@ -30,24 +33,27 @@ pub enum Shape {
 #[derive(Clone, Debug)]
 pub enum Output {
     Block(Block),
-    /// Left out by the configuration: settled at once. `chunk` holds the last byte of `span`.
+    /// Left out by the configuration: settled at once.
     Filtered {
-        chunk: Chunk,
-        span: Span,
+        settled: Settled,
         reason: FilterReason,
     },
-    /// Cannot be sent as a record: goes to the dead-letter file.
-    Dead {
-        chunk: Chunk,
-        span: Span,
-        payload: Bytes,
-        reason: String,
-    },
+    Dead(Dead),
+}
+
+/// Bytes that cannot be sent as a record: they go to the dead-letter file.
+#[derive(Clone, Debug)]
+pub struct Dead {
+    /// The chunk that holds the last byte of `span`.
+    pub chunk: Chunk,
+    pub span: Span,
+    pub payload: Bytes,
+    pub reason: &'static str,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FilterReason {
-    /// One of the first `skipHeaderLines` lines of a file.
+    /// The first `skipHeaderLines` lines of a file.
     Header,
     /// The rest of a record that was cut at the size limit, with `oversizedRecords: truncate`.
     Truncated,

@@ -1,0 +1,182 @@
+//! How far the contiguous settled prefix of each tail reaches: its watermark, the only offset
+//! that is ever stored. Spans settle in any order, and more than once.
+//!
+//! Beside the anchor at the watermark it keeps a few older ones, at growing distances, so that
+//! a file that lost its last pages in a power cut is still recognised. Pure; what it does not
+//! know (a tail that was forgotten) it ignores.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::file::{Anchor, Settled, TailId};
+
+/// An anchor climbs to the next rung once one that is so much newer wants its place. Bytes.
+const RUNGS: [u64; 4] = [4 << 10, 64 << 10, 1 << 20, 16 << 20];
+
+#[derive(Debug, Default)]
+pub struct Ledger {
+    tails: HashMap<TailId, Account>,
+}
+
+#[derive(Debug)]
+struct Account {
+    watermark: u64,
+    /// The newest first; the first is the one at the watermark, unless that is 0.
+    anchors: Vec<Anchor>,
+    /// What is settled beyond the watermark: start -> end, apart from each other.
+    beyond: BTreeMap<u64, (u64, Anchor)>,
+}
+
+impl Ledger {
+    /// Everything before `watermark` is settled.
+    pub fn open(&mut self, tail: TailId, watermark: u64, anchors: &[Anchor]) {
+        let anchors = anchors.iter().copied().take(1 + RUNGS.len()).collect();
+        self.tails.insert(tail, Account { watermark, anchors, beyond: BTreeMap::new() });
+    }
+
+    pub fn forget(&mut self, tail: TailId) {
+        self.tails.remove(&tail);
+    }
+
+    /// Whether the watermark moved.
+    pub fn settle(&mut self, settled: Settled) -> bool {
+        let Some(account) = self.tails.get_mut(&settled.tail) else { return false };
+        if settled.span.end <= account.watermark {
+            return false;
+        }
+        account.add(settled);
+        account.advance()
+    }
+
+    /// 0 for a tail that is not known.
+    pub fn watermark(&self, tail: TailId) -> u64 {
+        self.tails.get(&tail).map_or(0, |account| account.watermark)
+    }
+
+    /// The newest first; the first is the one at the watermark, unless that is 0.
+    pub fn anchors(&self, tail: TailId) -> &[Anchor] {
+        self.tails.get(&tail).map_or(&[], |account| &account.anchors)
+    }
+}
+
+impl Account {
+    /// Merges the span with those that it overlaps or touches.
+    fn add(&mut self, settled: Settled) {
+        let mut start = settled.span.start;
+        let (mut end, mut anchor) = (settled.span.end, settled.anchor);
+        while let Some((&other, &(other_end, other_anchor))) = self.beyond.range(..=end).next_back()
+            && other_end >= start
+        {
+            self.beyond.remove(&other);
+            start = start.min(other);
+            if other_end > end {
+                (end, anchor) = (other_end, other_anchor);
+            }
+        }
+        self.beyond.insert(start, (end, anchor));
+    }
+
+    fn advance(&mut self) -> bool {
+        let Some((&start, &(end, anchor))) = self.beyond.first_key_value() else { return false };
+        if start > self.watermark {
+            return false;
+        }
+        self.beyond.remove(&start);
+        self.watermark = end;
+        self.climb(anchor);
+        true
+    }
+
+    /// `newest` is the anchor at the watermark. The one before it takes the first rung if that
+    /// is free or its holder old enough to climb, and so on.
+    fn climb(&mut self, newest: Anchor) {
+        let Some(first) = self.anchors.first_mut() else {
+            self.anchors.push(newest);
+            return;
+        };
+        let mut climber = std::mem::replace(first, newest);
+        for (rung, distance) in RUNGS.iter().enumerate() {
+            let Some(holder) = self.anchors.get_mut(rung + 1) else {
+                self.anchors.push(climber);
+                return;
+            };
+            if climber.offset - holder.offset < *distance {
+                return;
+            }
+            climber = std::mem::replace(holder, climber);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::file::Span;
+
+    const TAIL: TailId = TailId(1);
+
+    fn settled(start: u64, end: u64) -> Settled {
+        Settled { tail: TAIL, span: Span::new(start, end), anchor: Anchor { offset: end, hash: !end } }
+    }
+
+    fn ledger(start: u64) -> Ledger {
+        let mut ledger = Ledger::default();
+        ledger.open(TAIL, start, &[]);
+        ledger
+    }
+
+    proptest! {
+        #[test]
+        fn the_watermark_is_where_the_first_unsettled_byte_is(
+            start in 0u64..10, spans in proptest::collection::vec((0u64..60, 0u64..12), 0..40),
+        ) {
+            let mut ledger = ledger(start);
+            let mut bytes = [false; 80];
+            bytes[..start as usize].fill(true);
+            let mut ends = vec![start];
+            for (from, length) in spans {
+                let before = ledger.watermark(TAIL);
+                let moved = ledger.settle(settled(from, from + length));
+                bytes[from as usize..(from + length) as usize].fill(true);
+                ends.push(from + length);
+                let watermark = ledger.watermark(TAIL);
+                prop_assert_eq!(watermark, bytes.iter().position(|settled| !settled).unwrap() as u64);
+                prop_assert_eq!(moved, watermark > before, "and it never goes back");
+                prop_assert!(ends.contains(&watermark));
+                if watermark > start {
+                    let anchor = Anchor { offset: watermark, hash: !watermark };
+                    prop_assert_eq!(ledger.anchors(TAIL)[0], anchor);
+                }
+                let beyond: Vec<_> = ledger.tails[&TAIL].beyond.iter().map(|(s, (e, _))| (*s, *e)).collect();
+                prop_assert!(beyond.windows(2).all(|pair| pair[0].1 < pair[1].0), "{beyond:?}");
+            }
+        }
+
+        #[test]
+        fn older_anchors_stand_at_growing_distances(steps in proptest::collection::vec(1u64..200_000, 1..400)) {
+            let mut ledger = ledger(0);
+            let mut at = 0;
+            for step in steps {
+                ledger.settle(settled(at, at + step));
+                at += step;
+                let offsets: Vec<u64> = ledger.anchors(TAIL).iter().map(|anchor| anchor.offset).collect();
+                prop_assert!(offsets.len() <= 5);
+                prop_assert_eq!(offsets[0], at);
+                for (rung, pair) in offsets[1..].windows(2).enumerate() {
+                    prop_assert!(pair[1] < pair[0], "{offsets:?}");
+                    prop_assert!(at - pair[1] >= RUNGS[rung], "{offsets:?}");
+                }
+            }
+            prop_assert!(at < 3 << 20 || ledger.anchors(TAIL).len() >= 4);
+        }
+    }
+
+    #[test]
+    fn a_tail_that_is_not_known_is_ignored() {
+        let mut ledger = ledger(0);
+        ledger.forget(TAIL);
+        assert!(!ledger.settle(settled(0, 10)));
+        assert_eq!(ledger.watermark(TAIL), 0);
+    }
+}

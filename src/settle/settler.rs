@@ -1,0 +1,361 @@
+//! The task of this stage: hears who the tails are and what of them is settled, stores it each
+//! second, and writes what is given up.
+//!
+//! Notes are always heard before what is settled, since a tail must be known before its first
+//! bytes count. The database and the dead-letter file block, so they are written on threads of
+//! their own while the task goes on listening. It ends when everybody who tells it something
+//! is gone, after a last commit.
+
+use std::mem::take;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use smallvec::smallvec;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tracing::{error, info, warn};
+
+use super::book::Book;
+use super::dead_letters::{DeadLetterError, DeadLetters, Letter};
+use super::store::{Changes, Store, StoreError};
+use crate::file::{KnownTail, Settled, Stored, TailNote};
+use crate::observe::{FlowCounters, LogLimit};
+use crate::record::Dead;
+use crate::send::{DeadLetter, Entry, Part};
+
+const COMMIT_EVERY: Duration = Duration::from_secs(1);
+const BACKUP_EVERY: Duration = Duration::from_secs(600);
+/// How often rows say that their files are still there.
+const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(24 * 3600);
+/// How often a dead-letter file that could not be written is tried again.
+const LETTERS_RETRY: Duration = Duration::from_secs(10);
+/// While so many letters wait, no more are taken in.
+const MAX_LETTERS: usize = 500;
+const LOUD_EVERY: Duration = Duration::from_secs(60);
+
+/// A flow, as this stage knows it. Notes and letters name it by its key.
+#[derive(Debug)]
+pub struct SettlerFlow {
+    pub key: Arc<str>,
+    pub name: String,
+    /// For the dead-letter file.
+    pub destination: String,
+    pub counters: Arc<FlowCounters>,
+    /// What [`Store::resume`] gave out for it.
+    pub known: Vec<KnownTail>,
+}
+
+/// Where the stage hears from the others.
+#[derive(Debug)]
+pub struct Inlets {
+    pub notes: mpsc::Receiver<TailNote>,
+    pub settled: mpsc::Receiver<Vec<Settled>>,
+    /// Entries that were given up.
+    pub dead: mpsc::Receiver<DeadLetter>,
+    /// Lines that are too long to be sent, with the keys of their flows.
+    pub oversized: mpsc::Receiver<(Arc<str>, Dead)>,
+}
+
+/// How the stage ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// Whether the last commit succeeded.
+    pub stored: bool,
+    /// Entries that could not be written to the dead-letter file; the next start reads them
+    /// again.
+    pub unwritten_letters: usize,
+}
+
+/// The bell is rung when a start position was stored, so that the file stage looks again.
+pub type Bell = Box<dyn Fn() + Send + Sync>;
+
+pub struct Settler {
+    book: Book,
+    commits: Commits,
+    letters: Letters,
+    bell: Bell,
+    began: Instant,
+}
+
+struct Commits {
+    /// Not there while it is written to.
+    store: Option<Store>,
+    running: Option<JoinHandle<Committed>>,
+    /// Set when the next commit succeeds, which must be durable then.
+    waiting: Vec<Stored>,
+    /// Set when the commit that is running succeeds.
+    written: Vec<Stored>,
+    backup_due: Instant,
+    housekeeping_due: Instant,
+    failures: LogLimit,
+}
+
+struct Committed {
+    store: Store,
+    changes: Changes,
+    result: Result<(), StoreError>,
+    backup: Result<(), StoreError>,
+}
+
+struct Letters {
+    file: DeadLetters,
+    waiting: Vec<Letter>,
+    running: Option<JoinHandle<Written>>,
+    retry_at: Option<Instant>,
+    failures: LogLimit,
+}
+
+struct Written {
+    letters: Vec<Letter>,
+    count: usize,
+    error: Option<DeadLetterError>,
+}
+
+impl Settler {
+    pub fn new(store: Store, dead_letters: DeadLetters, flows: Vec<SettlerFlow>, bell: Bell) -> Self {
+        let now = Instant::now();
+        let commits = Commits {
+            store: Some(store),
+            running: None,
+            waiting: Vec::new(),
+            written: Vec::new(),
+            backup_due: now + BACKUP_EVERY,
+            housekeeping_due: now,
+            failures: LogLimit::new(LOUD_EVERY),
+        };
+        let letters = Letters {
+            file: dead_letters,
+            waiting: Vec::new(),
+            running: None,
+            retry_at: None,
+            failures: LogLimit::new(LOUD_EVERY),
+        };
+        Settler { book: Book::new(flows), commits, letters, bell, began: now }
+    }
+
+    /// Runs until all inlets are closed and empty.
+    pub async fn run(mut self, mut inlets: Inlets) -> Summary {
+        let mut tick = interval(COMMIT_EVERY);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut open = [true; 4];
+        while open != [false; 4] {
+            tokio::select! {
+                biased;
+                note = inlets.notes.recv(), if open[0] => match note {
+                    Some(note) => self.note(note),
+                    None => open[0] = false,
+                },
+                done = finished(&mut self.commits.running) => self.committed(done),
+                done = finished(&mut self.letters.running) => self.letters_written(done),
+                _ = tick.tick() => self.tick(),
+                letter = inlets.dead.recv(), if open[1] && self.letters.waiting.len() < MAX_LETTERS => match letter {
+                    Some(letter) => self.give_up(letter),
+                    None => open[1] = false,
+                },
+                dead = inlets.oversized.recv(), if open[2] && self.letters.waiting.len() < MAX_LETTERS => match dead {
+                    Some((flow, dead)) => self.give_up(letter_of(flow, dead)),
+                    None => open[2] = false,
+                },
+                settled = inlets.settled.recv(), if open[3] => match settled {
+                    Some(settled) => {
+                        while let Ok(note) = inlets.notes.try_recv() {
+                            self.note(note);
+                        }
+                        self.settle(settled);
+                    }
+                    None => open[3] = false,
+                },
+            }
+        }
+        self.end().await
+    }
+
+    fn note(&mut self, note: TailNote) {
+        if let Some(stored) = self.book.note(note) {
+            self.commits.waiting.push(stored);
+            self.commit();
+        }
+    }
+
+    fn settle(&mut self, settled: Vec<Settled>) {
+        for settled in settled {
+            self.book.settle(settled);
+        }
+    }
+
+    fn tick(&mut self) {
+        if self.book.is_dirty() || Instant::now() >= self.commits.housekeeping_due {
+            self.commit();
+        }
+        self.write_letters();
+    }
+
+    /// Starts a commit of all that is not stored, unless one is running: the next begins when
+    /// that is done if somebody waits for it, else with the next tick.
+    fn commit(&mut self) {
+        let Some(mut store) = self.commits.store.take() else { return };
+        let now = Instant::now();
+        self.book.update_lag();
+        let housekeeping = now >= self.commits.housekeeping_due;
+        let backup = now >= self.commits.backup_due;
+        let mut changes = self.book.changes();
+        changes.durable = !self.commits.waiting.is_empty();
+        if housekeeping {
+            changes.seen = self.book.present();
+            self.commits.housekeeping_due = now + HOUSEKEEPING_EVERY;
+        }
+        if backup {
+            self.commits.backup_due = now + BACKUP_EVERY;
+        }
+        self.commits.written = take(&mut self.commits.waiting);
+        self.commits.running = Some(tokio::task::spawn_blocking(move || {
+            let time = SystemTime::now();
+            let mut result = store.commit(&changes, time);
+            if housekeeping && result.is_ok() {
+                result = store.purge(time).map(|_| ());
+            }
+            let backup = if backup && result.is_ok() { store.backup() } else { Ok(()) };
+            Committed { store, changes, result, backup }
+        }));
+    }
+
+    fn committed(&mut self, done: Committed) {
+        self.commits.store = Some(done.store);
+        let written = take(&mut self.commits.written);
+        if let Err(problem) = done.backup {
+            warn!(%problem, "The backup copy of the checkpoint file could not be made; it is tried again in 10 minutes");
+        }
+        match done.result {
+            Ok(()) => {
+                for stored in &written {
+                    stored.set();
+                }
+                if !written.is_empty() {
+                    (self.bell)();
+                }
+                if !self.commits.waiting.is_empty() {
+                    self.commit();
+                }
+            }
+            Err(problem) => {
+                self.book.give_back(done.changes);
+                self.commits.waiting.extend(written);
+                if let Some(more) = self.commits.failures.hit(self.began.elapsed()) {
+                    error!(
+                        %problem,
+                        more_since_the_last_such_line = more,
+                        "Checkpoints cannot be stored. Delivery goes on, but lines are sent again if the agent \
+                         is restarted now. It is tried again each second; check the disk and the permissions"
+                    );
+                }
+            }
+        }
+    }
+
+    fn give_up(&mut self, letter: DeadLetter) {
+        let (name, destination) = match self.book.flow(&letter.flow) {
+            Some(page) => (page.name.clone(), page.destination.clone()),
+            None => (letter.flow.to_string(), String::new()),
+        };
+        let path = |part: &Part| {
+            self.book.path(part.chunk.tail).map_or_else(PathBuf::new, |path| path.to_path_buf())
+        };
+        let parts = letter.entry.parts.into_iter().map(|part| (path(&part), part)).collect();
+        let records = letter.entry.records.into();
+        let (key, reason) = (letter.flow, letter.reason);
+        self.letters.waiting.push(Letter { key, flow: name, destination, reason, parts, records });
+        self.write_letters();
+    }
+
+    /// Starts to write the letters that wait. Those that come meanwhile share the next fsync.
+    fn write_letters(&mut self) {
+        let letters = &mut self.letters;
+        let early = letters.retry_at.is_some_and(|at| Instant::now() < at);
+        if letters.waiting.is_empty() || letters.running.is_some() || early {
+            return;
+        }
+        let (file, waiting) = (letters.file.clone(), take(&mut letters.waiting));
+        letters.running = Some(tokio::task::spawn_blocking(move || {
+            let (count, error) = file.write(&waiting, SystemTime::now());
+            Written { letters: waiting, count, error }
+        }));
+    }
+
+    fn letters_written(&mut self, mut done: Written) {
+        let rest = done.letters.split_off(done.count);
+        for letter in &done.letters {
+            self.settle(letter.settled().collect());
+            if let Some(page) = self.book.flow(&letter.key) {
+                page.counters.records_dead.add(letter.records);
+            }
+        }
+        self.letters.waiting.splice(0..0, rest);
+        self.letters.retry_at = done.error.is_some().then(|| Instant::now() + LETTERS_RETRY);
+        if let Some(problem) = done.error
+            && let Some(more) = self.letters.failures.hit(self.began.elapsed())
+        {
+            error!(
+                %problem,
+                waiting = self.letters.waiting.len(),
+                more_since_the_last_such_line = more,
+                "Records that the destination refuses wait, and so do their files, until the dead-letter file \
+                 can be written; it is tried again every 10 seconds"
+            );
+        }
+        self.write_letters();
+    }
+
+    async fn end(mut self) -> Summary {
+        self.letters.retry_at = None;
+        loop {
+            if self.letters.running.is_some() {
+                let done = finished(&mut self.letters.running).await;
+                let failed = done.error.is_some();
+                self.letters_written(done);
+                if failed {
+                    break;
+                }
+            } else if self.letters.waiting.is_empty() {
+                break;
+            }
+            self.write_letters();
+        }
+        while self.commits.running.is_some() {
+            let done = finished(&mut self.commits.running).await;
+            self.committed(done);
+        }
+        self.commits.housekeeping_due = Instant::now();
+        self.commit();
+        let last = finished(&mut self.commits.running).await;
+        let stored = last.result.is_ok();
+        self.committed(last);
+        if stored {
+            info!("The positions of all files are stored for the next start");
+        }
+        Summary { stored, unwritten_letters: self.letters.waiting.len() }
+    }
+}
+
+/// Waits for ever where nothing is running. Cancelling it loses nothing.
+async fn finished<T>(running: &mut Option<JoinHandle<T>>) -> T {
+    let Some(handle) = running else { return std::future::pending().await };
+    let result = handle.await;
+    *running = None;
+    result.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+}
+
+fn letter_of(flow: Arc<str>, dead: Dead) -> DeadLetter {
+    let bytes = dead.payload.len();
+    let part = Part { chunk: dead.chunk, span: dead.span, payload: dead.payload };
+    DeadLetter {
+        flow,
+        entry: Entry { parts: smallvec![part], bytes, records: 1 },
+        reason: dead.reason.into(),
+    }
+}
+
+#[cfg(test)]
+#[path = "settler_tests.rs"]
+mod tests;

@@ -1,0 +1,153 @@
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use tempfile::TempDir;
+
+use super::*;
+use crate::file::{Chunk, Identity, Span, TailId, TailState};
+use crate::settle::{FlowIdentity, Resumed};
+
+const KEY: &str = "firehose:web access";
+
+struct Outlets {
+    notes: mpsc::Sender<TailNote>,
+    settled: mpsc::Sender<Vec<Settled>>,
+    dead: mpsc::Sender<DeadLetter>,
+    oversized: mpsc::Sender<(Arc<str>, Dead)>,
+    rung: Arc<AtomicUsize>,
+    counters: Arc<FlowCounters>,
+}
+
+fn open(folder: &Path) -> (Store, Resumed) {
+    let (mut store, warnings) = Store::open(&folder.join("c.db"), SystemTime::now()).unwrap();
+    assert_eq!(warnings, []);
+    let flows = [FlowIdentity { key: KEY, destination_prefix: "firehose:web ", matches: &|_| true }];
+    let resumed = store.resume(&flows, SystemTime::now()).unwrap().remove(0);
+    (store, resumed)
+}
+
+fn start(folder: &TempDir, max_letter_bytes: u64) -> (Outlets, JoinHandle<Summary>) {
+    let (store, resumed) = open(folder.path());
+    let counters = Arc::<FlowCounters>::default();
+    let flow = SettlerFlow {
+        key: KEY.into(),
+        name: "access".into(),
+        destination: "firehose:web".into(),
+        counters: counters.clone(),
+        known: resumed.known,
+    };
+    let rung = Arc::new(AtomicUsize::new(0));
+    let bell = rung.clone();
+    let bell: Bell = Box::new(move || {
+        bell.fetch_add(1, Ordering::Relaxed);
+    });
+    let letters = DeadLetters::new(folder.path().join("d.jsonl"), max_letter_bytes);
+    let settler = Settler::new(store, letters, vec![flow], bell);
+    let (notes, notes_rx) = mpsc::channel(8);
+    let (settled, settled_rx) = mpsc::channel(8);
+    let (dead, dead_rx) = mpsc::channel(8);
+    let (oversized, oversized_rx) = mpsc::channel(8);
+    let inlets = Inlets { notes: notes_rx, settled: settled_rx, dead: dead_rx, oversized: oversized_rx };
+    (Outlets { notes, settled, dead, oversized, rung, counters }, tokio::spawn(settler.run(inlets)))
+}
+
+fn started(tail: u64, offset: u64, stored: Option<Stored>) -> TailNote {
+    let known = KnownTail {
+        tail: TailId(tail),
+        path: "/var/log/a.log".into(),
+        identity: Identity::default(),
+        offset,
+        anchors: Vec::new(),
+        size: 100,
+        modified_millis: 0,
+        state: TailState::Live,
+    };
+    TailNote::Started { flow: KEY.into(), known, stored }
+}
+
+fn chunk() -> Chunk {
+    Chunk::new(TailId(1), 0, Bytes::from(vec![b'x'; 100]), 0)
+}
+
+fn letter(start: u64, end: u64) -> DeadLetter {
+    let span = Span::new(start, end);
+    letter_of(KEY.into(), Dead { payload: chunk().slice(span), chunk: chunk(), span, reason: "too long" })
+}
+
+fn offset(folder: &TempDir) -> u64 {
+    open(folder.path()).1.known[0].offset
+}
+
+#[tokio::test]
+async fn what_is_settled_is_stored_before_it_ends_and_gone_on_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let (to, task) = start(&folder, 1000);
+    to.notes.send(started(1, 0, None)).await.unwrap();
+    for span in [Span::new(20, 30), Span::new(0, 10)] {
+        to.settled.send(vec![Settled::new(&chunk(), span)]).await.unwrap();
+    }
+    drop(to);
+    assert_eq!(task.await.unwrap(), Summary { stored: true, unwritten_letters: 0 });
+    assert_eq!(offset(&folder), 10);
+    let (to, task) = start(&folder, 1000);
+    to.settled.send(vec![Settled::new(&chunk(), Span::new(10, 30))]).await.unwrap();
+    let counters = to.counters.clone();
+    drop(to);
+    task.await.unwrap();
+    assert_eq!(offset(&folder), 30);
+    assert_eq!(counters.lag_bytes.load(Ordering::Relaxed), 70);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_position_is_on_disk_before_it_may_be_read_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let (to, task) = start(&folder, 1000);
+    let stored = Stored::default();
+    to.notes.send(started(1, 70, Some(stored.clone()))).await.unwrap();
+    while !stored.is_set() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let copy = folder.path().join("copy");
+    std::fs::create_dir(&copy).unwrap();
+    for name in ["c.db", "c.db-wal"] {
+        std::fs::copy(folder.path().join(name), copy.join(name)).unwrap();
+    }
+    assert_eq!(open(&copy).1.known[0].offset, 70);
+    assert_eq!(to.rung.load(Ordering::Relaxed), 1);
+    drop(to);
+    task.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_letter_settles_once_it_is_on_disk_and_waits_while_the_file_is_full() {
+    let folder = tempfile::tempdir().unwrap();
+    let (to, task) = start(&folder, 300);
+    to.notes.send(started(1, 0, None)).await.unwrap();
+    to.dead.send(letter(0, 10)).await.unwrap();
+    let span = Span::new(10, 20);
+    let dead = Dead { payload: chunk().slice(span), chunk: chunk(), span, reason: "too long" };
+    to.oversized.send((KEY.into(), dead)).await.unwrap();
+    let file = folder.path().join("d.jsonl");
+    let moved = folder.path().join("moved");
+    while to.counters.records_dead.get() < 1 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(to.counters.records_dead.get(), 1, "the second does not fit");
+    std::fs::rename(&file, &moved).unwrap();
+    while to.counters.records_dead.get() < 2 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    to.dead.send(letter(20, 30)).await.unwrap();
+    drop(to);
+    assert_eq!(task.await.unwrap(), Summary { stored: true, unwritten_letters: 1 });
+    assert_eq!(offset(&folder), 20);
+    let text = std::fs::read_to_string(&moved).unwrap() + &std::fs::read_to_string(&file).unwrap();
+    let starts: Vec<u64> = text
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["offset"].as_u64().unwrap())
+        .collect();
+    assert_eq!(starts, [0, 10]);
+    assert!(text.contains("/var/log/a.log"));
+}

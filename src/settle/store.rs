@@ -1,0 +1,406 @@
+//! The database (SQLite, WAL): a row for each tail, the first start of each flow, and the next
+//! tail id. One process writes, everything that belongs together in one transaction.
+//!
+//! Offsets may be lost by a power cut (that only repeats lines) unless the commit is durable.
+//! It decides nothing about what it stores, and it blocks: call it from a thread that may.
+
+use std::ffi::OsString;
+use std::fs::DirBuilder;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params};
+
+use super::lock::{Lock, LockError};
+use super::recovery::{self, Warning, folder_of, io_at, with_suffix};
+use super::resume::{self, FlowIdentity, Resumed, Stored, millis};
+use crate::file::{Anchor, Identity, KnownTail, TailId, TailState};
+
+/// The schema, one step for each version. Steps that were released are never changed.
+const MIGRATIONS: [&str; 1] = ["
+    CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
+    CREATE TABLE flows (key TEXT PRIMARY KEY, first_start INTEGER NOT NULL) STRICT;
+    CREATE TABLE tails (
+        id INTEGER PRIMARY KEY, flow TEXT NOT NULL, path BLOB NOT NULL,
+        inode INTEGER NOT NULL, device INTEGER NOT NULL,
+        head_length INTEGER NOT NULL, head_hash INTEGER NOT NULL, anchors BLOB NOT NULL,
+        offset INTEGER NOT NULL, size INTEGER NOT NULL, modified INTEGER NOT NULL,
+        state INTEGER NOT NULL, last_seen INTEGER NOT NULL
+    ) STRICT;
+    INSERT INTO meta VALUES ('next_tail_id', 1), ('start_over', 0);
+"];
+
+const SELECT_TAILS: &str = "SELECT flow, id, path, inode, device, head_length, head_hash, anchors,
+    offset, size, modified, state FROM tails";
+
+const UPSERT_TAIL: &str = "INSERT OR REPLACE INTO tails (id, flow, path, inode, device, head_length,
+    head_hash, anchors, offset, size, modified, state, last_seen)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
+
+/// So many ids belong to one run of the agent; it never comes to their end.
+const IDS_FOR_A_RUN: i64 = 1 << 32;
+
+/// A row outlives the last sight of its file by so much.
+const KEPT_UNSEEN: Duration = Duration::from_secs(30 * 24 * 3600);
+
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error(
+        "another agent{} uses the checkpoint file {}: stop it, or give this one its own `checkpointFile`",
+        pid.map(|pid| format!(" (process {pid})")).unwrap_or_default(), path.display()
+    )]
+    Locked { path: PathBuf, pid: Option<u32> },
+    #[error(
+        "the checkpoint file {} was written by a newer agent (format {found}, this one knows {known}): \
+         install that version again, or move the file away to start over", path.display(), known = MIGRATIONS.len()
+    )]
+    Newer { path: PathBuf, found: i64 },
+    #[error("{}: {source}", path.display())]
+    Io { path: PathBuf, source: std::io::Error },
+    #[error("the checkpoint file {} cannot be used: {source}", path.display())]
+    Database { path: PathBuf, source: rusqlite::Error },
+}
+
+/// What is stored of a tail.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TailRow {
+    /// The key of its flow.
+    pub flow: Arc<str>,
+    pub known: KnownTail,
+}
+
+/// What one commit writes.
+#[derive(Clone, Debug, Default)]
+pub struct Changes {
+    pub rows: Vec<TailRow>,
+    /// Tails whose files are still there although nothing of them changed.
+    pub seen: Vec<TailId>,
+    /// Whether it must survive a power cut.
+    pub durable: bool,
+}
+
+/// Whether there is a database, and whether it can be used.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Inspection {
+    Good,
+    Missing,
+    Damaged(String),
+}
+
+#[derive(Debug)]
+pub struct Store {
+    connection: Connection,
+    path: PathBuf,
+    first_tail: TailId,
+    start_over: bool,
+    _lock: Lock,
+}
+
+impl Store {
+    /// Opens the database, makes one where there is none, and replaces a damaged one. What is
+    /// returned beside the store should be logged as errors.
+    pub fn open(path: &Path, now: SystemTime) -> Result<(Store, Vec<Warning>), StoreError> {
+        let folder = folder_of(path);
+        DirBuilder::new().recursive(true).mode(0o750).create(folder).map_err(io_at(folder))?;
+        let lock_path = with_suffix(path, ".lock");
+        let lock = Lock::take(&lock_path).map_err(|error| match error {
+            LockError::Held { pid } => StoreError::Locked { path: path.to_path_buf(), pid },
+            LockError::Io(source) => StoreError::Io { path: lock_path, source },
+        })?;
+        let warnings = recovery::ensure(path, now)?;
+        let (connection, first_tail, start_over) = begin(path).map_err(database_at(path))?;
+        let path = path.to_path_buf();
+        Ok((Store { connection, path, first_tail: TailId(first_tail), start_over, _lock: lock }, warnings))
+    }
+
+    /// All ids from here on are free; they belong to this run of the agent.
+    pub fn first_tail(&self) -> TailId {
+        self.first_tail
+    }
+
+    /// What was known is lost: known files are read from their beginnings. The first starts
+    /// that [`Store::resume`] gives out say so too.
+    pub fn start_over(&self) -> bool {
+        self.start_over
+    }
+
+    /// What the flows (all that are configured, once) go on from; in their order. It is on
+    /// disk before this returns.
+    pub fn resume(&mut self, flows: &[FlowIdentity], now: SystemTime) -> Result<Vec<Resumed>, StoreError> {
+        resume(&mut self.connection, flows, self.start_over, now).map_err(database_at(&self.path))
+    }
+
+    /// Writes everything or nothing.
+    pub fn commit(&mut self, changes: &Changes, now: SystemTime) -> Result<(), StoreError> {
+        commit(&mut self.connection, changes, millis(now)).map_err(database_at(&self.path))
+    }
+
+    /// Removes the rows whose files were not seen for 30 days. Returns how many.
+    pub fn purge(&mut self, now: SystemTime) -> Result<usize, StoreError> {
+        let before = millis(now - KEPT_UNSEEN);
+        self.connection
+            .execute("DELETE FROM tails WHERE last_seen < ?1", [before])
+            .map_err(database_at(&self.path))
+    }
+
+    /// Replaces the backup copy.
+    pub fn backup(&self) -> Result<(), StoreError> {
+        let backup = with_suffix(&self.path, ".backup");
+        let new = with_suffix(&self.path, ".backup.new");
+        remove(&new)?;
+        self.connection
+            .backup("main", &new, None::<fn(rusqlite::backup::Progress)>)
+            .map_err(database_at(&new))?;
+        recovery::publish(&new, &backup)
+    }
+}
+
+/// Looks at a database as a whole. Fails where it is not damaged but cannot be read.
+pub fn inspect(path: &Path) -> Result<Inspection, StoreError> {
+    match path.metadata() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Inspection::Missing),
+        Err(error) => return Err(io_at(path)(error)),
+        Ok(metadata) if metadata.len() == 0 => return Ok(Inspection::Damaged("it is empty".into())),
+        Ok(_) => (),
+    }
+    let found = match inspect_content(path) {
+        Ok(found) => found,
+        Err(error) => match damage(&error) {
+            Some(problem) => return Ok(Inspection::Damaged(problem)),
+            None => return Err(database_at(path)(error)),
+        },
+    };
+    match found {
+        Content::Good => Ok(Inspection::Good),
+        Content::Damaged(problem) => Ok(Inspection::Damaged(problem)),
+        Content::Newer(found) => Err(StoreError::Newer { path: path.to_path_buf(), found }),
+    }
+}
+
+enum Content {
+    Good,
+    Damaged(String),
+    Newer(i64),
+}
+
+fn inspect_content(path: &Path) -> rusqlite::Result<Content> {
+    let connection = connect(path)?;
+    let version = version(&connection)?;
+    if version > MIGRATIONS.len() as i64 {
+        return Ok(Content::Newer(version));
+    }
+    if version < 1 {
+        return Ok(Content::Damaged("its tables are missing".into()));
+    }
+    let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    if verdict != "ok" {
+        return Ok(Content::Damaged(verdict));
+    }
+    for needed in ["SELECT key, value FROM meta", "SELECT key, first_start FROM flows", SELECT_TAILS] {
+        connection.prepare(needed)?;
+    }
+    Ok(Content::Good)
+}
+
+/// Whether the error says that the content is wrong, and not that the disk, the permissions or
+/// another process are in the way.
+fn damage(error: &rusqlite::Error) -> Option<String> {
+    let code = error.sqlite_error_code()?;
+    let damaged = matches!(code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::Unknown);
+    damaged.then(|| error.to_string())
+}
+
+/// Makes a new database under another name and renames it when it is complete, so that an
+/// empty one at `path` is always a damaged one.
+pub fn create(path: &Path, start_over: bool) -> Result<(), StoreError> {
+    let new = with_suffix(path, ".new");
+    remove(&new)?;
+    make(&new, start_over).map_err(database_at(&new))?;
+    recovery::publish(&new, path)
+}
+
+fn make(path: &Path, start_over: bool) -> rusqlite::Result<()> {
+    let mut connection = connect(path)?;
+    migrate(&mut connection)?;
+    connection.execute("UPDATE meta SET value = ?1 WHERE key = 'start_over'", [i64::from(start_over)])?;
+    connection.close().map_err(|(_, error)| error)
+}
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(Duration::from_secs(5))?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    Ok(connection)
+}
+
+fn version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.pragma_query_value(None, "user_version", |row| row.get(0))
+}
+
+fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
+    let from = usize::try_from(version(connection)?).unwrap_or(0);
+    if from >= MIGRATIONS.len() {
+        return Ok(());
+    }
+    let transaction = connection.transaction()?;
+    for step in &MIGRATIONS[from..] {
+        transaction.execute_batch(step)?;
+    }
+    transaction.pragma_update(None, "user_version", MIGRATIONS.len() as i64)?;
+    transaction.commit()
+}
+
+/// Brings the database up to date and reserves the ids of this run.
+fn begin(path: &Path) -> rusqlite::Result<(Connection, u64, bool)> {
+    let mut connection = connect(path)?;
+    connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
+    migrate(&mut connection)?;
+    let transaction = connection.transaction()?;
+    let meta = |key: &str| {
+        let mut statement = transaction.prepare("SELECT value FROM meta WHERE key = ?1")?;
+        statement.query_row([key], |row| row.get::<_, i64>(0)).optional()
+    };
+    let stored = meta("next_tail_id")?.unwrap_or(1);
+    let used: i64 = transaction.query_row("SELECT ifnull(max(id), 0) FROM tails", [], |row| row.get(0))?;
+    let first = stored.max(used + 1);
+    let start_over = meta("start_over")?.unwrap_or(0) != 0;
+    transaction
+        .execute("INSERT OR REPLACE INTO meta VALUES ('next_tail_id', ?1)", [first + IDS_FOR_A_RUN])?;
+    transaction.commit()?;
+    Ok((connection, first.unsigned_abs(), start_over))
+}
+
+fn resume(
+    connection: &mut Connection,
+    flows: &[FlowIdentity],
+    start_over: bool,
+    now: SystemTime,
+) -> rusqlite::Result<Vec<Resumed>> {
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    let transaction = connection.transaction()?;
+    let tails = transaction
+        .prepare(SELECT_TAILS)?
+        .query_map([], |row| Ok((row.get(0)?, tail_of(row)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    let first_starts = transaction
+        .prepare("SELECT key, first_start FROM flows")?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    let plan = resume::plan(Stored { tails, first_starts, start_over }, flows, now);
+    for (tail, flow) in &plan.adopted {
+        transaction
+            .prepare_cached("UPDATE tails SET flow = ?2 WHERE id = ?1")?
+            .execute(params![tail.0.cast_signed(), flows[*flow].key])?;
+    }
+    for (flow, first_start) in flows.iter().zip(&plan.first_starts) {
+        transaction
+            .prepare_cached("INSERT OR REPLACE INTO flows VALUES (?1, ?2)")?
+            .execute(params![flow.key, first_start])?;
+    }
+    transaction.execute("UPDATE meta SET value = 0 WHERE key = 'start_over'", [])?;
+    transaction.commit()?;
+    Ok(plan.resumed)
+}
+
+fn commit(connection: &mut Connection, changes: &Changes, now: i64) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "synchronous", if changes.durable { "FULL" } else { "NORMAL" })?;
+    let transaction = connection.transaction()?;
+    for TailRow { flow, known } in &changes.rows {
+        transaction.prepare_cached(UPSERT_TAIL)?.execute(params![
+            known.tail.0.cast_signed(),
+            &**flow,
+            known.path.as_os_str().as_bytes(),
+            known.identity.inode.cast_signed(),
+            known.identity.device.cast_signed(),
+            known.identity.head_length,
+            known.identity.head_hash.cast_signed(),
+            anchors_to_bytes(&known.anchors),
+            known.offset.cast_signed(),
+            known.size.cast_signed(),
+            known.modified_millis,
+            state_to_number(known.state),
+            now,
+        ])?;
+    }
+    for tail in &changes.seen {
+        transaction
+            .prepare_cached("UPDATE tails SET last_seen = ?2 WHERE id = ?1")?
+            .execute(params![tail.0.cast_signed(), now])?;
+    }
+    transaction.commit()
+}
+
+/// The columns of [`SELECT_TAILS`], without the flow.
+fn tail_of(row: &Row) -> rusqlite::Result<KnownTail> {
+    let unsigned = |column: usize| row.get::<_, i64>(column).map(i64::cast_unsigned);
+    Ok(KnownTail {
+        tail: TailId(unsigned(1)?),
+        path: OsString::from_vec(row.get(2)?).into(),
+        identity: Identity {
+            inode: unsigned(3)?,
+            device: unsigned(4)?,
+            head_length: row.get(5)?,
+            head_hash: unsigned(6)?,
+        },
+        anchors: anchors_from_bytes(&row.get::<_, Vec<u8>>(7)?),
+        offset: unsigned(8)?,
+        size: unsigned(9)?,
+        modified_millis: row.get(10)?,
+        state: state_from_number(row.get(11)?),
+    })
+}
+
+/// Sixteen bytes each: offset and hash, little-endian.
+fn anchors_to_bytes(anchors: &[Anchor]) -> Vec<u8> {
+    anchors
+        .iter()
+        .flat_map(|anchor| [anchor.offset.to_le_bytes(), anchor.hash.to_le_bytes()])
+        .flatten()
+        .collect()
+}
+
+fn anchors_from_bytes(bytes: &[u8]) -> Vec<Anchor> {
+    let numbers: Vec<u64> = bytes.as_chunks().0.iter().map(|number| u64::from_le_bytes(*number)).collect();
+    numbers.as_chunks().0.iter().map(|[offset, hash]| Anchor { offset: *offset, hash: *hash }).collect()
+}
+
+fn state_to_number(state: TailState) -> i64 {
+    match state {
+        TailState::Live => 0,
+        TailState::Rotated => 1,
+        TailState::Ended => 2,
+    }
+}
+
+/// A number that is not known is taken for a live file, which is looked at most closely.
+fn state_from_number(number: i64) -> TailState {
+    match number {
+        1 => TailState::Rotated,
+        2 => TailState::Ended,
+        _ => TailState::Live,
+    }
+}
+
+/// Removes a database that was not finished.
+fn remove(path: &Path) -> Result<(), StoreError> {
+    for suffix in ["-journal", "-wal", "-shm", ""] {
+        let path = with_suffix(path, suffix);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io_at(&path)(error)),
+            _ => (),
+        }
+    }
+    Ok(())
+}
+
+fn database_at(path: &Path) -> impl FnOnce(rusqlite::Error) -> StoreError {
+    let path = path.to_path_buf();
+    move |source| StoreError::Database { path, source }
+}
+
+#[cfg(test)]
+#[path = "store_tests.rs"]
+mod tests;
