@@ -140,7 +140,9 @@ impl Batcher {
 
     fn step(&self, block: &Block) -> Step {
         let room = self.max_bytes.saturating_sub(self.bytes);
-        if let (true, Some(max), Some(last)) = (self.open, self.aggregate, self.entries.last())
+        // A piece of a line would run into its neighbours.
+        let aggregate = self.aggregate.filter(|_| block.shape != Shape::Piece);
+        if let (true, Some(max), Some(last)) = (self.open, aggregate, self.entries.last())
             && let Some(length) = fitting(block, room.min(max.saturating_sub(last.bytes)))
         {
             return Step::Append(length);
@@ -149,7 +151,7 @@ impl Batcher {
             return Step::Full(FlushReason::Records);
         }
         let room = room.saturating_sub(self.key_bytes);
-        if let Some(max) = self.aggregate
+        if let Some(max) = aggregate
             && let Some(length) = fitting(block, room.min(max))
         {
             return Step::Start { length, open: true };
@@ -157,7 +159,7 @@ impl Batcher {
         // A record goes alone where nothing is packed, and where it is larger than a packed
         // entry may be. In an empty batch it goes in any case: waiting would not shrink it.
         let length = first_record(block);
-        let alone = self.aggregate.is_none_or(|max| length > max);
+        let alone = aggregate.is_none_or(|max| length > max);
         if self.is_empty() || (alone && length <= room && self.bytes + self.key_bytes <= self.max_bytes) {
             return Step::Start { length, open: false };
         }
@@ -178,7 +180,7 @@ fn fitting(block: &Block, room: usize) -> Option<usize> {
         return Some(block.payload.len());
     }
     match block.shape {
-        Shape::One => None,
+        Shape::One | Shape::Piece => None,
         Shape::Lines => memchr::memrchr(b'\n', &block.payload[..room]).map(|at| at + 1),
     }
 }
@@ -186,7 +188,7 @@ fn fitting(block: &Block, room: usize) -> Option<usize> {
 /// The length of the block's first record. Bytes.
 fn first_record(block: &Block) -> usize {
     let newline = match block.shape {
-        Shape::One => None,
+        Shape::One | Shape::Piece => None,
         Shape::Lines => memchr::memchr(b'\n', &block.payload),
     };
     newline.map_or(block.payload.len(), |at| at + 1)
@@ -197,7 +199,7 @@ fn first_record(block: &Block) -> usize {
 fn cut(block: &mut Block, length: usize) -> (Part, u32, bool) {
     if length == block.payload.len() {
         let records = match block.shape {
-            Shape::One => 1,
+            Shape::One | Shape::Piece => 1,
             Shape::Lines => newlines(&block.payload),
         };
         let payload = std::mem::take(&mut block.payload);

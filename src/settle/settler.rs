@@ -15,6 +15,7 @@ use smallvec::smallvec;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::book::Book;
@@ -135,8 +136,8 @@ impl Settler {
         Settler { book: Book::new(flows), commits, letters, bell, began: now }
     }
 
-    /// Runs until all inlets are closed and empty.
-    pub async fn run(mut self, mut inlets: Inlets) -> Summary {
+    /// Runs until all inlets are closed and empty, or until `abandon` is cancelled.
+    pub async fn run(mut self, mut inlets: Inlets, abandon: CancellationToken) -> Summary {
         let mut tick = interval(COMMIT_EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut open = [true; 4];
@@ -147,6 +148,7 @@ impl Settler {
                     Some(note) => self.note(note),
                     None => open[0] = false,
                 },
+                () = abandon.cancelled() => break,
                 done = finished(&mut self.commits.running) => self.committed(done),
                 done = finished(&mut self.letters.running) => self.letters_written(done),
                 _ = tick.tick() => self.tick(),
@@ -168,6 +170,12 @@ impl Settler {
                     None => open[3] = false,
                 },
             }
+        }
+        while let Ok(note) = inlets.notes.try_recv() {
+            self.note(note);
+        }
+        while let Ok(settled) = inlets.settled.try_recv() {
+            self.settle(settled);
         }
         self.end().await
     }
