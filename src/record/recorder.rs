@@ -74,7 +74,8 @@ struct Header {
 }
 
 impl Recorder {
-    /// `pending_limit` bounds the bytes of events that wait for more lines, over all tails.
+    /// `pending_limit` bounds the bytes of events that wait for more lines, over all tails. An
+    /// event is cut where it is exceeded, so it should be a few times the largest event.
     pub fn new(options: Options, pending_limit: usize) -> Self {
         let limit = match &options.multi_line {
             Some(multi_line) => options.max_record_bytes.min(multi_line.max_bytes),

@@ -79,7 +79,7 @@ fn check(text: &[u8], limit: usize, out: &[Output]) {
                     _ => vec![block.payload.len()],
                 };
                 assert!(sizes.iter().all(|size| (1..=limit).contains(size)), "{sizes:?}");
-                assert_eq!(block.payload.ends_with(b"\n") || block.shape == Shape::Piece, true);
+                assert!(block.payload.ends_with(b"\n") || block.shape == Shape::Piece);
                 Settled::new(&block.chunk, block.span)
             }
             Output::Dead(dead) => {
