@@ -82,7 +82,7 @@ pub struct KnownTail {
 #[derive(Clone, Debug)]
 pub enum TailNote {
     /// A new tail. Nothing is read before `stored` is set, where there is one: a start
-    /// other than 0 must survive a crash.
+    /// other than 0 must survive a crash. `flow` is the flow's key.
     Started { flow: Arc<str>, known: KnownTail, stored: Option<Stored> },
     /// The tail's path, identity, size or state changed. `known.offset` and `.anchors`
     /// mean nothing here: the settle stage knows better.

@@ -13,6 +13,7 @@ use regex::bytes::Regex;
 use super::block::{Block, Output};
 use super::copies::{Copied, Copies};
 use super::long_line::{Rules, shape_of, with_newline};
+use super::options::MultiLine;
 use crate::file::{Chunk, Span};
 
 /// The event of one tail that is not known to be complete.
@@ -27,8 +28,9 @@ impl Events {
         self.pending.as_ref().map_or(0, Copied::size)
     }
 
-    /// `span` of `chunk` is lines (the last may lack its newline), none longer than the limit.
-    pub fn push(&mut self, rules: Rules, start: &Regex, chunk: &Chunk, span: Span, out: &mut Vec<Output>) {
+    /// `span` of `chunk` is lines (the last may lack its newline), none longer than a record.
+    /// A line that is longer than an event may be is an event of its own.
+    pub fn push(&mut self, rules: Rules, how: &MultiLine, chunk: &Chunk, span: Span, out: &mut Vec<Output>) {
         let bytes = chunk.slice(span);
         let mut event = 0;
         let mut line = 0;
@@ -36,8 +38,8 @@ impl Events {
         let newlines = memchr_iter(b'\n', &bytes).map(|newline| newline + 1);
         let unterminated = (bytes.last() != Some(&b'\n')).then_some(bytes.len());
         for end in newlines.chain(unterminated) {
-            let too_long = length + (end - line) > rules.limit;
-            if length > 0 && (too_long || begins(start, &bytes[line..end])) {
+            let too_long = length + (end - line) > how.max_bytes.min(rules.limit);
+            if length > 0 && (too_long || begins(&how.start, &bytes[line..end])) {
                 self.send(chunk, sub(span, event, line), out);
                 event = line;
                 length = 0;

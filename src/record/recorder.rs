@@ -74,14 +74,11 @@ struct Header {
 }
 
 impl Recorder {
-    /// `pending_limit` bounds the bytes of events that wait for more lines, over all tails.
+    /// `pending_limit` bounds the bytes of events that wait for more lines, over all tails. An
+    /// event is cut where it is exceeded, so it should be a few times the largest event.
     pub fn new(options: Options, pending_limit: usize) -> Self {
-        let limit = match &options.multi_line {
-            Some(multi_line) => options.max_record_bytes.min(multi_line.max_bytes),
-            None => options.max_record_bytes,
-        };
         Recorder {
-            limit: limit.max(SMALLEST_LIMIT),
+            limit: options.max_record_bytes.max(SMALLEST_LIMIT),
             options,
             pending_limit,
             pending: 0,
@@ -268,7 +265,7 @@ impl Recorder {
 
 fn lines(tail: &mut Tail, rules: Rules, chunk: &Chunk, span: Span, out: &mut Vec<Output>) {
     match &rules.options.multi_line {
-        Some(events) => tail.events.push(rules, &events.start, chunk, span, out),
+        Some(how) => tail.events.push(rules, how, chunk, span, out),
         None => {
             let payload = chunk.slice(span);
             out.push(Output::Block(Block { chunk: chunk.clone(), span, payload, shape: Shape::Lines }));
@@ -277,8 +274,8 @@ fn lines(tail: &mut Tail, rules: Rules, chunk: &Chunk, span: Span, out: &mut Vec
 }
 
 fn last(tail: &mut Tail, rules: Rules, chunk: &Chunk, span: Span, out: &mut Vec<Output>) {
-    if let Some(events) = &rules.options.multi_line {
-        tail.events.push(rules, &events.start, chunk, span, out);
+    if let Some(how) = &rules.options.multi_line {
+        tail.events.push(rules, how, chunk, span, out);
         tail.events.flush_unterminated(rules, out);
         return;
     }

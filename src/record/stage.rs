@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use tracing::field::display;
 use tracing::warn;
 
 use super::block::{Block, Dead, Output};
@@ -21,6 +22,8 @@ use crate::observe::{FlowCounters, LogLimit};
 pub struct Outlets {
     /// The flow's key, which goes with each of its dead letters.
     pub flow: Arc<str>,
+    /// The flow's name, for the logs.
+    pub name: String,
     pub blocks: mpsc::Sender<Block>,
     pub settled: mpsc::Sender<Vec<Settled>>,
     pub dead: mpsc::Sender<(Arc<str>, Dead)>,
@@ -91,8 +94,8 @@ fn count(tally: Tally, outlets: &Outlets, warning: &mut LogLimit, now: Duration)
         && let Some(more) = warning.hit(now)
     {
         warn!(
-            flow = %outlets.flow,
-            file = ?tally.oversized_in,
+            flow = outlets.name,
+            file = tally.oversized_in.as_deref().map(|path| display(path.display())),
             more_since_the_last_such_line = more,
             "A line is longer than the destination takes in a record; it is handled as `oversizedRecords` says"
         );
@@ -132,7 +135,8 @@ mod tests {
         let (blocks, mut sent) = mpsc::channel(4);
         let (settled, mut filtered) = mpsc::channel(4);
         let (dead, _dead) = mpsc::channel(4);
-        let outlets = Outlets { flow: "f".into(), blocks, settled, dead, counters: Arc::default() };
+        let outlets =
+            Outlets { flow: "f".into(), name: "f".into(), blocks, settled, dead, counters: Arc::default() };
         let counters = outlets.counters.clone();
         let task = tokio::spawn(run(Recorder::new(options, 1000), rx, outlets, 1000));
         let tail = TailId(1);

@@ -19,7 +19,7 @@ use crate::observe::FlowCounters;
 #[derive(Debug)]
 pub struct Book {
     flows: HashMap<Arc<str>, FlowPage>,
-    tails: HashMap<TailId, Entry>,
+    tails: Tails,
     ledger: Ledger,
     dirty: HashSet<TailId>,
 }
@@ -31,13 +31,8 @@ pub struct FlowPage {
     pub counters: Arc<FlowCounters>,
 }
 
-/// `offset` and `anchors` of the row are those of when it was opened; the ledger knows better.
-#[derive(Debug)]
-struct Entry {
-    row: TailRow,
-    /// The file is not known to be gone.
-    present: bool,
-}
+/// `offset` and `anchors` are those of when a tail was opened; the ledger knows better.
+type Tails = HashMap<TailId, TailRow>;
 
 impl Book {
     pub fn new(flows: Vec<SettlerFlow>) -> Self {
@@ -92,7 +87,7 @@ impl Book {
     }
 
     pub fn path(&self, tail: TailId) -> Option<&Path> {
-        self.tails.get(&tail).map(|entry| &*entry.row.known.path)
+        self.tails.get(&tail).map(|entry| &*entry.known.path)
     }
 
     pub fn is_dirty(&self) -> bool {
@@ -105,10 +100,10 @@ impl Book {
         let mut over = Vec::new();
         for tail in self.dirty.drain() {
             let Some(entry) = self.tails.get(&tail) else { continue };
-            let mut row = entry.row.clone();
+            let mut row = entry.clone();
             row.known.offset = self.ledger.watermark(tail);
             row.known.anchors = self.ledger.anchors(tail).to_vec();
-            if !entry.present && row.known.offset >= row.known.size {
+            if !row.present && row.known.offset >= row.known.size {
                 over.push(tail);
             }
             rows.push(row);
@@ -126,7 +121,7 @@ impl Book {
             let tail = row.known.tail;
             if !self.tails.contains_key(&tail) {
                 self.ledger.open(tail, row.known.offset, &row.known.anchors);
-                self.tails.insert(tail, Entry { row, present: false });
+                self.tails.insert(tail, row);
             }
             self.dirty.insert(tail);
         }
@@ -141,8 +136,8 @@ impl Book {
     pub fn update_lag(&self) {
         let mut lags: HashMap<&str, u64> = self.flows.keys().map(|key| (&**key, 0)).collect();
         for (tail, entry) in self.tails.iter().filter(|(_, entry)| entry.present) {
-            if let Some(lag) = lags.get_mut(&*entry.row.flow) {
-                *lag += entry.row.known.size.saturating_sub(self.ledger.watermark(*tail));
+            if let Some(lag) = lags.get_mut(&*entry.flow) {
+                *lag += entry.known.size.saturating_sub(self.ledger.watermark(*tail));
             }
         }
         for (key, lag) in lags {
@@ -153,7 +148,7 @@ impl Book {
 
     fn open(&mut self, flow: Arc<str>, known: KnownTail) {
         self.ledger.open(known.tail, known.offset, &known.anchors);
-        self.tails.insert(known.tail, Entry { row: TailRow { flow, known }, present: true });
+        self.tails.insert(known.tail, TailRow { flow, known, present: true });
     }
 
     fn change(&mut self, known: KnownTail) {
@@ -162,7 +157,7 @@ impl Book {
             debug!(%tail, path = %known.path.display(), "A file that was forgotten has changed");
             return;
         };
-        entry.row.known = known;
+        entry.known = known;
         entry.present = true;
         self.dirty.insert(tail);
     }
@@ -172,9 +167,9 @@ impl Book {
     fn lose(&mut self, tail: TailId, lost: u64) {
         let Some(entry) = self.tails.get_mut(&tail) else { return };
         entry.present = false;
-        entry.row.known.size = entry.row.known.size.saturating_sub(lost);
+        entry.known.size = entry.known.size.saturating_sub(lost);
         self.dirty.insert(tail);
-        let (flow, path) = (&entry.row.flow, entry.row.known.path.display());
+        let (flow, path) = (&entry.flow, entry.known.path.display());
         let Some(page) = self.flows.get(flow) else {
             warn!(%flow, %path, lost, "A file of a flow that is not known is gone");
             return;

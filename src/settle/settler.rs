@@ -30,6 +30,8 @@ const COMMIT_EVERY: Duration = Duration::from_secs(1);
 const BACKUP_EVERY: Duration = Duration::from_secs(600);
 /// How often rows say that their files are still there.
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(24 * 3600);
+/// Until then the file stage has said which files are gone.
+const FIRST_HOUSEKEEPING: Duration = Duration::from_secs(3600);
 /// How often a dead-letter file that could not be written is tried again.
 const LETTERS_RETRY: Duration = Duration::from_secs(10);
 /// While so many letters wait, no more are taken in.
@@ -122,8 +124,8 @@ impl Settler {
             running: None,
             waiting: Vec::new(),
             written: Vec::new(),
-            backup_due: now + BACKUP_EVERY,
-            housekeeping_due: now,
+            backup_due: now,
+            housekeeping_due: now + FIRST_HOUSEKEEPING,
             failures: LogLimit::new(LOUD_EVERY),
         };
         let letters = Letters {
@@ -140,34 +142,35 @@ impl Settler {
     pub async fn run(mut self, mut inlets: Inlets, abandon: CancellationToken) -> Summary {
         let mut tick = interval(COMMIT_EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut open = [true; 4];
-        while open != [false; 4] {
+        let (mut notes, mut dead, mut oversized, mut settled) = (true, true, true, true);
+        while notes || dead || oversized || settled {
+            let room = self.letters.waiting.len() < MAX_LETTERS;
             tokio::select! {
                 biased;
-                note = inlets.notes.recv(), if open[0] => match note {
+                note = inlets.notes.recv(), if notes => match note {
                     Some(note) => self.note(note),
-                    None => open[0] = false,
+                    None => notes = false,
                 },
                 () = abandon.cancelled() => break,
                 done = finished(&mut self.commits.running) => self.committed(done),
                 done = finished(&mut self.letters.running) => self.letters_written(done),
                 _ = tick.tick() => self.tick(),
-                letter = inlets.dead.recv(), if open[1] && self.letters.waiting.len() < MAX_LETTERS => match letter {
+                letter = inlets.dead.recv(), if dead && (room || inlets.dead.is_closed()) => match letter {
                     Some(letter) => self.give_up(letter),
-                    None => open[1] = false,
+                    None => dead = false,
                 },
-                dead = inlets.oversized.recv(), if open[2] && self.letters.waiting.len() < MAX_LETTERS => match dead {
-                    Some((flow, dead)) => self.give_up(letter_of(flow, dead)),
-                    None => open[2] = false,
+                line = inlets.oversized.recv(), if oversized && (room || inlets.oversized.is_closed()) => match line {
+                    Some((flow, line)) => self.give_up(letter_of(flow, line)),
+                    None => oversized = false,
                 },
-                settled = inlets.settled.recv(), if open[3] => match settled {
-                    Some(settled) => {
+                spans = inlets.settled.recv(), if settled => match spans {
+                    Some(spans) => {
                         while let Ok(note) = inlets.notes.try_recv() {
                             self.note(note);
                         }
-                        self.settle(settled);
+                        self.settle(spans);
                     }
-                    None => open[3] = false,
+                    None => settled = false,
                 },
             }
         }
@@ -194,7 +197,8 @@ impl Settler {
     }
 
     fn tick(&mut self) {
-        if self.book.is_dirty() || Instant::now() >= self.commits.housekeeping_due {
+        let due = self.commits.housekeeping_due.min(self.commits.backup_due);
+        if self.book.is_dirty() || Instant::now() >= due {
             self.commit();
         }
         self.write_letters();

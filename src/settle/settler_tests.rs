@@ -6,6 +6,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::file::{Chunk, Identity, Span, TailId, TailState};
+use crate::settle::store::tests::lock_writers_out;
 use crate::settle::{FlowIdentity, Resumed};
 
 const KEY: &str = "firehose:web access";
@@ -150,4 +151,23 @@ async fn a_dead_letter_settles_once_it_is_on_disk_and_waits_while_the_file_is_fu
         .collect();
     assert_eq!(starts, [0, 10]);
     assert!(text.contains("/var/log/a.log"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_that_fails_is_made_up_for_by_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let (to, task) = start(&folder, 300);
+    let other = lock_writers_out(&folder.path().join("c.db"));
+    let stored = Stored::default();
+    to.notes.send(started(1, 40, Some(stored.clone()))).await.unwrap();
+    to.settled.send(vec![Settled::new(&chunk(), Span::new(40, 50))]).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert!(!stored.is_set() && to.rung.load(Ordering::Relaxed) == 0);
+    drop(other);
+    while !stored.is_set() {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    drop(to);
+    assert!(task.await.unwrap().stored);
+    assert_eq!(offset(&folder), 50);
 }

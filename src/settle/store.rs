@@ -36,12 +36,18 @@ const MIGRATIONS: [&str; 1] = ["
 const SELECT_TAILS: &str = "SELECT flow, id, path, inode, device, head_length, head_hash, anchors,
     offset, size, modified, state FROM tails";
 
-const UPSERT_TAIL: &str = "INSERT OR REPLACE INTO tails (id, flow, path, inode, device, head_length,
-    head_hash, anchors, offset, size, modified, state, last_seen)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
+const UPSERT_TAIL: &str = "INSERT INTO tails (id, flow, path, inode, device, head_length, head_hash,
+    anchors, offset, size, modified, state, last_seen)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
+    ON CONFLICT (id) DO UPDATE SET flow = ?2, path = ?3, inode = ?4, device = ?5, head_length = ?6,
+    head_hash = ?7, anchors = ?8, offset = ?9, size = ?10, modified = ?11, state = ?12,
+    last_seen = iif(?14, ?13, last_seen)";
 
 /// So many ids belong to one run of the agent; it never comes to their end.
 const IDS_FOR_A_RUN: i64 = 1 << 32;
+
+/// How long a commit waits for somebody who looks into the database and locks it.
+const BUSY_TIMEOUT: Duration = if cfg!(test) { Duration::ZERO } else { Duration::from_secs(5) };
 
 /// A row outlives the last sight of its file by so much.
 const KEPT_UNSEEN: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -70,6 +76,8 @@ pub struct TailRow {
     /// The key of its flow.
     pub flow: Arc<str>,
     pub known: KnownTail,
+    /// Whether its file is still there, as far as is known.
+    pub present: bool,
 }
 
 /// What one commit writes.
@@ -199,17 +207,21 @@ fn inspect_content(path: &Path) -> rusqlite::Result<Content> {
     if verdict != "ok" {
         return Ok(Content::Damaged(verdict));
     }
-    for needed in ["SELECT key, value FROM meta", "SELECT key, first_start FROM flows", SELECT_TAILS] {
-        connection.prepare(needed)?;
-    }
+    connection.prepare("SELECT key, value FROM meta")?;
+    stored(&connection)?;
     Ok(Content::Good)
 }
 
 /// Whether the error says that the content is wrong, and not that the disk, the permissions or
 /// another process are in the way.
 fn damage(error: &rusqlite::Error) -> Option<String> {
-    let code = error.sqlite_error_code()?;
-    let damaged = matches!(code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::Unknown);
+    let damaged = match error.sqlite_error_code() {
+        Some(code) => {
+            matches!(code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::Unknown)
+        }
+        // A value that cannot be what it should be.
+        None => true,
+    };
     damaged.then(|| error.to_string())
 }
 
@@ -231,7 +243,7 @@ fn make(path: &Path, start_over: bool) -> rusqlite::Result<()> {
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
-    connection.busy_timeout(Duration::from_secs(5))?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     Ok(connection)
 }
@@ -281,15 +293,8 @@ fn resume(
 ) -> rusqlite::Result<Vec<Resumed>> {
     connection.pragma_update(None, "synchronous", "FULL")?;
     let transaction = connection.transaction()?;
-    let tails = transaction
-        .prepare(SELECT_TAILS)?
-        .query_map([], |row| Ok((row.get(0)?, tail_of(row)?)))?
-        .collect::<rusqlite::Result<_>>()?;
-    let first_starts = transaction
-        .prepare("SELECT key, first_start FROM flows")?
-        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
-        .collect::<rusqlite::Result<_>>()?;
-    let plan = resume::plan(Stored { tails, first_starts, start_over }, flows, now);
+    let stored = Stored { start_over, ..stored(&transaction)? };
+    let plan = resume::plan(stored, flows, now);
     for (tail, flow) in &plan.adopted {
         transaction
             .prepare_cached("UPDATE tails SET flow = ?2 WHERE id = ?1")?
@@ -305,10 +310,22 @@ fn resume(
     Ok(plan.resumed)
 }
 
+fn stored(connection: &Connection) -> rusqlite::Result<Stored> {
+    let tails = connection
+        .prepare(SELECT_TAILS)?
+        .query_map([], |row| Ok((row.get(0)?, tail_of(row)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    let first_starts = connection
+        .prepare("SELECT key, first_start FROM flows")?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    Ok(Stored { tails, first_starts, start_over: false })
+}
+
 fn commit(connection: &mut Connection, changes: &Changes, now: i64) -> rusqlite::Result<()> {
     connection.pragma_update(None, "synchronous", if changes.durable { "FULL" } else { "NORMAL" })?;
     let transaction = connection.transaction()?;
-    for TailRow { flow, known } in &changes.rows {
+    for TailRow { flow, known, present } in &changes.rows {
         transaction.prepare_cached(UPSERT_TAIL)?.execute(params![
             known.tail.0.cast_signed(),
             &**flow,
@@ -323,6 +340,7 @@ fn commit(connection: &mut Connection, changes: &Changes, now: i64) -> rusqlite:
             known.modified_millis,
             state_to_number(known.state),
             now,
+            present,
         ])?;
     }
     for tail in &changes.seen {
@@ -403,4 +421,4 @@ fn database_at(path: &Path) -> impl FnOnce(rusqlite::Error) -> StoreError {
 
 #[cfg(test)]
 #[path = "store_tests.rs"]
-mod tests;
+pub mod tests;

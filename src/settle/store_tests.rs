@@ -1,6 +1,7 @@
 use std::fs;
 use std::time::UNIX_EPOCH;
 
+use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
@@ -23,6 +24,7 @@ fn row(id: u64, path: &str, offset: u64) -> TailRow {
             modified_millis: -5,
             state: TailState::Rotated,
         },
+        present: true,
     }
 }
 
@@ -50,6 +52,13 @@ fn used() -> (TempDir, PathBuf) {
         }
     }
     (folder, path)
+}
+
+/// Until it is dropped, nobody else can write to the database.
+pub fn lock_writers_out(path: &Path) -> impl Sized + use<> {
+    let connection = Connection::open(path).unwrap();
+    connection.execute_batch("BEGIN IMMEDIATE").unwrap();
+    connection
 }
 
 fn names(path: &Path) -> Vec<String> {
@@ -112,7 +121,8 @@ fn a_newer_database_is_refused_and_left_alone() {
 
 #[test]
 fn a_damaged_database_is_moved_aside_and_its_backup_used() {
-    let damages: [(&str, fn(&Path)); 5] = [
+    type Damage = fn(&Path);
+    let damages: [(&str, Damage); 6] = [
         ("zero bytes", |path| fs::write(path, b"").unwrap()),
         ("garbage", |path| fs::write(path, [0x5a; 9000]).unwrap()),
         ("truncated", |path| fs::File::options().write(true).open(path).unwrap().set_len(5000).unwrap()),
@@ -120,6 +130,11 @@ fn a_damaged_database_is_moved_aside_and_its_backup_used() {
             let mut bytes = fs::read(path).unwrap();
             bytes[4096..].fill(0xee);
             fs::write(path, bytes).unwrap();
+        }),
+        ("a value of the wrong type", |path| {
+            let connection = Connection::open(path).unwrap();
+            connection.execute_batch("DROP TABLE flows; CREATE TABLE flows (key, first_start)").unwrap();
+            connection.execute("INSERT INTO flows VALUES ('f', 'yesterday')", []).unwrap();
         }),
         ("a table is missing", |path| {
             Connection::open(path).unwrap().execute_batch("DROP TABLE flows").unwrap();
@@ -210,12 +225,10 @@ fn a_folder_that_cannot_be_used_is_an_error_and_not_damage() {
 fn a_locked_database_fails_the_commit_and_the_next_one_writes_everything() {
     let (_folder, path) = used();
     let (mut store, _) = open(&path);
-    store.connection.busy_timeout(Duration::ZERO).unwrap();
-    let other = Connection::open(&path).unwrap();
-    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let other = lock_writers_out(&path);
     let changes = Changes { rows: vec![row(1, "/a.log", 300)], durable: true, ..Changes::default() };
     assert!(matches!(store.commit(&changes, at(5)), Err(StoreError::Database { .. })));
-    other.execute_batch("ROLLBACK").unwrap();
+    drop(other);
     store.commit(&changes, at(5)).unwrap();
     assert_eq!(known(&mut store).known[0].offset, 300);
 }
@@ -226,7 +239,9 @@ fn rows_are_purged_30_days_after_their_file_was_last_seen() {
     let (mut store, _) = open(&path);
     let rows = vec![row(1, "/a.log", 1), row(2, "/b.log", 2)];
     store.commit(&Changes { rows, ..Changes::default() }, at(0)).unwrap();
-    store.commit(&Changes { seen: vec![TailId(2)], ..Changes::default() }, at(86_400)).unwrap();
+    let gone = TailRow { present: false, ..row(1, "/a.log", 1) };
+    let changes = Changes { rows: vec![gone], seen: vec![TailId(2)], ..Changes::default() };
+    store.commit(&changes, at(86_400)).unwrap();
     assert_eq!(store.purge(at(30 * 86_400)).unwrap(), 0);
     assert_eq!(store.purge(at(30 * 86_400 + 1)).unwrap(), 1);
     assert_eq!(known(&mut store).known[0].tail, TailId(2));
@@ -241,4 +256,35 @@ fn a_hundred_thousand_rows_come_back() {
     let resumed = known(&mut store);
     assert_eq!(resumed.known.len(), 100_000);
     assert_eq!(resumed.known[99_999].offset, 100_000);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    #[test]
+    fn whatever_the_file_holds_the_agent_starts_or_says_why_not(
+        cut in proptest::option::of(0usize..20_000),
+        writes in proptest::collection::vec((0usize..20_000, any::<[u8; 7]>()), 0..6),
+    ) {
+        static GOOD: std::sync::LazyLock<Vec<u8>> = std::sync::LazyLock::new(|| fs::read(used().1).unwrap());
+        let mut bytes = GOOD.clone();
+        bytes.truncate(cut.unwrap_or(usize::MAX));
+        for (at, write) in writes {
+            let at = at.min(bytes.len());
+            let end = (at + write.len()).min(bytes.len());
+            bytes[at..end].copy_from_slice(&write[..end - at]);
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("c.db");
+        fs::write(&path, &bytes).unwrap();
+        match Store::open(&path, at(1000)) {
+            Ok((mut store, warnings)) => {
+                let resumed = known(&mut store);
+                prop_assert!(!resumed.is_first, "{warnings:?}");
+                prop_assert_eq!(warnings.is_empty(), !store.start_over());
+            }
+            Err(StoreError::Newer { .. }) => prop_assert_eq!(fs::read(&path).unwrap(), bytes),
+            Err(error) => prop_assert!(false, "{error}"),
+        }
+    }
 }
