@@ -17,6 +17,8 @@ use anyhow::{Context, Result, bail};
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_kinesis::types::ShardIteratorType;
+use base64::Engine;
+use ferrokinesis::capture::{CaptureWriter, read_capture_file};
 
 const STREAM: &str = "demo";
 const SHARDS: i32 = 4;
@@ -28,7 +30,7 @@ const DELIVERED_WITHIN: Duration = Duration::from_secs(30);
 #[tokio::main]
 async fn main() -> Result<()> {
     let place = Place::new()?;
-    let endpoint = start_server().await?;
+    let endpoint = start_server(&place).await?;
     let client = client(&endpoint);
     create_stream(&client).await?;
     fs::write(&place.config, config(&place, &endpoint))?;
@@ -51,7 +53,7 @@ async fn main() -> Result<()> {
     let stopped = if stay() { None } else { Some(agent.stop()?) };
     read_all(&client, &mut positions, &mut received).await?;
 
-    let lost = report(&received, written.load(Ordering::Acquire), stopped);
+    let lost = report(&received, &latencies(&place)?, written.load(Ordering::Acquire), stopped);
     print_where(&place, &endpoint);
     if stopped.is_none() {
         println!("\nEverything keeps running until Ctrl-C. Append to the log, and look:");
@@ -76,6 +78,7 @@ struct Place {
     log: PathBuf,
     config: PathBuf,
     agent_log: PathBuf,
+    captured: PathBuf,
 }
 
 impl Place {
@@ -86,6 +89,7 @@ impl Place {
             log: folder.join("logs/app.log"),
             config: folder.join("config.yaml"),
             agent_log: folder.join("agent.log"),
+            captured: folder.join("captured.ndjson"),
             folder,
         })
     }
@@ -93,13 +97,14 @@ impl Place {
 
 /// The port that local Kinesis servers usually have, so that the kept configuration works again
 /// with another run; any other if it is taken.
-async fn start_server() -> Result<String> {
+async fn start_server(place: &Place) -> Result<String> {
     let options = ferrokinesis::store::StoreOptions {
         create_stream_ms: 50,
         enforce_limits: true,
         ..Default::default()
     };
-    let (app, _store) = ferrokinesis::create_app(options);
+    let captured = CaptureWriter::new(&place.captured, false)?;
+    let (app, _store) = ferrokinesis::create_app_with_capture(options, Some(captured));
     let listener = match tokio::net::TcpListener::bind("127.0.0.1:4567").await {
         Ok(listener) => listener,
         Err(_) => tokio::net::TcpListener::bind("127.0.0.1:0").await?,
@@ -265,8 +270,6 @@ fn since_epoch() -> Duration {
 struct Received {
     times_seen: Vec<u32>,
     foreign: u64,
-    /// From the write to the server's arrival time stamp. Milliseconds.
-    latencies: Vec<f64>,
     per_shard: Vec<ShardCount>,
 }
 
@@ -279,13 +282,13 @@ struct ShardCount {
 impl Received {
     fn new() -> Received {
         let per_shard = vec![ShardCount::default(); SHARDS as usize];
-        Received { times_seen: Vec::new(), foreign: 0, latencies: Vec::new(), per_shard }
+        Received { times_seen: Vec::new(), foreign: 0, per_shard }
     }
 
-    fn add(&mut self, shard: usize, data: &[u8], arrived_millis: f64) {
+    fn add(&mut self, shard: usize, data: &[u8]) {
         self.per_shard[shard].records += 1;
         self.per_shard[shard].bytes += data.len() as u64;
-        let Some((number, micros)) = parse(data) else {
+        let Some((number, _)) = parse(data) else {
             self.foreign += 1;
             return;
         };
@@ -293,7 +296,6 @@ impl Received {
             self.times_seen.resize(number + 1, 0);
         }
         self.times_seen[number] += 1;
-        self.latencies.push(arrived_millis - micros / 1e3);
     }
 
     fn delivered(&self) -> u64 {
@@ -370,8 +372,7 @@ async fn read_all(client: &Client, positions: &mut [String], received: &mut Rece
         loop {
             let answer = client.get_records().shard_iterator(position.as_str()).send().await?;
             for record in answer.records() {
-                let arrived = record.approximate_arrival_timestamp().context("no arrival time")?;
-                received.add(shard, record.data().as_ref(), arrived.as_secs_f64() * 1e3);
+                received.add(shard, record.data().as_ref());
             }
             let empty = answer.records().is_empty();
             *position = answer.next_shard_iterator().context("the shard was closed")?.to_string();
@@ -383,8 +384,22 @@ async fn read_all(client: &Client, positions: &mut [String], received: &mut Rece
     Ok(())
 }
 
+/// Milliseconds from each line's write to its arrival, sorted. From what the server captured,
+/// since the arrival times that it gives to readers are whole seconds.
+fn latencies(place: &Place) -> Result<Vec<f64>> {
+    let mut latencies = Vec::new();
+    for record in read_capture_file(&place.captured)? {
+        let data = base64::engine::general_purpose::STANDARD.decode(&record.data)?;
+        if let Some((_, micros)) = parse(&data) {
+            latencies.push(record.ts as f64 - micros / 1e3);
+        }
+    }
+    latencies.sort_by(f64::total_cmp);
+    Ok(latencies)
+}
+
 /// Returns how many lines are missing.
-fn report(received: &Received, written: u64, stopped: Option<f64>) -> u64 {
+fn report(received: &Received, latencies: &[f64], written: u64, stopped: Option<f64>) -> u64 {
     let delivered = received.delivered();
     let lost = written - delivered;
     println!("\nWhat arrived");
@@ -400,8 +415,6 @@ fn report(received: &Received, written: u64, stopped: Option<f64>) -> u64 {
     if received.foreign > 0 {
         println!("  not ours  {:>9}", received.foreign);
     }
-    let mut latencies = received.latencies.clone();
-    latencies.sort_by(f64::total_cmp);
     if let Some(last) = latencies.len().checked_sub(1) {
         println!("\nFrom the write to the arrival in the stream");
         println!("  p50 {:>6.0} ms", latencies[last / 2]);
@@ -419,5 +432,6 @@ fn print_where(place: &Place, endpoint: &str) {
     println!("  logs/           the log and its rotated generations");
     println!("  agent.log       what the agent said");
     println!("  checkpoints.db  where it was");
+    println!("  captured.ndjson every record as the server took it");
     println!("`make demo STAY=1` keeps the server and the agent running.");
 }

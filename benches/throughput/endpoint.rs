@@ -168,15 +168,16 @@ struct Seen {
 
 impl Seen {
     /// Counts a request's entries. Base64 holds no quote and nothing that JSON escapes, so that
-    /// an entry's data ends at the next quote.
+    /// an entry's data stands between the next two quotes.
     fn add_request(&mut self, body: &[u8]) -> usize {
         let now = now_micros();
+        let data_key = memchr::memmem::Finder::new(br#""Data":"#);
         let (mut entries, mut rest) = (0, body);
-        while let Some(at) = memchr::memmem::find(rest, br#""Data":""#) {
-            rest = &rest[at + br#""Data":""#.len()..];
-            let Some(end) = memchr::memchr(b'"', rest) else { break };
-            self.add_entry(&rest[..end], now);
-            rest = &rest[end..];
+        while let Some(at) = data_key.find(rest) {
+            let mut quoted = rest[at + data_key.needle().len()..].splitn(3, |&byte| byte == b'"').skip(1);
+            let (Some(data), Some(behind)) = (quoted.next(), quoted.next()) else { break };
+            self.add_entry(data, now);
+            rest = behind;
             entries += 1;
         }
         self.tally.requests += 1;

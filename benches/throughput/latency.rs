@@ -1,13 +1,15 @@
 //! How long a line takes from its write to its receipt by the endpoint, at 1,000 lines a second.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::Write;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
 use crate::agent::Agent;
 use crate::endpoint::{Endpoint, TIMED_FILE};
+use crate::in_folder;
 use crate::line::{Line, now_micros};
 
 const PER_SECOND: u64 = 1000;
@@ -18,18 +20,16 @@ pub fn run() -> Result<()> {
     println!("  {:<28} {:>10} {:>10} {:>10} {:>9}", "", "p50 ms", "p99 ms", "max ms", "requests");
     // 10 is the shortest that the configuration allows.
     for age_millis in [1000, 10] {
-        measure(age_millis)?;
+        in_folder(|folder| measure(folder, age_millis))?;
     }
     Ok(())
 }
 
-fn measure(age_millis: u64) -> Result<()> {
-    let folder = tempfile::tempdir()?;
-    fs::create_dir(folder.path().join("logs"))?;
-    let mut log = OpenOptions::new().create(true).append(true).open(folder.path().join("logs/app.log"))?;
+fn measure(folder: &Path, age_millis: u64) -> Result<()> {
+    let mut log = OpenOptions::new().create(true).append(true).open(folder.join("logs/app.log"))?;
     let mut endpoint = Endpoint::start(true)?;
     let flow = format!("kinesisStream: bench\nmaxBufferAgeMillis: {age_millis}");
-    let mut agent = Agent::start(folder.path(), &endpoint.url, &flow)?;
+    let mut agent = Agent::start(folder, &endpoint.url, &flow)?;
 
     write_line(&mut log, 0, 0)?;
     wait_for(&mut endpoint, &mut agent, 1)?;

@@ -13,6 +13,8 @@ mod latency;
 mod line;
 mod throughput;
 
+use std::fs;
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -48,6 +50,16 @@ fn exit_code(result: Result<()>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Runs a measurement in a new folder, which is removed unless the measurement fails.
+fn in_folder<T>(measure: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
+    let folder = tempfile::Builder::new().prefix("kinesis-agent-bench-").tempdir()?;
+    fs::create_dir(folder.path().join("logs"))?;
+    measure(folder.path()).map_err(|error| {
+        let kept = folder.keep();
+        error.context(format!("the logs, and what the agent said, are kept in {}", kept.display()))
+    })
 }
 
 /// A number from the environment.
