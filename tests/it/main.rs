@@ -2,3 +2,8 @@
 
 /// The vocabulary: world, rotators, endpoint, agent, oracle.
 mod support;
+
+/// The agent beside the logrotate that hosts really run.
+mod logrotate;
+/// The agent against servers that somebody else wrote.
+mod real_servers;

@@ -1,8 +1,8 @@
 """What the tests ask of an AWS-compatible server, through boto3.
 
 A second, independent client: what the agent stored is read back by other code than the
-agent's own SDK. Each command prints one JSON value. `ROOT` keys are those that ministack
-trusts without a check.
+agent's own SDK. Each command prints one JSON value. Its key is the one that ministack takes as
+root's and does not check.
 
     aws.py URL bucket NAME                        makes an S3 bucket
     aws.py URL delivery-stream NAME BUCKET        makes a Firehose stream that writes to it
@@ -10,12 +10,12 @@ trusts without a check.
     aws.py URL stream NAME SHARDS                 makes a data stream
     aws.py URL records NAME                       base64 of every record of a data stream
     aws.py URL user NAME POLICY                   makes a user, prints its access key
+    aws.py URL allow NAME POLICY                  gives a user another policy
     aws.py URL role NAME USER EXTERNAL_ID POLICY  makes a role which that user may assume
 """
 
 import base64
 import json
-import os
 import sys
 
 import boto3
@@ -27,7 +27,7 @@ def client(url, service):
         service,
         endpoint_url=url,
         region_name="us-east-1",
-        aws_access_key_id=os.environ.get("ROOT_KEY", "test"),
+        aws_access_key_id="test",
         aws_secret_access_key="test",
         config=Config(s3={"addressing_style": "path"}, retries={"max_attempts": 2}),
     )
@@ -89,6 +89,10 @@ def user(url, name, policy):
     return {"id": key["AccessKeyId"], "secret": key["SecretAccessKey"]}
 
 
+def allow(url, name, policy):
+    client(url, "iam").put_user_policy(UserName=name, PolicyName="policy", PolicyDocument=policy)
+
+
 def role(url, name, user_name, external_id, policy):
     iam = client(url, "iam")
     trust = {
@@ -114,6 +118,7 @@ COMMANDS = {
     "stream": stream,
     "records": records,
     "user": user,
+    "allow": allow,
     "role": role,
 }
 

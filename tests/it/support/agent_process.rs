@@ -30,11 +30,23 @@ impl AgentProcess {
     }
 
     pub fn start_with_file(world: &World, config_file: &Path) -> Self {
+        Self::start_in(world, config_file, &[])
+    }
+
+    /// With variables in its environment, as a host that gives it credentials has them.
+    pub fn start_with_env(world: &World, config: &Config, env: &[(&str, &str)]) -> Self {
+        let config_file = world.root().join("config.yaml");
+        fs::write(&config_file, config.to_yaml()).unwrap();
+        Self::start_in(world, &config_file, env)
+    }
+
+    fn start_in(world: &World, config_file: &Path, env: &[(&str, &str)]) -> Self {
         fs::create_dir_all(world.root().join("state")).unwrap();
         let log = log_file(world);
         let stderr = File::options().append(true).create(true).open(&log).unwrap();
         let level = std::env::var("IT_LOG_LEVEL").unwrap_or_else(|_| "info".to_owned());
         let child = command(world)
+            .envs(env.iter().copied())
             .args(["run", "--log-format", "text", "--log-level", &level, "--config"])
             .arg(config_file)
             .stdin(Stdio::null())

@@ -64,6 +64,15 @@ impl Config {
             .with("shutdownTimeoutMillis", 5000)
     }
 
+    /// For servers that are not ours: one address for all services, and no credentials.
+    pub fn for_server(world: &World, url: &str) -> Self {
+        let service = json!({ "endpoint": url, "region": REGION });
+        Config { keys: Map::new(), flows: Vec::new() }
+            .with("checkpointFile", world.checkpoint_file().display().to_string())
+            .with("kinesis", service.clone())
+            .with("firehose", service)
+    }
+
     /// Sets a top-level key, or another value for it.
     #[must_use]
     pub fn with(mut self, key: &str, value: impl Into<Value>) -> Self {

@@ -14,6 +14,10 @@ pub mod config_file;
 pub mod endpoint;
 /// The scripted endpoint under the real client.
 mod endpoint_test;
+/// A real Kinesis server, in a process of its own.
+pub mod ferrokinesis;
+/// A real server for most of AWS: Firehose into S3, STS, IAM, IMDS, signatures.
+pub mod ministack;
 /// The promises.
 pub mod oracle;
 /// One request as AWS reads it: the operation, its records and its limits.
@@ -36,6 +40,8 @@ pub mod world;
 pub use agent_process::AgentProcess;
 pub use config_file::{Config, Destination, Flow};
 pub use endpoint::Endpoint;
+pub use ferrokinesis::Ferrokinesis;
+pub use ministack::Ministack;
 pub use oracle::{Oracle, Repeats, Shape};
 pub use rotator::Rotator;
 pub use scene::Scene;
