@@ -103,11 +103,11 @@ fn a_server_that_is_killed_and_comes_back_gets_every_line() {
     let mut server = Ferrokinesis::start(&world);
     server.create_stream("test-stream", 4);
     let agent = AgentProcess::start(&world, &kinesis_config(&world, &server));
-    for _outage in 0..3 {
+    for outage in 1..=3 {
         world.lines("a.log", 500);
         server.kill9();
         world.lines("a.log", 300);
-        world.rename("a.log", "a.log.1");
+        world.rename("a.log", &format!("a.log.{outage}"));
         world.lines("a.log", 200);
         server.come_up();
     }
