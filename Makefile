@@ -1,0 +1,50 @@
+# What a developer types. Each target says what it does in `make help`; CI runs `make test`.
+
+TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
+PEERS  := $(TARGET)/peers
+CARGO  := cargo
+
+export CARGO_TERM_COLOR ?= auto
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test lint unit peers bench clean-peers
+
+help: ## Shows this list.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+build: ## Builds the release binary.
+	$(CARGO) build --release --locked
+	@echo "built: $(TARGET)/release/kinesis-agent"
+
+demo: ## Sends a rotated log to a local Kinesis server and counts what arrives (about 30 s; STAY=1 keeps it running).
+	$(CARGO) build --locked --quiet --bin kinesis-agent --example demo
+	@STAY=$(STAY) $(TARGET)/debug/examples/demo
+
+test: lint peers ## Checks format and lints, then runs every test, also against real servers and logrotate.
+	KINESIS_AGENT_PEERS=$(PEERS) $(CARGO) nextest run --locked
+	$(CARGO) test --locked --quiet --doc
+
+lint: ## Checks the format, and clippy without a warning.
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+unit: ## Runs the tests of the pure parts alone (seconds).
+	$(CARGO) nextest run --locked --lib
+
+bench: ## Measures CPU, memory, latency and repeats after kill -9 (BENCH_MB, BENCH_LIVES; ONLY=throughput|latency|crash).
+	$(CARGO) bench --locked --bench throughput -- $(ONLY)
+
+peers: $(PEERS)/ready ## Installs what the tests need besides Rust: Python peers under the target folder, logrotate.
+	@command -v logrotate >/dev/null || test -x /usr/sbin/logrotate \
+	  || { test "$$(id -u)" = 0 && apt-get update -q && apt-get install -y -q --no-install-recommends logrotate; } \
+	  || { echo "the tests need logrotate: install it (apt-get install logrotate)" >&2; exit 1; }
+
+# The stamp is written last, so that a half-made environment is made again.
+$(PEERS)/ready: tests/it/peers/requirements.txt
+	rm -rf $(PEERS)
+	python3 -m venv $(PEERS)
+	$(PEERS)/bin/pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+clean-peers: ## Removes the Python peers.
+	rm -rf $(PEERS)

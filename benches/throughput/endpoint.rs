@@ -1,0 +1,234 @@
+//! A counting endpoint that speaks PutRecords and PutRecordBatch, in a process of its own: the
+//! bench runs itself once more with [`ARGUMENT`].
+//!
+//! It accepts everything, and parses just enough to count: the decoded size of each entry, and
+//! where the lines are asked for also their numbers, as one bit each. It checks no limit and no
+//! signature; the tests' endpoint does that. The process answers a line on its standard input
+//! with its tally as JSON, and ends with its input.
+
+use std::convert::Infallible;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::{Arc, Mutex};
+
+use anyhow::{Context, Result};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use serde::{Deserialize, Serialize};
+
+use crate::line::{Line, now_micros};
+
+pub const ARGUMENT: &str = "endpoint";
+
+/// Lines of the file with this number count for the latencies.
+pub const TIMED_FILE: usize = 1;
+
+/// The endpoint as the bench sees it.
+pub struct Endpoint {
+    pub url: String,
+    process: Child,
+    ask: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+/// What has arrived.
+#[derive(Clone, Copy, Default, Deserialize, Serialize)]
+pub struct Tally {
+    pub requests: u64,
+    pub entries: u64,
+    pub payload_bytes: u64,
+    /// The rest stays zero unless the endpoint looks at the lines.
+    pub distinct: u64,
+    pub repeated: u64,
+    /// Lines that nobody wrote.
+    pub invented: u64,
+    /// From the write of a line of [`TIMED_FILE`] to its receipt.
+    pub micros_p50: u64,
+    pub micros_p99: u64,
+    pub micros_max: u64,
+}
+
+impl Endpoint {
+    pub fn start(look_at_lines: bool) -> Result<Endpoint> {
+        let mut process = Command::new(std::env::current_exe()?)
+            .args([ARGUMENT, if look_at_lines { "lines" } else { "sizes" }])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let ask = process.stdin.take().context("no input")?;
+        let mut answers = BufReader::new(process.stdout.take().context("no output")?);
+        let mut url = String::new();
+        answers.read_line(&mut url)?;
+        Ok(Endpoint { url: url.trim().to_string(), process, ask, answers })
+    }
+
+    pub fn tally(&mut self) -> Result<Tally> {
+        self.ask.write_all(b"tally\n")?;
+        let mut answer = String::new();
+        self.answers.read_line(&mut answer)?;
+        serde_json::from_str(&answer).context("the endpoint has ended")
+    }
+}
+
+impl Drop for Endpoint {
+    fn drop(&mut self) {
+        // It would end with its input anyway.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// The endpoint's own process; ends when its standard input does.
+pub fn serve() -> Result<()> {
+    let look_at_lines = std::env::args().any(|argument| argument == "lines");
+    let seen = Arc::new(Mutex::new(Seen { look_at_lines, ..Seen::default() }));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))?;
+    println!("http://{}", listener.local_addr()?);
+    runtime.spawn(accept(listener, Arc::clone(&seen)));
+    for _question in std::io::stdin().lock().lines() {
+        let tally = seen.lock().unwrap().tally();
+        println!("{}", serde_json::to_string(&tally)?);
+    }
+    Ok(())
+}
+
+async fn accept(listener: tokio::net::TcpListener, seen: Arc<Mutex<Seen>>) -> std::io::Result<()> {
+    loop {
+        let (stream, _) = listener.accept().await?;
+        stream.set_nodelay(true)?;
+        let seen = Arc::clone(&seen);
+        let service = service_fn(move |request| answer(request, Arc::clone(&seen)));
+        tokio::spawn(async move {
+            // An error here is the agent's end in the middle of a request: what a kill does.
+            let _ = hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+        });
+    }
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    seen: Arc<Mutex<Seen>>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let target = request.headers().get("x-amz-target").and_then(|value| value.to_str().ok());
+    let operation = target.and_then(|target| target.split('.').next_back()).unwrap_or("").to_string();
+    let Ok(body) = request.into_body().collect().await else {
+        return Ok(respond(400, String::new()));
+    };
+    let body = body.to_bytes();
+    Ok(match operation.as_str() {
+        "PutRecords" => {
+            let entries = seen.lock().unwrap().add_request(&body);
+            let entry = r#"{"SequenceNumber":"49000000000000000000000000000000000000000000000000000001","ShardId":"shardId-000000000000"}"#;
+            respond(200, format!(r#"{{"FailedRecordCount":0,"Records":[{}]}}"#, repeat(entry, entries)))
+        }
+        "PutRecordBatch" => {
+            let entries = seen.lock().unwrap().add_request(&body);
+            let entry = r#"{"RecordId":"kqLlPvNzHvzXQkLDeRXpJVSxRN8cVgE0"}"#;
+            let answers = repeat(entry, entries);
+            respond(
+                200,
+                format!(r#"{{"FailedPutCount":0,"Encrypted":false,"RequestResponses":[{answers}]}}"#),
+            )
+        }
+        _ => respond(400, r#"{"__type":"AccessDeniedException","message":"only puts are allowed"}"#.into()),
+    })
+}
+
+fn respond(status: u16, body: String) -> Response<Full<Bytes>> {
+    Response::builder()
+        .status(status)
+        .header("content-type", "application/x-amz-json-1.1")
+        .body(Full::new(Bytes::from(body)))
+        .expect("status and header are valid")
+}
+
+fn repeat(entry: &str, times: usize) -> String {
+    let mut all = format!("{entry},").repeat(times);
+    all.pop();
+    all
+}
+
+#[derive(Default)]
+struct Seen {
+    look_at_lines: bool,
+    tally: Tally,
+    /// For each file one bit a line.
+    bits: Vec<Vec<u64>>,
+    micros: Vec<u32>,
+}
+
+impl Seen {
+    /// Counts a request's entries. Base64 holds no quote and nothing that JSON escapes, so that
+    /// an entry's data stands between the next two quotes.
+    fn add_request(&mut self, body: &[u8]) -> usize {
+        let now = now_micros();
+        let data_key = memchr::memmem::Finder::new(br#""Data":"#);
+        let (mut entries, mut rest) = (0, body);
+        while let Some(at) = data_key.find(rest) {
+            let mut quoted = rest[at + data_key.needle().len()..].splitn(3, |&byte| byte == b'"').skip(1);
+            let (Some(data), Some(behind)) = (quoted.next(), quoted.next()) else { break };
+            self.add_entry(data, now);
+            rest = behind;
+            entries += 1;
+        }
+        self.tally.requests += 1;
+        self.tally.entries += entries as u64;
+        entries
+    }
+
+    fn add_entry(&mut self, base64: &[u8], now: u64) {
+        let padding = base64.iter().rev().take_while(|&&byte| byte == b'=').count();
+        self.tally.payload_bytes += (base64.len() / 4 * 3 - padding) as u64;
+        if !self.look_at_lines {
+            return;
+        }
+        let Ok(data) = STANDARD.decode(base64) else {
+            self.tally.invented += 1;
+            return;
+        };
+        for line in data.strip_suffix(b"\n").unwrap_or(&data).split(|&byte| byte == b'\n') {
+            match Line::parse(line) {
+                Some(line) => self.add_line(line, now),
+                None => self.tally.invented += 1,
+            }
+        }
+    }
+
+    fn add_line(&mut self, line: Line, now: u64) {
+        if self.bits.len() <= line.file {
+            self.bits.resize(line.file + 1, Vec::new());
+        }
+        let bits = &mut self.bits[line.file];
+        let (word, bit) = ((line.number / 64) as usize, 1 << (line.number % 64));
+        if bits.len() <= word {
+            bits.resize(word + 1, 0);
+        }
+        if bits[word] & bit != 0 {
+            self.tally.repeated += 1;
+            return;
+        }
+        bits[word] |= bit;
+        self.tally.distinct += 1;
+        if line.file == TIMED_FILE {
+            self.micros.push(now.saturating_sub(line.micros) as u32);
+        }
+    }
+
+    fn tally(&mut self) -> Tally {
+        self.micros.sort_unstable();
+        let at = |percent: usize| match self.micros.len().checked_sub(1) {
+            Some(last) => u64::from(self.micros[last * percent / 100]),
+            None => 0,
+        };
+        Tally { micros_p50: at(50), micros_p99: at(99), micros_max: at(100), ..self.tally }
+    }
+}

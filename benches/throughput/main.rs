@@ -1,0 +1,71 @@
+//! What the agent costs and keeps: `cargo bench`, or `make bench`.
+//!
+//! Three measurements against an endpoint that only counts, in a process of its own so that its
+//! CPU time is not the agent's: `throughput` (CPU, speed and memory for a backlog), `latency`
+//! (from the write of a line to its receipt), `crash` (lines lost and repeated under kill -9 and
+//! rotation). An argument picks one. `BENCH_MB`, `BENCH_LIVES`, `BENCH_SEED` change the sizes;
+//! `KINESIS_AGENT` names another binary. It is plain HTTP: TLS would be measured with it otherwise.
+
+mod agent;
+mod crash;
+mod endpoint;
+mod latency;
+mod line;
+mod throughput;
+
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+fn main() -> ExitCode {
+    // cargo adds `--bench` of its own.
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
+    if arguments.first().is_some_and(|argument| argument == endpoint::ARGUMENT) {
+        return exit_code(endpoint::serve());
+    }
+    let wanted = |name: &str| arguments.is_empty() || arguments.iter().any(|a| a == name);
+    exit_code(run(wanted))
+}
+
+fn run(wanted: impl Fn(&str) -> bool) -> Result<()> {
+    if wanted("throughput") {
+        throughput::run()?;
+    }
+    if wanted("latency") {
+        latency::run()?;
+    }
+    if wanted("crash") {
+        crash::run()?;
+    }
+    Ok(())
+}
+
+fn exit_code(result: Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench failed: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs a measurement in a new folder, which is removed unless the measurement fails.
+fn in_folder<T>(measure: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
+    let folder = tempfile::Builder::new().prefix("kinesis-agent-bench-").tempdir()?;
+    fs::create_dir(folder.path().join("logs"))?;
+    measure(folder.path()).map_err(|error| {
+        let kept = folder.keep();
+        error.context(format!("the logs, and what the agent said, are kept in {}", kept.display()))
+    })
+}
+
+/// A number from the environment.
+fn setting(name: &str, default: u64) -> Result<u64> {
+    match std::env::var(name) {
+        Ok(text) => text.parse().map_err(|_| anyhow::anyhow!("{name}={text} is not a number")),
+        Err(_) => Ok(default),
+    }
+}

@@ -1,0 +1,101 @@
+//! What the services answer, in AWS's shapes.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::Response;
+use serde_json::{Value, json};
+
+use super::request::{Request, Service};
+use super::script::Body;
+
+pub type Answer = Response<Full<Bytes>>;
+
+const JSON: &str = "application/x-amz-json-1.1";
+
+/// The result of a call whose entries were stored, or failed with the code that stands in
+/// their place.
+pub fn results(request: &Request, failed: &[Option<&str>]) -> Vec<Value> {
+    let entries = request.records.iter().zip(failed);
+    entries.map(|(_, code)| code.map_or_else(|| stored(request.service), refused)).collect()
+}
+
+pub fn stored(service: Service) -> Value {
+    static SEQUENCE: AtomicU64 = AtomicU64::new(0);
+    let number = SEQUENCE.fetch_add(1, Ordering::Relaxed);
+    match service {
+        Service::Kinesis => json!({
+            "SequenceNumber": format!("4964{number:052}"), "ShardId": "shardId-000000000000"
+        }),
+        Service::Firehose => json!({ "RecordId": format!("{number:0224}") }),
+    }
+}
+
+fn refused(code: &str) -> Value {
+    let message = match code {
+        "ProvisionedThroughputExceededException" => {
+            "Rate exceeded for shard shardId-000000000000 in stream test under account 123456789012."
+        }
+        "ServiceUnavailableException" => "Slow down.",
+        _ => "Internal Service Failure",
+    };
+    json!({ "ErrorCode": code, "ErrorMessage": message })
+}
+
+/// The 200 that carries one result for each entry.
+pub fn success(service: Service, results: &[Value]) -> Answer {
+    let failed = results.iter().filter(|result| result.get("ErrorCode").is_some()).count();
+    let body = match service {
+        Service::Kinesis => {
+            json!({ "EncryptionType": "NONE", "FailedRecordCount": failed, "Records": results })
+        }
+        Service::Firehose => {
+            json!({ "Encrypted": false, "FailedPutCount": failed, "RequestResponses": results })
+        }
+    };
+    answer(200, JSON, body.to_string())
+}
+
+/// A call that failed as a whole. AWS puts the service's name before the code, or not.
+pub fn error(service: Service, status: u16, code: &str, prefixed: bool) -> Answer {
+    let prefix = if prefixed { format!("{}#", service.error_prefix()) } else { String::new() };
+    let message = format!("The scripted endpoint answers {code}.");
+    answer(status, JSON, json!({ "__type": format!("{prefix}{code}"), "message": message }).to_string())
+}
+
+pub fn throttle(service: Service) -> Answer {
+    match service {
+        Service::Kinesis => error(service, 400, "ProvisionedThroughputExceededException", true),
+        Service::Firehose => error(service, 503, "ServiceUnavailableException", false),
+    }
+}
+
+pub fn server_error(service: Service, status: u16, body: Body) -> Answer {
+    match body {
+        Body::Empty => answer(status, "text/plain", String::new()),
+        Body::Html => {
+            let page = format!("<html><body><h1>{status} An error</h1></body></html>");
+            answer(status, "text/html", page)
+        }
+        Body::Json if status == 503 => error(service, status, "ServiceUnavailable", false),
+        Body::Json => error(service, status, "InternalFailure", true),
+    }
+}
+
+/// A 200 whose body is no JSON.
+pub fn nonsense() -> Answer {
+    answer(200, JSON, "{\"Records\": [".to_owned())
+}
+
+fn answer(status: u16, content_type: &str, body: String) -> Answer {
+    static REQUEST: AtomicU64 = AtomicU64::new(0);
+    let id = REQUEST.fetch_add(1, Ordering::Relaxed);
+    Response::builder()
+        .status(status)
+        .header("content-type", content_type)
+        .header("x-amzn-RequestId", format!("00000000-0000-4000-8000-{id:012}"))
+        .header("x-amz-id-2", "c2NyaXB0ZWQ=")
+        .body(Full::new(Bytes::from(body)))
+        .expect("the parts of the answer are valid")
+}

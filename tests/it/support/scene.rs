@@ -1,0 +1,111 @@
+//! World, endpoint, agent and oracle together: what nearly every script needs.
+
+use std::time::Duration;
+
+use super::oracle::Counts;
+use super::{AgentProcess, Config, Destination, Endpoint, Flow, Oracle, Repeats, Shape, World};
+
+/// How long the agent may take for what should take a moment. Generous: the tests share the
+/// machine with each other.
+pub const SOON: Duration = Duration::from_secs(20);
+
+/// What is to be dropped first stands first.
+#[derive(Debug)]
+pub struct Scene {
+    agent: Option<AgentProcess>,
+    pub endpoint: Endpoint,
+    pub oracle: Oracle,
+    pub config: Config,
+    pub world: World,
+}
+
+impl Scene {
+    /// One flow that sends what `pattern` matches to the destination in its usual shape: a
+    /// line a record to a stream, packed lines to Firehose.
+    pub fn new(destination: Destination, pattern: &str) -> Self {
+        Self::with_flow(destination, pattern, |flow| flow)
+    }
+
+    /// The same with more keys in the flow.
+    pub fn with_flow(destination: Destination, pattern: &str, more: impl FnOnce(Flow) -> Flow) -> Self {
+        let (world, endpoint) = (World::new(), Endpoint::start());
+        let flow = more(Flow::new(&world, destination, pattern));
+        let config = Config::new(&world, &endpoint).flow(flow);
+        let shape = match destination {
+            Destination::Kinesis => Shape::LinePerRecord,
+            Destination::Firehose => Shape::Packed,
+        };
+        Scene { agent: None, endpoint, oracle: Oracle::new(shape), config, world }
+    }
+
+    pub fn start(&mut self) {
+        assert!(self.agent.is_none(), "the agent is started once at a time");
+        self.agent = Some(AgentProcess::start(&self.world, &self.config));
+    }
+
+    #[track_caller]
+    pub fn agent(&mut self) -> &mut AgentProcess {
+        self.agent.as_mut().expect("the script has started the agent")
+    }
+
+    pub fn kill9(&mut self) {
+        self.agent.take().expect("the script has started the agent").kill9();
+    }
+
+    /// SIGTERM, and the end that it must lead to.
+    #[track_caller]
+    pub fn stop(&mut self) {
+        let mut agent = self.agent.take().expect("the script has started the agent");
+        agent.terminate();
+        let status = agent.wait_exit(SOON);
+        assert!(status.success(), "after SIGTERM the agent ends with {status}");
+    }
+
+    #[track_caller]
+    pub fn restart(&mut self) {
+        self.stop();
+        self.start();
+    }
+
+    /// Waits until all that was asked for is delivered.
+    #[track_caller]
+    pub fn wait_for_all(&mut self) {
+        self.wait_for_all_within(SOON);
+    }
+
+    #[track_caller]
+    pub fn wait_for_all_within(&mut self, deadline: Duration) {
+        self.oracle.wait_for_all(&self.world, &self.endpoint, deadline);
+    }
+
+    /// Waits until the endpoint has received `n` more calls than `before`.
+    #[track_caller]
+    pub fn wait_for_calls_after(&self, before: usize, n: usize) {
+        super::eventually("calls", SOON, || {
+            self.endpoint.assert_no_violations();
+            let calls = self.endpoint.call_count() - before;
+            if calls >= n { Ok(()) } else { Err(format!("{calls} of {n} calls")) }
+        });
+    }
+
+    #[track_caller]
+    pub fn wait_for_calls(&self, n: usize) {
+        self.wait_for_calls_after(0, n);
+    }
+
+    /// Waits until everything is delivered, stops the agent, so that nothing can follow, and
+    /// checks all promises.
+    #[track_caller]
+    pub fn delivers_everything(&mut self, repeats: Repeats) -> Counts {
+        self.wait_for_all();
+        if self.agent.is_some() {
+            self.stop();
+        }
+        self.oracle.check(&self.world, &self.endpoint, repeats)
+    }
+
+    #[track_caller]
+    pub fn delivers_everything_once(&mut self) -> Counts {
+        self.delivers_everything(Repeats::None)
+    }
+}
