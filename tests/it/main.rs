@@ -2,3 +2,24 @@
 
 /// The vocabulary: world, rotators, endpoint, agent, oracle.
 mod support;
+
+/// What is said of a configuration that is wrong.
+mod config;
+/// Which records the bytes of a file become.
+mod content;
+/// Kill -9 at random moments.
+mod crash;
+/// Every way in which a destination fails.
+mod delivery;
+/// The memory during an outage.
+mod memory;
+/// What survives the end of the agent.
+mod restart;
+/// Every way of rotating a log, at every bad moment.
+mod rotation;
+/// How the agent ends when it is asked to.
+mod shutdown;
+/// Which files are read, from where, and what is in the way.
+mod tailing;
+/// The structure of the code.
+mod tidy;

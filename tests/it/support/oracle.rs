@@ -16,6 +16,7 @@ use super::{Endpoint, World, eventually};
 
 /// How many lines a failure shows.
 const SHOWN_LINES: usize = 5;
+const SHOWN_CALLS: usize = 5;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
@@ -96,7 +97,7 @@ impl Oracle {
         eventually("every line is delivered", deadline, || {
             endpoint.assert_no_violations();
             self.look(world, endpoint);
-            if self.open == 0 { Ok(()) } else { Err(self.describe_missing(world)) }
+            if self.open == 0 { Ok(()) } else { Err(self.describe_progress(world, endpoint)) }
         });
     }
 
@@ -246,6 +247,15 @@ impl Oracle {
         }
         lives.values_mut().for_each(|attempts| attempts.sort_unstable());
         lives
+    }
+
+    fn describe_progress(&self, world: &World, endpoint: &Endpoint) -> String {
+        let calls = endpoint.call_count();
+        let last = endpoint.look_at_calls(calls.saturating_sub(SHOWN_CALLS), |calls| {
+            let call = |call: &Call| format!("\n  {} records, {}", call.records.len(), call.step);
+            calls.iter().map(call).collect::<String>()
+        });
+        format!("{}\nthe last of {calls} calls:{last}", self.describe_missing(world))
     }
 
     fn describe_missing(&self, world: &World) -> String {
