@@ -54,9 +54,12 @@ struct Tally {
     delivered: usize,
     /// The life that the first such line stands in, and its place in the journal.
     place: Option<(usize, usize)>,
-    /// The call that had it first, stored or not, and the place in it.
-    attempted: Option<(usize, usize)>,
+    /// The first, whether it was stored or not.
+    attempted: Option<Attempt>,
 }
+
+/// A call, and the place of a line in it.
+type Attempt = (usize, usize);
 
 impl Tally {
     fn open(&self) -> usize {
@@ -236,9 +239,9 @@ impl Oracle {
         }
     }
 
-    /// For each life, its lines in the order of the file, each with its first attempt: the
-    /// call and the place in it. Lines that cannot be told apart are left out.
-    fn attempts_by_life(&self) -> HashMap<usize, Vec<(usize, (usize, usize))>> {
+    /// For each life, its lines in the order of the file, each with its first attempt.
+    /// Lines that cannot be told apart are left out.
+    fn attempts_by_life(&self) -> HashMap<usize, Vec<(usize, Attempt)>> {
         let mut lives: HashMap<usize, Vec<_>> = HashMap::new();
         for tally in self.lines.values().filter(|tally| tally.written == 1) {
             if let (Some((life, index)), Some(attempt)) = (tally.place, tally.attempted) {
