@@ -161,6 +161,7 @@ impl Agent {
         let recorder = Recorder::new(flow.record.clone(), common.copies_limit);
         let outlets = Outlets {
             flow: key.clone(),
+            name: flow.name.clone(),
             blocks,
             settled: common.to_settle.settled.clone(),
             dead: common.to_settle.oversized.clone(),

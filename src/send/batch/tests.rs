@@ -189,7 +189,7 @@ proptest! {
 
         let records: u32 = batches.iter().flat_map(|b| &b.entries).map(|e| e.records).sum();
         let expected: usize = blocks.iter().map(|b| match b.shape {
-            Shape::One => 1,
+            Shape::One | Shape::Piece => 1,
             Shape::Lines => b.payload.iter().filter(|byte| **byte == b'\n').count(),
         }).sum();
         prop_assert_eq!(records as usize, expected);
