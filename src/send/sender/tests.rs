@@ -297,11 +297,15 @@ async fn a_destination_that_refuses_everything_gets_nothing_given_up_and_few_req
     let options = Options { max_batch_entries: 8, ..one_at_a_time() };
     let mut world = start(options, destination);
     world.write("a b c d e f g h").await;
+    world.write("i").await;
     tokio::time::sleep(refuses).await;
     let requests = world.requests();
     assert_eq!(requests[..5], ["abcdefgh", "abcd", "ab", "a", "b"]);
-    assert!((400..1100).contains(&requests.len()), "{}", requests.len());
-    assert_eq!(world.drain().await, [(0, 16)]);
+    // No other batch is risked before each entry of the first was refused by itself.
+    let next_batch = requests.iter().position(|request| request == "i").unwrap();
+    assert!(next_batch >= 15, "{next_batch}");
+    assert!((400..2200).contains(&requests.len()), "{}", requests.len());
+    assert_eq!(world.drain().await, [(0, 18)]);
     assert!(world.dead().is_empty());
 }
 
@@ -373,6 +377,23 @@ async fn refused_credentials_are_looked_for_afresh_after_a_minute() {
     }
     assert_eq!(world.settled_spans(), []);
     assert!(world.dead().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn credentials_that_were_accepted_meanwhile_have_not_been_refused_for_long() {
+    let started = Instant::now();
+    let destination = Scripted::new(move |_, _| match started.elapsed().as_secs() {
+        40..80 => Reply::Accept,
+        _ => Reply::Fail(REFUSED),
+    });
+    let mut world = start(one_at_a_time(), destination);
+    world.write("a").await;
+    tokio::time::sleep(Duration::from_secs(90)).await;
+    world.write("b").await;
+    tokio::time::sleep(Duration::from_secs(45)).await;
+    assert_eq!(world.settled_spans(), [(0, 2)]);
+    assert!(world.requests().iter().filter(|request| *request == "b").count() > 1);
+    assert_eq!(world.destination.renewals(), 0);
 }
 
 #[tokio::test(start_paused = true)]
