@@ -12,16 +12,12 @@ use std::sync::Arc;
 
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::entry::{DeadLetter, Entry};
+use super::entry::Entry;
 use super::limit::attempt_timeout;
-use super::outcome::{Cause, Failure, FailureClass, Outcome};
+use super::link::{Closed, Link};
+use super::outcome::{Failure, FailureClass, Outcome};
 use super::receipt::Receipt;
 use super::retry::Backoff;
-use super::sender::Link;
-
-/// The settle stage is gone.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Closed;
 
 pub(super) struct Delivery {
     link: Arc<Link>,
@@ -79,7 +75,7 @@ impl Delivery {
         let setup = &self.link.setup;
         let _body = setup.bodies.take(entries.iter().map(|entry| entry.bytes).sum()).await;
         setup.counters.requests.add(1);
-        let client = self.link.client.lock().unwrap().clone();
+        let client = self.link.client();
         let limit = attempt_timeout(entries);
         tokio::time::timeout(limit, client.put(entries)).await.unwrap_or_else(|_| {
             Err(Failure {
@@ -163,6 +159,7 @@ impl Delivery {
     /// refused this one, the entry is at fault and given up; else it is kept and tried again.
     async fn give_up(&mut self, entry: Entry, refused_at: u64, reason: &str) -> Result<bool, Closed> {
         if self.link.setup.accepted.get() == refused_at {
+            self.link.kept(reason);
             self.link.setup.counters.entries_retried.add(1);
             self.pieces.push_back(Piece { entries: vec![entry], refused_at: Some(refused_at), stuck: true });
             return Ok(false);
@@ -196,117 +193,5 @@ impl Piece {
         let second = self.entries.split_off(self.entries.len() / 2);
         let refused_at = self.refused_at;
         [self.entries, second].map(|entries| Piece { entries, refused_at, stuck: false })
-    }
-}
-
-impl Link {
-    /// Tells the settle stage.
-    async fn delivered(&self, receipt: &Receipt<'_>) -> Result<(), Closed> {
-        let setup = &self.setup;
-        setup.accepted.add(receipt.entries);
-        setup.counters.records_delivered.add(receipt.records);
-        setup.counters.bytes_delivered.add(receipt.bytes);
-        *self.unauthenticated.lock().unwrap() = None;
-        if let Some(recovery) = setup.health.succeeded()
-            && let Some(suppressed) = self.may_log("delivering again")
-        {
-            tracing::info!(flow = %setup.flow, destination = %setup.options.destination,
-                failures = recovery.failures, suppressed,
-                "delivering again after {:.1} s", recovery.after.as_secs_f64());
-        }
-        setup.settled.send(receipt.settled()).await.map_err(|_| Closed)
-    }
-
-    /// Counts and logs what was refused in an answer.
-    fn answered(&self, outcomes: &[Outcome], delivered: usize) {
-        let mut causes: Vec<(&Cause, usize)> = Vec::new();
-        for outcome in outcomes {
-            let (Outcome::Retry(cause) | Outcome::Rejected(cause)) = outcome else { continue };
-            match causes.iter_mut().find(|(seen, _)| seen.code == cause.code) {
-                Some((_, count)) => *count += 1,
-                None => causes.push((cause, 1)),
-            }
-        }
-        let setup = &self.setup;
-        for (cause, count) in causes {
-            if cause.throttled {
-                setup.counters.entries_throttled.add(count as u64);
-            }
-            if delivered > 0 {
-                setup.health.failed_in_part(cause.to_string());
-            } else {
-                setup.health.failed(cause.to_string());
-            }
-            if let Some(suppressed) = self.may_log(&cause.code) {
-                tracing::warn!(flow = %setup.flow, destination = %setup.options.destination, error = %cause,
-                    suppressed, "{count} of {} records of a request were refused; they are sent again",
-                    outcomes.len());
-            }
-        }
-    }
-
-    /// Counts and logs a request that failed as a whole, and renews the credentials when they
-    /// have been refused for long.
-    async fn failed(&self, failure: &Failure, entries: usize) {
-        let setup = &self.setup;
-        setup.counters.requests_failed.add(1);
-        if failure.class == FailureClass::Throttled {
-            setup.counters.entries_throttled.add(entries as u64);
-        }
-        setup.health.failed(failure.to_string());
-        if let Some(suppressed) = self.may_log(&failure.code) {
-            self.log_failure(failure, suppressed);
-        }
-        if failure.class == (FailureClass::Waiting { authentication: true }) {
-            self.renew_if_refused_for_long().await;
-        }
-    }
-
-    fn log_failure(&self, failure: &Failure, suppressed: u64) {
-        let (flow, destination) = (&*self.setup.flow, &self.setup.options.destination);
-        match failure.class {
-            FailureClass::Throttled | FailureClass::Transient | FailureClass::TimedOut => {
-                tracing::warn!(flow, %destination, error = %failure, suppressed,
-                    "a request failed; it is sent again, nothing is lost");
-            }
-            FailureClass::Waiting { authentication: true } => {
-                tracing::error!(flow, %destination, error = %failure, suppressed,
-                    "the destination does not let us in; nothing is lost and it is tried again for ever, \
-                     but somebody has to check the agent's credentials, its permissions and the host's clock");
-            }
-            FailureClass::Waiting { authentication: false } => {
-                tracing::error!(flow, %destination, error = %failure, suppressed,
-                    "the destination cannot be used; nothing is lost and it is tried again for ever, but \
-                     somebody has to check that it exists in this region and account, its state and its key");
-            }
-            FailureClass::Invalid => {
-                tracing::error!(flow, %destination, error = %failure, suppressed,
-                    "a request was refused as invalid; it is halved until the record at fault stands alone");
-            }
-            FailureClass::WrongAnswer => {
-                tracing::error!(flow, %destination, error = %failure, suppressed,
-                    "an answer does not fit its request; all of it is sent again, records may be repeated; \
-                     is something between the agent and AWS that answers in its place?");
-            }
-        }
-    }
-
-    async fn given_up(&self, entry: Entry, reason: &str) -> Result<(), Closed> {
-        let setup = &self.setup;
-        let records = entry.records;
-        if let Some(suppressed) = self.may_log("given up") {
-            let place = entry.parts.first().map(|part| (part.chunk.tail, part.span.start));
-            let (tail, offset) = place.unzip();
-            tracing::error!(flow = %setup.flow, destination = %setup.options.destination, reason, suppressed,
-                records, tail = tail.map(|tail| tail.0), offset,
-                "the destination refuses a record that it will never accept, while it accepts others; \
-                 the record goes to the dead-letter file");
-        }
-        let letter = DeadLetter { flow: setup.flow.clone(), entry, reason: reason.to_owned() };
-        setup.dead.send(letter).await.map_err(|_| Closed)
-    }
-
-    fn may_log(&self, cause: &str) -> Option<u64> {
-        self.logged.lock().unwrap().ask(cause, self.now())
     }
 }

@@ -19,6 +19,8 @@ pub mod health;
 mod kinesis;
 /// How much may be under way.
 pub mod limit;
+/// What the deliveries of one flow share.
+mod link;
 /// What this stage is told to do.
 pub mod options;
 /// What became of an entry, and of a request.

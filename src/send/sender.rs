@@ -4,8 +4,7 @@
 //!
 //! It does not retry: that is the delivery's business.
 
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::{JoinError, JoinSet};
@@ -14,17 +13,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::batch::Batcher;
 use super::clients::{Client, Clients};
-use super::delivery::{Closed, Delivery};
+use super::delivery::Delivery;
 use super::entry::{Batch, DeadLetter, FlushReason};
 use super::health::Health;
 use super::limit::{Accepted, Bodies};
+use super::link::{Closed, Link};
 use super::options::Options;
 use crate::file::{Budget, Settled};
-use crate::observe::{FlowCounters, Repeated};
+use crate::observe::FlowCounters;
 use crate::record::Block;
-
-/// After so long of refused credentials the client is made anew.
-const RENEW_AFTER: Duration = Duration::from_secs(60);
 
 /// What a sender is made of.
 #[derive(Debug)]
@@ -61,58 +58,11 @@ pub struct Sender {
     slots: Arc<Semaphore>,
 }
 
-/// What the deliveries of a flow share.
-#[derive(Debug)]
-pub(super) struct Link {
-    pub setup: Setup,
-    pub client: Mutex<Client>,
-    pub slots: Arc<Semaphore>,
-    pub logged: Mutex<Repeated>,
-    /// Since when credentials are refused.
-    pub unauthenticated: Mutex<Option<Instant>>,
-    started: Instant,
-}
-
-impl Link {
-    /// The time since the sender was made, for the pure cores.
-    pub fn now(&self) -> Duration {
-        self.started.elapsed()
-    }
-
-    /// The credentials were refused. If they have been for long, the next requests use a client
-    /// that looks for credentials afresh.
-    pub async fn renew_if_refused_for_long(&self) {
-        {
-            let mut since = self.unauthenticated.lock().unwrap();
-            if since.get_or_insert_with(Instant::now).elapsed() < RENEW_AFTER {
-                return;
-            }
-            *since = Some(Instant::now());
-        }
-        let Setup { flow, options, clients, .. } = &self.setup;
-        let old = self.client.lock().unwrap().clone();
-        match clients.renewed(flow, options, &old).await {
-            Ok(client) => *self.client.lock().unwrap() = client,
-            Err(error) => {
-                tracing::error!(flow = %flow, %error, "the credentials cannot be looked for afresh")
-            }
-        }
-    }
-}
-
 impl Sender {
     pub fn new(setup: Setup) -> Self {
         let slots = Arc::new(Semaphore::new(setup.options.max_in_flight.max(1)));
         let batcher = Batcher::new(&setup.options);
-        let link = Link {
-            client: Mutex::new(setup.client.clone()),
-            slots: slots.clone(),
-            logged: Mutex::default(),
-            unauthenticated: Mutex::default(),
-            started: Instant::now(),
-            setup,
-        };
-        Sender { link: Arc::new(link), batcher, slots }
+        Sender { batcher, link: Arc::new(Link::new(setup, slots.clone())), slots }
     }
 
     /// Sends all blocks until their channel is closed and everything is settled, or until
@@ -154,7 +104,7 @@ impl Sender {
         while open || !self.batcher.is_empty() {
             let due = self.due(open, short_of_memory);
             let deadline = self.batcher.deadline().filter(|_| due.is_none());
-            let deadline = deadline.map(|at| self.link.started + at);
+            let deadline = deadline.map(|at| self.link.instant(at));
             tokio::select! {
                 block = blocks.recv(), if open && self.batcher.accepts() => match block {
                     Some(block) => self.batcher.push(block, self.link.now()),

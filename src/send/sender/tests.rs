@@ -6,6 +6,10 @@ use crate::file::{Span, TailId};
 use crate::send::outcome::FailureClass;
 use crate::send::scripted::{Reply, Scripted};
 use crate::send::testing::{block, options};
+use std::time::Duration;
+
+/// Memory for request bodies. Bytes.
+const BODIES: usize = 96 * 1024;
 
 const INVALID: Reply = Reply::Fail(FailureClass::Invalid);
 const REFUSED: FailureClass = FailureClass::Waiting { authentication: true };
@@ -37,7 +41,7 @@ fn start(options: Options, destination: Scripted) -> World {
         clients: Arc::default(),
         counters: Arc::default(),
         health: Arc::default(),
-        bodies: Bodies::new(1 << 20),
+        bodies: Bodies::new(BODIES),
         accepted: Accepted::default(),
         settled: settled_tx,
         dead: dead_tx,
@@ -293,11 +297,15 @@ async fn a_destination_that_refuses_everything_gets_nothing_given_up_and_few_req
     let options = Options { max_batch_entries: 8, ..one_at_a_time() };
     let mut world = start(options, destination);
     world.write("a b c d e f g h").await;
+    world.write("i").await;
     tokio::time::sleep(refuses).await;
     let requests = world.requests();
     assert_eq!(requests[..5], ["abcdefgh", "abcd", "ab", "a", "b"]);
-    assert!((400..1100).contains(&requests.len()), "{}", requests.len());
-    assert_eq!(world.drain().await, [(0, 16)]);
+    // No other batch is risked before each entry of the first was refused by itself.
+    let next_batch = requests.iter().position(|request| request == "i").unwrap();
+    assert!(next_batch >= 15, "{next_batch}");
+    assert!((400..2200).contains(&requests.len()), "{}", requests.len());
+    assert_eq!(world.drain().await, [(0, 18)]);
     assert!(world.dead().is_empty());
 }
 
@@ -372,6 +380,23 @@ async fn refused_credentials_are_looked_for_afresh_after_a_minute() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn credentials_that_were_accepted_meanwhile_have_not_been_refused_for_long() {
+    let started = Instant::now();
+    let destination = Scripted::new(move |_, _| match started.elapsed().as_secs() {
+        40..80 => Reply::Accept,
+        _ => Reply::Fail(REFUSED),
+    });
+    let mut world = start(one_at_a_time(), destination);
+    world.write("a").await;
+    tokio::time::sleep(Duration::from_secs(90)).await;
+    world.write("b").await;
+    tokio::time::sleep(Duration::from_secs(45)).await;
+    assert_eq!(world.settled_spans(), [(0, 2)]);
+    assert!(world.requests().iter().filter(|request| *request == "b").count() > 1);
+    assert_eq!(world.destination.renewals(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_short_memory_budget_sends_what_is_held() {
     let mut world = start(Options { max_age: Duration::from_secs(60), ..options() }, Scripted::replies([]));
     world.write("a").await;
@@ -404,4 +429,98 @@ async fn a_sender_whose_settle_stage_is_gone_ends() {
     world.settled.close();
     world.write("a").await;
     assert_eq!((&mut world.running).await.unwrap(), Ending::Abandoned);
+}
+
+#[tokio::test(start_paused = true)]
+async fn bodies_are_only_built_while_there_is_memory_for_them() {
+    let options = Options { max_batch_entries: 1, max_in_flight: 8, ..options() };
+    let mut world = start(options, Scripted::new(|_, _| Reply::Slow(Duration::from_secs(1))));
+    let (large, count) = ("x".repeat(BODIES / 3 / 2 - 1), 8);
+    for _ in 0..count {
+        world.write(&large).await;
+    }
+    assert_eq!(world.drain().await, [(0, (large.len() as u64 + 1) * count)]);
+    assert_eq!(world.destination.most_running(), 2);
+    assert_eq!(world.started.elapsed().as_secs(), count / 2);
+}
+
+/// A destination that never takes `bad` lines, and at first has these faults.
+fn faulty(faults: Vec<u8>) -> Scripted {
+    Scripted::new(move |number, payloads| {
+        let some = (0..payloads.len()).filter(|index| (index + number).is_multiple_of(3)).collect();
+        match faults.get(number) {
+            Some(1) => Reply::FailEntries((0..payloads.len()).collect(), "ServiceUnavailableException"),
+            Some(2) => Reply::Fail(FailureClass::Throttled),
+            Some(3) => Reply::Fail(FailureClass::Transient),
+            Some(4) => Reply::Fail(REFUSED),
+            Some(5) => Reply::Hang,
+            Some(6) => Reply::TooFew,
+            _ if payloads.concat().contains("bad") => INVALID,
+            Some(0) => Reply::FailEntries(some, "InternalFailure"),
+            Some(7) => Reply::Slow(Duration::from_millis(1500)),
+            _ => Reply::Accept,
+        }
+    })
+}
+
+async fn check_nothing_lost(lines: Vec<bool>, faults: Vec<u8>, options: Options) {
+    let max_entries = options.max_batch_entries;
+    let mut world = start(options, faulty(faults));
+    let mut given_up = Vec::new();
+    for (number, good) in lines.iter().enumerate() {
+        let word = format!("{}{number:03}", if *good { "good" } else { "bad" });
+        let from = world.written;
+        world.write(&word).await;
+        if !good {
+            given_up.push((from, world.written));
+        }
+    }
+    world.blocks = None;
+    // Now and then another flow shows that the destination accepts something.
+    for _ in 0..1000 {
+        if tokio::time::timeout(Duration::from_secs(60), &mut world.running).await.is_ok() {
+            break;
+        }
+        world.accepted.add(1);
+    }
+    assert!(world.running.is_finished());
+
+    let mut spans = Vec::new();
+    while let Some(settled) = world.settled.recv().await {
+        spans.extend(settled.iter().map(|settled| (settled.span.start, settled.span.end)));
+    }
+    let mut dead: Vec<_> = world.dead().iter().map(|letter| letter.entry.parts[0].span).collect();
+    dead.sort_by_key(|span| span.start);
+    assert_eq!(dead.iter().map(|span| (span.start, span.end)).collect::<Vec<_>>(), given_up);
+    spans.extend(given_up);
+    spans.sort_unstable();
+    let end = spans.into_iter().fold(0, |at, (start, end)| {
+        assert_eq!(start, at, "settled exactly once");
+        end
+    });
+    assert_eq!(end, world.written);
+
+    let mut first_attempts: Vec<String> = Vec::new();
+    for request in world.destination.requests() {
+        assert!(request.payloads.len() <= max_entries);
+        let new = request.payloads.into_iter().filter(|line| !first_attempts.contains(line));
+        first_attempts.extend(new.collect::<Vec<_>>());
+    }
+    let numbers: Vec<_> = first_attempts.iter().map(|line| &line[line.len() - 4..]).collect();
+    assert!(numbers.is_sorted(), "first attempts are in order: {numbers:?}");
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(150))]
+    #[test]
+    fn each_entry_is_settled_once_or_given_up_once_whatever_fails(
+        lines in proptest::collection::vec(proptest::bool::weighted(0.85), 1..30),
+        faults in proptest::collection::vec(0u8..12, 0..25),
+        max_batch_entries in 1usize..9,
+        max_in_flight in 1usize..4,
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        let options = Options { max_batch_entries, max_in_flight, ..options() };
+        runtime.unwrap().block_on(check_nothing_lost(lines, faults, options));
+    }
 }

@@ -1,0 +1,204 @@
+//! What the deliveries of one flow share: the client, the request slots, the channels to the
+//! settle stage, and all that is counted and logged on the way.
+//!
+//! It decides nothing about retries.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use super::clients::Client;
+use super::entry::{DeadLetter, Entry};
+use super::outcome::{Cause, Failure, FailureClass, Outcome};
+use super::receipt::Receipt;
+use super::sender::Setup;
+use crate::observe::Repeated;
+
+/// After so long of refused credentials the client is made anew.
+const RENEW_AFTER: Duration = Duration::from_secs(60);
+
+/// The settle stage is gone.
+#[derive(Clone, Copy, Debug)]
+pub struct Closed;
+
+/// What the deliveries of a flow share.
+#[derive(Debug)]
+pub struct Link {
+    pub setup: Setup,
+    client: Mutex<Client>,
+    pub slots: Arc<Semaphore>,
+    logged: Mutex<Repeated>,
+    /// Since when credentials are refused.
+    unauthenticated: Mutex<Option<Instant>>,
+    started: Instant,
+}
+
+impl Link {
+    pub fn new(setup: Setup, slots: Arc<Semaphore>) -> Self {
+        Link {
+            client: Mutex::new(setup.client.clone()),
+            slots,
+            logged: Mutex::default(),
+            unauthenticated: Mutex::default(),
+            started: Instant::now(),
+            setup,
+        }
+    }
+
+    /// The time since the sender was made, for the pure cores.
+    pub fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    pub fn client(&self) -> Client {
+        self.client.lock().unwrap().clone()
+    }
+
+    /// The moment that [`now`](Self::now) would call `at`.
+    pub fn instant(&self, at: Duration) -> Instant {
+        self.started + at
+    }
+
+    /// Tells the settle stage.
+    pub async fn delivered(&self, receipt: &Receipt<'_>) -> Result<(), Closed> {
+        let setup = &self.setup;
+        setup.accepted.add(receipt.entries);
+        setup.counters.records_delivered.add(receipt.records);
+        setup.counters.bytes_delivered.add(receipt.bytes);
+        *self.unauthenticated.lock().unwrap() = None;
+        if let Some(recovery) = setup.health.succeeded()
+            && let Some(suppressed) = self.may_log("delivering again")
+        {
+            tracing::info!(flow = %setup.flow, destination = %setup.options.destination,
+                failures = recovery.failures, suppressed,
+                "delivering again after {:.1} s", recovery.after.as_secs_f64());
+        }
+        setup.settled.send(receipt.settled()).await.map_err(|_| Closed)
+    }
+
+    /// Counts and logs what was refused in an answer.
+    pub fn answered(&self, outcomes: &[Outcome], delivered: usize) {
+        let mut causes: Vec<(&Cause, usize)> = Vec::new();
+        for outcome in outcomes {
+            let (Outcome::Retry(cause) | Outcome::Rejected(cause)) = outcome else { continue };
+            match causes.iter_mut().find(|(seen, _)| seen.code == cause.code) {
+                Some((_, count)) => *count += 1,
+                None => causes.push((cause, 1)),
+            }
+        }
+        let setup = &self.setup;
+        for (cause, count) in causes {
+            if cause.throttled {
+                setup.counters.entries_throttled.add(count as u64);
+            }
+            if delivered > 0 {
+                setup.health.failed_in_part(cause.to_string());
+            } else {
+                setup.health.failed(cause.to_string());
+            }
+            if let Some(suppressed) = self.may_log(&cause.code) {
+                tracing::warn!(flow = %setup.flow, destination = %setup.options.destination, error = %cause,
+                    suppressed, "{count} of {} records of a request were refused; they are sent again",
+                    outcomes.len());
+            }
+        }
+    }
+
+    /// Counts and logs a request that failed as a whole, and renews the credentials when they
+    /// have been refused for long.
+    pub async fn failed(&self, failure: &Failure, entries: usize) {
+        let setup = &self.setup;
+        setup.counters.requests_failed.add(1);
+        if failure.class == FailureClass::Throttled {
+            setup.counters.entries_throttled.add(entries as u64);
+        }
+        setup.health.failed(failure.to_string());
+        if let Some(suppressed) = self.may_log(&failure.code) {
+            self.log_failure(failure, suppressed);
+        }
+        if failure.class == (FailureClass::Waiting { authentication: true }) {
+            self.renew_if_refused_for_long().await;
+        }
+    }
+
+    fn log_failure(&self, failure: &Failure, suppressed: u64) {
+        let (flow, destination) = (&*self.setup.flow, &self.setup.options.destination);
+        match failure.class {
+            FailureClass::Throttled | FailureClass::Transient | FailureClass::TimedOut => {
+                tracing::warn!(flow, %destination, error = %failure, suppressed,
+                    "a request failed; it is sent again, nothing is lost");
+            }
+            FailureClass::Waiting { authentication: true } => {
+                tracing::error!(flow, %destination, error = %failure, suppressed,
+                    "the destination does not let us in; nothing is lost and it is tried again for ever, \
+                     but somebody has to check the agent's credentials, its permissions and the host's clock");
+            }
+            FailureClass::Waiting { authentication: false } => {
+                tracing::error!(flow, %destination, error = %failure, suppressed,
+                    "the destination cannot be used; nothing is lost and it is tried again for ever, but \
+                     somebody has to check that it exists in this region and account, its state and its key");
+            }
+            FailureClass::Invalid => {
+                tracing::error!(flow, %destination, error = %failure, suppressed,
+                    "a request was refused as invalid; it is halved until the record at fault stands alone");
+            }
+            FailureClass::WrongAnswer => {
+                tracing::error!(flow, %destination, error = %failure, suppressed,
+                    "an answer does not fit its request; all of it is sent again, records may be repeated; \
+                     is something between the agent and AWS that answers in its place?");
+            }
+        }
+    }
+
+    pub async fn given_up(&self, entry: Entry, reason: &str) -> Result<(), Closed> {
+        let setup = &self.setup;
+        let records = entry.records;
+        if let Some(suppressed) = self.may_log("given up") {
+            let place = entry.parts.first().map(|part| (part.chunk.tail, part.span.start));
+            let (tail, offset) = place.unzip();
+            tracing::error!(flow = %setup.flow, destination = %setup.options.destination, reason, suppressed,
+                records, tail = tail.map(|tail| tail.0), offset,
+                "the destination refuses a record that it will never accept, while it accepts others; \
+                 the record goes to the dead-letter file");
+        }
+        let letter = DeadLetter { flow: setup.flow.clone(), entry, reason: reason.to_owned() };
+        setup.dead.send(letter).await.map_err(|_| Closed)
+    }
+
+    fn may_log(&self, cause: &str) -> Option<u64> {
+        self.logged.lock().unwrap().ask(cause, self.now())
+    }
+
+    /// An entry is refused by itself, and nothing else was accepted since.
+    pub fn kept(&self, reason: &str) {
+        let setup = &self.setup;
+        if let Some(suppressed) = self.may_log("everything refused") {
+            tracing::error!(flow = %setup.flow, destination = %setup.options.destination, reason, suppressed,
+                "the destination refuses a record and accepts no other meanwhile, so the record may not be \
+                 at fault; nothing is lost and it is tried again for ever, but somebody has to check the \
+                 destination and the flow's configuration");
+        }
+    }
+
+    /// The credentials were refused. If they have been for long, the next requests use a client
+    /// that looks for credentials afresh.
+    async fn renew_if_refused_for_long(&self) {
+        {
+            let mut since = self.unauthenticated.lock().unwrap();
+            if since.get_or_insert_with(Instant::now).elapsed() < RENEW_AFTER {
+                return;
+            }
+            *since = Some(Instant::now());
+        }
+        let Setup { flow, options, clients, .. } = &self.setup;
+        let old = self.client.lock().unwrap().clone();
+        match clients.renewed(flow, options, &old).await {
+            Ok(client) => *self.client.lock().unwrap() = client,
+            Err(error) => {
+                tracing::error!(flow = %flow, %error, "the credentials cannot be looked for afresh")
+            }
+        }
+    }
+}
