@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use tracing::field::display;
 use tracing::warn;
 
 use super::block::{Block, Dead, Output};
