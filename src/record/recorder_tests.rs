@@ -141,7 +141,7 @@ fn text(longest: usize) -> impl Strategy<Value = Vec<u8>> {
         1 => Just(vec![0x80]),
     ];
     let line = vec(part, 0..longest).prop_map(|parts| [parts.concat(), b"\n".to_vec()].concat());
-    (vec(line, 0..14), "[ab]{0,9}").prop_map(|(lines, last)| [lines.concat(), last.into_bytes()].concat())
+    (vec(line, 0..14), "[abä😀]{0,20}").prop_map(|(lines, last)| [lines.concat(), last.into_bytes()].concat())
 }
 
 fn any_options() -> impl Strategy<Value = Options> {
@@ -181,12 +181,16 @@ proptest! {
 
     #[test]
     fn split_lines_are_sent_byte_for_byte_and_characters_stay_whole(
-        text in text(40), borders in vec(0usize..9, 1..9),
+        text in text(40), borders in vec(0usize..9, 1..9), add_missing_newline: bool,
     ) {
         prop_assume!(!text.is_empty());
-        let options = Options { add_missing_newline: false, ..options(12) };
+        let options = Options { add_missing_newline, ..options(12) };
         let (records, ..) = records(&record(&options, chunks(&text, 12, &borders)));
-        prop_assert_eq!(records.concat(), text.clone());
+        let sent = records.concat();
+        let added = !text.ends_with(b"\n") && add_missing_newline && sent.ends_with(b"\n");
+        prop_assert_eq!(&sent[..sent.len() - usize::from(added)], &text[..]);
+        let full = records.last().is_some_and(|last| last.len() == 12);
+        prop_assert!(full || !add_missing_newline || sent.ends_with(b"\n"));
         if let Ok(text) = std::str::from_utf8(&text) {
             prop_assert!(records.iter().all(|record| std::str::from_utf8(record).is_ok()), "{text:?}");
         }
@@ -227,6 +231,16 @@ fn a_header_is_withheld_until_all_its_lines_were_seen() {
     assert!(matches!(&out[0], Output::Filtered { settled, reason: FilterReason::Header }
         if settled.span == Span::new(0, 6)));
     assert_eq!(records(&out), (vec![b"x\n".to_vec()], 6, 0));
+}
+
+#[test]
+fn a_finished_file_that_is_only_a_header_is_left_out_at_once() {
+    let mut recorder = Recorder::new(Options { skip_header_lines: 5, ..options(100) }, 100);
+    let mut out = Vec::new();
+    for event in chunks(b"h1\nh2", 100, &[1]) {
+        recorder.push(event, Duration::ZERO, &mut out);
+    }
+    assert_eq!(records(&out), (vec![], 5, 0));
 }
 
 #[test]

@@ -170,6 +170,8 @@ fn without_a_good_backup_the_agent_starts_over_until_the_flows_were_resumed() {
             matches!(&warnings[..], [Warning::Damaged { instead: Instead::StartOver, .. }]),
             "{warnings:?}"
         );
+        let kept = names(&path).contains(&"checkpoints.db.backup.damaged-1000".to_string());
+        assert_eq!(kept, backup.is_some());
         drop(store);
         let (mut store, warnings) = open(&path);
         assert_eq!((warnings, store.start_over()), (vec![], true), "a crash in between changes nothing");
