@@ -93,7 +93,8 @@ fn a_folder_that_is_deleted_and_made_again_is_watched_again() {
 
 #[test]
 fn every_test_passes_without_events_too() {
-    let mut scene = Scene::with_flow(Kinesis, "*.log", |flow| flow.with("useFileEvents", false));
+    let mut scene = Scene::new(Kinesis, "*.log");
+    scene.set("useFileEvents", false);
     scene.start();
     scene.world.lines("a.log", 100);
     scene.wait_for_all();
@@ -104,8 +105,9 @@ fn every_test_passes_without_events_too() {
 
 #[test]
 fn an_event_wakes_the_agent_long_before_the_next_scan() {
-    let seldom = |flow: Flow| flow.with("scanIntervalMillis", 60_000);
-    let mut scene = Scene::with_flow(Kinesis, "*.log", seldom);
+    let mut scene = Scene::new(Kinesis, "*.log");
+    scene.set("scanIntervalMillis", 60_000);
+    scene.set("useFileEvents", true);
     scene.world.lines("a.log", 1);
     scene.start();
     scene.wait_for_all();
@@ -299,7 +301,7 @@ fn two_files_with_the_same_banner_are_two_files() {
 fn two_flows_read_the_same_file_for_two_destinations() {
     let mut scene = Scene::new(Kinesis, "app.log");
     let second = Flow::new(&scene.world, Firehose, "app.log").with("aggregation", "none");
-    scene.config = scene.config.clone().flow(second);
+    scene.add_flow(second);
     scene.world.lines("app.log", 20);
     scene.start();
     for service in [Service::Kinesis, Service::Firehose] {

@@ -42,6 +42,16 @@ impl Scene {
         Scene { agent: None, endpoint, oracle: Oracle::new(shape), config, world }
     }
 
+    /// Sets a top-level key of the configuration, for the next start of the agent.
+    pub fn set(&mut self, key: &str, value: impl Into<serde_json::Value>) {
+        self.config = self.config.clone().with(key, value);
+    }
+
+    /// One more flow, for the next start of the agent.
+    pub fn add_flow(&mut self, flow: Flow) {
+        self.config = self.config.clone().flow(flow);
+    }
+
     pub fn start(&mut self) {
         assert!(self.agent.is_none(), "the agent is started once at a time");
         self.agent = Some(AgentProcess::start(&self.world, &self.config));
