@@ -50,7 +50,8 @@ fn an_outage_of_a_delivery_stream_does_not_move_the_memory() {
 fn one_flow_in_an_outage_does_not_hold_up_another() {
     let mut scene = Scene::new(Destination::Kinesis, "dead/*.log");
     let healthy = crate::support::Flow::new(&scene.world, Destination::Firehose, "good/*.log");
-    scene.config = scene.config.clone().flow(healthy).with("memoryBudget", "8MiB");
+    scene.add_flow(healthy);
+    scene.set("memoryBudget", "8MiB");
     scene.oracle = crate::support::Oracle::new(crate::support::Shape::Packed);
     scene.endpoint.always(|request| match request.service {
         crate::support::request::Service::Kinesis => Step::Throttle,

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::time::Duration;
 
 use crate::support::script::Body;
-use crate::support::{Destination, Flow, Repeats, Rotator, Scene, Step, happens_within};
+use crate::support::{Destination, Repeats, Rotator, Scene, Step, happens_within};
 
 use Destination::{Firehose, Kinesis};
 
@@ -49,8 +49,8 @@ fn check(rotator: Rotator) {
 }
 
 fn check_cell(rotator: Rotator, when: When, events: bool) {
-    let set_events = |flow: Flow| flow.with("useFileEvents", events);
-    let mut scene = Scene::with_flow(Kinesis, rotator.pattern(), set_events);
+    let mut scene = Scene::new(Kinesis, rotator.pattern());
+    scene.set("useFileEvents", events);
     rotator.prepare(&scene.world);
     scene.world.lines("app.log", 20);
     scene.start();
@@ -240,7 +240,7 @@ fn a_file_that_regrew_beyond_the_offset_is_read_from_its_beginning() {
 /// agent knows.
 fn backlog(pattern: &str) -> Scene {
     let mut scene = Scene::new(Firehose, pattern);
-    scene.config = scene.config.clone().with("memoryBudget", "8MiB");
+    scene.set("memoryBudget", "8MiB");
     scene.endpoint.always(|_| UNAVAILABLE);
     scene.world.long_lines("app.log", 20_000, 1000);
     scene.start();

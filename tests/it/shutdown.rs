@@ -10,7 +10,7 @@ use Destination::Kinesis;
 /// An agent whose first request is under way, with the step as its answer.
 fn busy_scene(destination: Destination, step: Step, shutdown_timeout_millis: u64) -> Scene {
     let mut scene = Scene::new(destination, "app.log");
-    scene.config = scene.config.clone().with("shutdownTimeoutMillis", shutdown_timeout_millis);
+    scene.set("shutdownTimeoutMillis", shutdown_timeout_millis);
     scene.endpoint.always(move |_| step.clone());
     scene.world.lines("app.log", 100);
     scene.start();

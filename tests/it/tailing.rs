@@ -8,20 +8,9 @@ use std::time::Duration;
 
 use crate::support::request::Service;
 use crate::support::scene::SOON;
-use crate::support::{Destination, Flow, Repeats, Scene, eventually, happens_within, let_pass};
+use crate::support::{Destination, Flow, Repeats, Scene, eventually, let_pass};
 
 use Destination::{Firehose, Kinesis};
-
-/// Appends a line again and again until one is delivered, which shows that the agent has found
-/// the end of the file. Only what follows the first delivered line can be asked for.
-fn probe_until_delivered(scene: &Scene, file: &str) {
-    eventually("a new line is delivered", SOON, || {
-        let line = scene.world.lines(file, 1);
-        scene.world.excuse(line);
-        let arrived = || !scene.endpoint.stored().is_empty();
-        if happens_within(Duration::from_millis(20), arrived) { Ok(()) } else { Err("none".into()) }
-    });
-}
 
 /// What was delivered is the end of what was written, without a gap.
 fn assert_suffix_delivered(scene: &Scene) {
@@ -38,7 +27,7 @@ fn a_file_that_was_there_is_read_from_its_end_by_default() {
     let mut scene = Scene::with_flow(Kinesis, "app.log", end);
     scene.world.append_unseen("app.log", "old 1\nold 2\n");
     scene.start();
-    probe_until_delivered(&scene, "app.log");
+    scene.probe("app.log");
     scene.world.lines("app.log", 50);
     scene.delivers_everything_once();
     assert_suffix_delivered(&scene);
@@ -50,7 +39,7 @@ fn a_file_that_appears_later_is_read_from_its_beginning() {
     let mut scene = Scene::with_flow(Kinesis, "*.log", end);
     scene.world.append_unseen("old.log", "old\n");
     scene.start();
-    probe_until_delivered(&scene, "old.log");
+    scene.probe("old.log");
     scene.world.lines("new.log", 50);
     scene.delivers_everything_once();
 }
@@ -104,7 +93,8 @@ fn a_folder_that_is_deleted_and_made_again_is_watched_again() {
 
 #[test]
 fn every_test_passes_without_events_too() {
-    let mut scene = Scene::with_flow(Kinesis, "*.log", |flow| flow.with("useFileEvents", false));
+    let mut scene = Scene::new(Kinesis, "*.log");
+    scene.set("useFileEvents", false);
     scene.start();
     scene.world.lines("a.log", 100);
     scene.wait_for_all();
@@ -115,8 +105,9 @@ fn every_test_passes_without_events_too() {
 
 #[test]
 fn an_event_wakes_the_agent_long_before_the_next_scan() {
-    let seldom = |flow: Flow| flow.with("scanIntervalMillis", 60_000);
-    let mut scene = Scene::with_flow(Kinesis, "*.log", seldom);
+    let mut scene = Scene::new(Kinesis, "*.log");
+    scene.set("scanIntervalMillis", 60_000);
+    scene.set("useFileEvents", true);
     scene.world.lines("a.log", 1);
     scene.start();
     scene.wait_for_all();
@@ -310,7 +301,7 @@ fn two_files_with_the_same_banner_are_two_files() {
 fn two_flows_read_the_same_file_for_two_destinations() {
     let mut scene = Scene::new(Kinesis, "app.log");
     let second = Flow::new(&scene.world, Firehose, "app.log").with("aggregation", "none");
-    scene.config = scene.config.clone().flow(second);
+    scene.add_flow(second);
     scene.world.lines("app.log", 20);
     scene.start();
     for service in [Service::Kinesis, Service::Firehose] {

@@ -15,6 +15,8 @@ use super::{Config, World, eventually};
 /// How many lines of the agent's log are shown when a test fails.
 const SHOWN_LINES: usize = 40;
 
+const STARTS_WITHIN: Duration = Duration::from_secs(20);
+
 #[derive(Debug)]
 pub struct AgentProcess {
     child: Child,
@@ -74,12 +76,35 @@ impl AgentProcess {
         self.signal(Signal::CONT);
     }
 
+    #[track_caller]
     pub fn terminate(&self) {
+        self.wait_until_it_catches(Signal::TERM);
         self.signal(Signal::TERM);
     }
 
+    #[track_caller]
     pub fn interrupt(&self) {
+        self.wait_until_it_catches(Signal::INT);
         self.signal(Signal::INT);
+    }
+
+    /// In the first moment of its life a process is ended by any signal.
+    #[track_caller]
+    fn wait_until_it_catches(&self, signal: Signal) {
+        eventually("the agent listens to signals", STARTS_WITHIN, || {
+            let mask = self.status_field("SigCgt:");
+            let caught = u64::from_str_radix(&mask, 16).expect("a mask in hexadecimal digits");
+            if caught & (1 << (signal.as_raw() - 1)) != 0 { Ok(()) } else { Err(format!("mask {mask}")) }
+        });
+    }
+
+    /// A field of `/proc/<pid>/status`, which only a process that still runs has in full.
+    #[track_caller]
+    fn status_field(&self, name: &str) -> String {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let field = status.lines().find_map(|line| line.strip_prefix(name));
+        let ended = || panic!("the agent has ended; its log is {}", self.log.display());
+        field.unwrap_or_else(ended).trim().to_owned()
     }
 
     /// Waits until the agent has ended by itself.
@@ -99,10 +124,9 @@ impl AgentProcess {
 
     /// Resident memory.
     pub fn rss_bytes(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = line.and_then(|rest| rest.trim().strip_suffix(" kB")).expect("VmRSS is given in kB");
-        kib.trim().parse::<u64>().unwrap() * 1024
+        let field = self.status_field("VmRSS:");
+        let kib = field.strip_suffix(" kB").expect("VmRSS is given in kB");
+        kib.parse::<u64>().expect("VmRSS is a number") * 1024
     }
 
     /// User and system time so far. Linux counts it in hundredths of a second.

@@ -32,7 +32,6 @@ impl Flow {
             .with(stream.0, stream.1)
             .with("initialPosition", "START_OF_FILE")
             .with("maxBufferAgeMillis", 100)
-            .with("scanIntervalMillis", 100)
             .with("retryInitialBackoffMillis", 20)
             .with("retryMaxBackoffMillis", 200)
     }
@@ -66,6 +65,8 @@ impl Config {
             .with("kinesis", service.clone())
             .with("firehose", service)
             .with("shutdownTimeoutMillis", 5000)
+            .with("scanIntervalMillis", 100)
+            .with("useFileEvents", std::env::var("IT_EVENTS").as_deref() != Ok("off"))
     }
 
     /// For servers that are not ours: one address for all services, and no credentials.

@@ -4,10 +4,14 @@ use std::time::Duration;
 
 use super::oracle::Counts;
 use super::{AgentProcess, Config, Destination, Endpoint, Flow, Oracle, Repeats, Shape, World};
+use super::{eventually, happens_within};
 
 /// How long the agent may take for what should take a moment. Generous: the tests share the
 /// machine with each other.
 pub const SOON: Duration = Duration::from_secs(20);
+
+/// How often a line is written to see whether the agent delivers it.
+const PROBE_INTERVAL: Duration = Duration::from_millis(20);
 
 /// What is to be dropped first stands first.
 #[derive(Debug)]
@@ -38,9 +42,32 @@ impl Scene {
         Scene { agent: None, endpoint, oracle: Oracle::new(shape), config, world }
     }
 
+    /// Sets a top-level key of the configuration, for the next start of the agent.
+    pub fn set(&mut self, key: &str, value: impl Into<serde_json::Value>) {
+        self.config = self.config.clone().with(key, value);
+    }
+
+    /// One more flow, for the next start of the agent.
+    pub fn add_flow(&mut self, flow: Flow) {
+        self.config = self.config.clone().flow(flow);
+    }
+
     pub fn start(&mut self) {
         assert!(self.agent.is_none(), "the agent is started once at a time");
         self.agent = Some(AgentProcess::start(&self.world, &self.config));
+    }
+
+    /// Appends a line again and again until one more is delivered, which shows that the agent
+    /// runs and has found its place in the file. Nobody asks for these lines.
+    #[track_caller]
+    pub fn probe(&self, file: &str) {
+        let before = self.endpoint.stored().len();
+        eventually("a new line is delivered", SOON, || {
+            let line = self.world.lines(file, 1);
+            self.world.excuse(line);
+            let arrived = || self.endpoint.stored().len() > before;
+            if happens_within(PROBE_INTERVAL, arrived) { Ok(()) } else { Err("none".into()) }
+        });
     }
 
     #[track_caller]
@@ -88,7 +115,7 @@ impl Scene {
     /// Waits until the endpoint has received `n` more calls than `before`.
     #[track_caller]
     pub fn wait_for_calls_after(&self, before: usize, n: usize) {
-        super::eventually("calls", SOON, || {
+        eventually("calls", SOON, || {
             self.endpoint.assert_no_violations();
             let calls = self.endpoint.call_count() - before;
             if calls >= n { Ok(()) } else { Err(format!("{calls} of {n} calls")) }

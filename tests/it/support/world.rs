@@ -250,7 +250,9 @@ impl Journal {
 pub fn numbered_line(number: u64, length: usize) -> Vec<u8> {
     let mut line = format!("{number:010} ").into_bytes();
     let filler = length.saturating_sub(line.len() + 10);
-    line.extend((0..filler).map(|i| b'a' + ((number as usize + i) % 26) as u8));
+    let alphabet = b"abcdefghijklmnopqrstuvwxyz";
+    let filling = alphabet.repeat(filler / alphabet.len() + 2);
+    line.extend_from_slice(&filling[(number % 26) as usize..][..filler]);
     let sum = Sha256::digest(&line);
     let sum = u32::from_be_bytes([sum[0], sum[1], sum[2], sum[3]]);
     line.extend_from_slice(format!(" {sum:08x}\n").as_bytes());
