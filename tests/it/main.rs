@@ -3,9 +3,29 @@
 /// The vocabulary: world, rotators, endpoint, agent, oracle.
 mod support;
 
+/// What is said of a configuration that is wrong.
+mod config;
+/// Which records the bytes of a file become.
+mod content;
+/// Kill -9 at random moments.
+mod crash;
+/// Every way in which a destination fails.
+mod delivery;
 /// The licences of all that is built in.
 mod licences;
 /// The agent beside the logrotate that hosts really run.
 mod logrotate;
+/// The memory during an outage.
+mod memory;
 /// The agent against servers that somebody else wrote.
 mod real_servers;
+/// What survives the end of the agent.
+mod restart;
+/// Every way of rotating a log, at every bad moment.
+mod rotation;
+/// How the agent ends when it is asked to.
+mod shutdown;
+/// Which files are read, from where, and what is in the way.
+mod tailing;
+/// The structure of the code.
+mod tidy;

@@ -135,9 +135,11 @@ pub fn check(world: &World, config: &str) -> Output {
     command(world).arg("check").arg("--config").arg(config_file).output().unwrap()
 }
 
-/// The built program, away from the credentials and settings of whoever runs the tests.
+/// The built program (or the one that `IT_AGENT` names, such as a release build), away from the
+/// credentials and settings of whoever runs the tests.
 fn command(world: &World) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_kinesis-agent"));
+    let built = || env!("CARGO_BIN_EXE_kinesis-agent").into();
+    let mut command = Command::new(std::env::var_os("IT_AGENT").unwrap_or_else(built));
     command
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())

@@ -43,6 +43,10 @@ impl Flow {
         self.0.insert(key.to_owned(), value.into());
         self
     }
+
+    pub fn get(&self, key: &str) -> Option<&Value> {
+        self.0.get(key)
+    }
 }
 
 #[derive(Clone, Debug)]

@@ -46,5 +46,5 @@ pub use oracle::{Oracle, Repeats, Shape};
 pub use rotator::Rotator;
 pub use scene::Scene;
 pub use script::Step;
-pub use wait::{eventually, happens_within};
+pub use wait::{eventually, happens_within, let_pass};
 pub use world::World;

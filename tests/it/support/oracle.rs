@@ -16,6 +16,7 @@ use super::{Endpoint, World, eventually};
 
 /// How many lines a failure shows.
 const SHOWN_LINES: usize = 5;
+const SHOWN_CALLS: usize = 5;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
@@ -53,9 +54,12 @@ struct Tally {
     delivered: usize,
     /// The life that the first such line stands in, and its place in the journal.
     place: Option<(usize, usize)>,
-    /// The call that had it first, stored or not, and the place in it.
-    attempted: Option<(usize, usize)>,
+    /// The first, whether it was stored or not.
+    attempted: Option<Attempt>,
 }
+
+/// A call, and the place of a line in it.
+type Attempt = (usize, usize);
 
 impl Tally {
     fn open(&self) -> usize {
@@ -96,7 +100,7 @@ impl Oracle {
         eventually("every line is delivered", deadline, || {
             endpoint.assert_no_violations();
             self.look(world, endpoint);
-            if self.open == 0 { Ok(()) } else { Err(self.describe_missing(world)) }
+            if self.open == 0 { Ok(()) } else { Err(self.describe_progress(world, endpoint)) }
         });
     }
 
@@ -235,9 +239,9 @@ impl Oracle {
         }
     }
 
-    /// For each life, its lines in the order of the file, each with its first attempt: the
-    /// call and the place in it. Lines that cannot be told apart are left out.
-    fn attempts_by_life(&self) -> HashMap<usize, Vec<(usize, (usize, usize))>> {
+    /// For each life, its lines in the order of the file, each with its first attempt.
+    /// Lines that cannot be told apart are left out.
+    fn attempts_by_life(&self) -> HashMap<usize, Vec<(usize, Attempt)>> {
         let mut lives: HashMap<usize, Vec<_>> = HashMap::new();
         for tally in self.lines.values().filter(|tally| tally.written == 1) {
             if let (Some((life, index)), Some(attempt)) = (tally.place, tally.attempted) {
@@ -246,6 +250,15 @@ impl Oracle {
         }
         lives.values_mut().for_each(|attempts| attempts.sort_unstable());
         lives
+    }
+
+    fn describe_progress(&self, world: &World, endpoint: &Endpoint) -> String {
+        let calls = endpoint.call_count();
+        let last = endpoint.look_at_calls(calls.saturating_sub(SHOWN_CALLS), |calls| {
+            let call = |call: &Call| format!("\n  {} records, {}", call.records.len(), call.step);
+            calls.iter().map(call).collect::<String>()
+        });
+        format!("{}\nthe last of {calls} calls:{last}", self.describe_missing(world))
     }
 
     fn describe_missing(&self, world: &World) -> String {

@@ -52,6 +52,13 @@ impl Scene {
         self.agent.take().expect("the script has started the agent").kill9();
     }
 
+    /// The agent has ended by itself; another may be started.
+    #[track_caller]
+    pub fn forget_agent(&mut self) {
+        assert!(!self.agent().is_alive(), "the agent still runs");
+        self.agent = None;
+    }
+
     /// SIGTERM, and the end that it must lead to.
     #[track_caller]
     pub fn stop(&mut self) {

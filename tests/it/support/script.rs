@@ -171,7 +171,7 @@ fn the_queue_comes_first_then_the_rule_until_all_is_healed() {
     let mut script = Script::default();
     script.push([Step::Hang, Step::BadJson]);
     script.then(|_| Step::Throttle);
-    let mut step = |script: &mut Script| format!("{:?}", script.next(&request));
+    let step = |script: &mut Script| format!("{:?}", script.next(&request));
     assert_eq!([0; 4].map(|_| step(&mut script)), ["Hang", "BadJson", "Throttle", "Throttle"]);
     script.heal();
     assert_eq!(step(&mut script), "Ok");

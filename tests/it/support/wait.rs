@@ -36,6 +36,12 @@ pub fn happens_within(time: Duration, mut condition: impl FnMut() -> bool) -> bo
     condition()
 }
 
+/// For scripts in which time itself matters, such as two flushes of one event. Never to wait
+/// for the agent.
+pub fn let_pass(time: Duration) {
+    std::thread::sleep(time);
+}
+
 #[test]
 fn a_condition_that_comes_true_is_waited_for() {
     let mut looks = 0;
