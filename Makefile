@@ -17,7 +17,7 @@ build: ## Builds the release binary.
 	@echo "built: $(TARGET)/release/kinesis-agent"
 
 demo: ## Sends a rotated log to a local Kinesis server and counts what arrives (about 30 s; STAY=1 keeps it running).
-	$(CARGO) build --locked --quiet --bin kinesis-agent --example demo
+	$(CARGO) build --locked --bin kinesis-agent --example demo
 	@STAY=$(STAY) $(TARGET)/debug/examples/demo
 
 test: lint peers ## Checks format and lints, then runs every test, also against real servers and logrotate.
