@@ -11,13 +11,13 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Flow, Settings};
+use crate::config::{Flow, Settings, Shares};
 use crate::file::mailbox::Mailbox;
 use crate::file::pattern::{PatternError, Patterns};
 use crate::file::stage::{CHANNEL_CAPACITY, Stage};
 use crate::file::tailers::{Parts, Past, TailIds, Tailers};
 use crate::file::watch::Watch;
-use crate::file::{Budget, TailNote};
+use crate::file::{Budget, FlowBudget, TailNote};
 use crate::observe::FlowCounters;
 use crate::observe::progress::{self, Progress};
 use crate::record::Recorder;
@@ -96,10 +96,10 @@ impl Agent {
         let flows = settings.flows.len();
         let (store, resumed) = open_state(&settings)?;
         let (to_settle, inlets) = channels();
-        let half = settings.memory_budget / 2;
+        let shares = Shares::of(settings.memory_budget);
         let mut common = Common {
-            budget: Budget::new(half, flows),
-            bodies: Bodies::new(half),
+            budget: Budget::new(shares.read, flows),
+            bodies: Bodies::new(shares.bodies),
             watch: Watch::new(),
             ids: Arc::new(TailIds::starting_at(store.first_tail().0)),
             clients: Arc::default(),
@@ -108,7 +108,7 @@ impl Agent {
             abandon_sending: CancellationToken::new(),
             start_over: store.start_over(),
             max_open: raise_open_files() / flows.max(1),
-            copies_limit: half / 4 / flows.max(1),
+            copies_limit: shares.copies / 2 / flows_that_copy(&settings),
         };
         let mut agent = Agent {
             mailboxes: Vec::new(),
@@ -154,7 +154,8 @@ impl Agent {
 
         let mailbox = Arc::new(Mailbox::default());
         common.budget.ring_on_release(Arc::downgrade(&(mailbox.clone() as _)));
-        let stage = file_stage(flow, resumed, &key, &mailbox, &counters, common, events)?;
+        let budget = common.budget.flow();
+        let stage = file_stage(flow, resumed, &mailbox, &budget, &counters, common, events)?;
         std::thread::Builder::new().name(thread_name(&flow.name)).spawn(move || stage.run())?;
         self.mailboxes.push(mailbox);
 
@@ -181,7 +182,7 @@ impl Agent {
             settled: common.to_settle.settled.clone(),
             dead: common.to_settle.dead.clone(),
         });
-        self.senders.spawn(sender.run(blocks_end, common.budget.clone(), common.abandon_sending.clone()));
+        self.senders.spawn(sender.run(blocks_end, budget, common.abandon_sending.clone()));
         Ok(())
     }
 
@@ -272,12 +273,13 @@ fn channels() -> (ToSettle, Inlets) {
 fn file_stage(
     flow: &Flow,
     resumed: Resumed,
-    key: &Arc<str>,
     mailbox: &Arc<Mailbox>,
+    budget: &Arc<FlowBudget>,
     counters: &Arc<FlowCounters>,
     common: &Common,
     outlet: mpsc::Sender<crate::file::TailEvent>,
 ) -> Result<Stage, StartError> {
+    let key: Arc<str> = flow.key.as_str().into();
     let first_start = resumed.first_start.duration_since(UNIX_EPOCH).unwrap_or_default();
     let parts = Parts {
         flow: key.clone(),
@@ -297,13 +299,18 @@ fn file_stage(
         tailers,
         mailbox: mailbox.clone(),
         watch: common.watch.clone(),
-        budget: common.budget.flow(),
+        budget: budget.clone(),
         outlet,
         notes: common.to_settle.notes.clone(),
         scan_interval: flow.file.scan_interval,
         use_events: flow.file.use_events,
-        flow: key.clone(),
+        flow: key,
     })
+}
+
+/// Between how many flows the memory for copies is shared: those that put events together.
+fn flows_that_copy(settings: &Settings) -> usize {
+    settings.flows.iter().filter(|flow| flow.record.multi_line.is_some()).count().max(1)
 }
 
 /// The system shows at most 15 bytes of it.

@@ -13,15 +13,14 @@ use super::flow;
 use super::keys::Level;
 use super::raw::{Entry, Node, Value};
 use super::section::{Report, Section, quoted};
+use super::shares::Shares;
 use super::{Flow, Settings};
 
 const DEFAULT_CHECKPOINT_FILE: &str = "/var/lib/kinesis-agent/checkpoints.db";
 const DEFAULT_MEMORY_BUDGET: u64 = 32 << 20;
 const MIN_MEMORY_BUDGET: u64 = 8 << 20;
-/// So that the reserved share of a flow holds lines of 127 KiB.
+/// So that the reserved share of a flow holds lines of 95 KiB.
 const MIN_MEMORY_BUDGET_PER_FLOW: u64 = 512 << 10;
-/// What a buffer costs beside its bytes, and some to spare.
-const BOOKKEEPING: usize = 1024;
 const HOUR_MILLIS: u64 = 60 * 60 * 1000;
 
 /// What a flow needs to know of the rest of the file.
@@ -43,20 +42,19 @@ pub struct Service {
 }
 
 impl Shared {
-    /// The largest buffer that a flow can always get: half of the budget is for what is read,
-    /// half of that is reserved in equal shares. Bytes.
+    /// The largest buffer that a flow can always get. Bytes.
     pub fn largest_buffer(&self) -> usize {
-        (self.memory_budget / 2 / 2 / self.flows).saturating_sub(BOOKKEEPING)
+        Shares::of(self.memory_budget).largest_buffer(self.flows)
     }
 
-    /// A request body and its copies fit into half of the budget. Bytes.
+    /// The largest request. Bytes.
     pub fn largest_batch(&self) -> usize {
-        self.memory_budget / 2 / 3
+        Shares::of(self.memory_budget).largest_batch()
     }
 
     /// The budget with which a flow can always get a buffer of so many bytes, in MiB.
     fn budget_mib_for(&self, buffer: usize) -> usize {
-        ((buffer + BOOKKEEPING) * 2 * 2 * self.flows).div_ceil(1 << 20)
+        Shares::budget_for(buffer, self.flows).div_ceil(1 << 20)
     }
 }
 

@@ -14,6 +14,7 @@ mod marks;
 mod quantity;
 mod raw;
 mod section;
+mod shares;
 mod variables;
 
 use std::fs::File;
@@ -23,6 +24,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use error::{ConfigError, Problem};
+pub use shares::Shares;
 
 use raw::{Format, Node, Value};
 use section::Report;

@@ -23,7 +23,6 @@ pub struct Budget {
     shared: Mutex<usize>,
     shared_total: usize,
     reserve: usize,
-    short: Notify,
     waiting: AtomicU64,
     bells: Mutex<Vec<std::sync::Weak<dyn Wake>>>,
 }
@@ -38,6 +37,7 @@ pub trait Wake: Send + Sync + std::fmt::Debug {
 pub struct FlowBudget {
     budget: Arc<Budget>,
     used: Mutex<Used>,
+    short: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -56,14 +56,13 @@ impl Budget {
             shared: Mutex::new(shared),
             shared_total: shared,
             reserve,
-            short: Notify::new(),
             waiting: AtomicU64::new(0),
             bells: Mutex::default(),
         })
     }
 
     pub fn flow(self: &Arc<Self>) -> Arc<FlowBudget> {
-        Arc::new(FlowBudget { budget: self.clone(), used: Mutex::default() })
+        Arc::new(FlowBudget { budget: self.clone(), used: Mutex::default(), short: Notify::new() })
     }
 
     /// `bell` is woken when bytes come back after somebody found none.
@@ -71,12 +70,6 @@ impl Budget {
         let mut bells = self.bells.lock().unwrap();
         bells.retain(|bell| bell.strong_count() > 0);
         bells.push(bell);
-    }
-
-    /// Resolves when a flow found no bytes: what waits for more records to fill a request
-    /// should leave now.
-    pub async fn short(&self) {
-        self.short.notified().await;
     }
 
     fn ring(&self) {
@@ -90,6 +83,12 @@ impl Budget {
 }
 
 impl FlowBudget {
+    /// Resolves when the flow found no bytes: what waits for more records to fill a request
+    /// should leave now.
+    pub async fn short(&self) {
+        self.short.notified().await;
+    }
+
     /// The largest buffer that this flow can always get once it has settled all it holds.
     pub fn largest(&self) -> usize {
         self.budget.reserve.saturating_sub(OVERHEAD_BYTES)
@@ -102,7 +101,7 @@ impl FlowBudget {
         let taken = self.try_take(cost);
         if taken.is_none() {
             self.budget.waiting.fetch_add(1, Ordering::AcqRel);
-            self.budget.short.notify_waiters();
+            self.short.notify_one();
             // Bytes may have come back between the look and the registration.
             return self.try_take(cost);
         }

@@ -436,6 +436,11 @@ impl Tailers {
             tail.awaiting = Some(Stored::default());
         }
         tracing::debug!(flow = &*self.flow, file = %seen.path.display(), tail = tail.id.0, start = tail.position, "new tail");
+        if self.may_stay_open() {
+            self.open_files += 1;
+        } else {
+            tail.close();
+        }
         let stored = tail.awaiting.clone();
         self.notes.push_back(TailNote::Started { flow: self.flow.clone(), known: tail.known(), stored });
         let id = tail.id;

@@ -245,6 +245,7 @@ impl Stage {
             let wait = if turn == Turn::Blocked { TEND } else { Duration::ZERO };
             mail = self.mailbox.wait(wait);
         }
+        self.tailers.finish_deleted(clock.started.elapsed(), &self.budget);
         for (path, bytes) in self.tailers.unread_deleted() {
             tracing::error!(
                 flow = &*self.flow, file = %path.display(), bytes,

@@ -91,6 +91,8 @@ pub struct Tailers {
     pub(super) counters: Arc<FlowCounters>,
     pub(super) complaints: Repeated,
     max_open: usize,
+    /// How many are open, as far as is known without counting.
+    pub(super) open_files: usize,
 }
 
 /// What the stage of a flow is made of, beside its options.
@@ -128,6 +130,7 @@ impl Tailers {
             counters: parts.counters,
             complaints: Repeated::default(),
             max_open: parts.max_open,
+            open_files: 0,
         };
         for known in std::mem::take(&mut tailers.past.known) {
             let home = home_of(&known.path, &tailers.patterns);
@@ -198,11 +201,19 @@ impl Tailers {
         if self.foreign.contains(&id) || tail.absent {
             return Turn::Progress;
         }
+        let was_open = tail.is_open();
         let read = match open(tail, now) {
             Ok(true) => tail.read(max_line, budget),
             Ok(false) => Ok(Read::Foreign),
             Err(error) => Err(error),
         };
+        if !was_open && tail.is_open() && !tail.deleted {
+            self.open_files += 1;
+            if self.open_files > self.max_open {
+                tail.close();
+                self.open_files -= 1;
+            }
+        }
         match read {
             Ok(Read::Chunk { chunk, end, caught_up }) => {
                 self.counters.bytes_read.add(chunk.span.len());
@@ -360,7 +371,6 @@ impl Tailers {
         if tail.announced {
             self.events.push_back(TailEvent::Ended { tail: id });
         }
-        self.counters.bytes_lost.add(lost);
         self.notes.push_back(TailNote::Gone { tail: id, lost });
     }
 
@@ -375,6 +385,7 @@ impl Tailers {
                 idle.push((tail.changed_at, tail.id));
             }
         }
+        self.open_files = open;
         idle.sort_unstable();
         let too_many = open.saturating_sub(self.max_open);
         for (number, (changed_at, id)) in idle.into_iter().enumerate() {
@@ -405,6 +416,21 @@ impl Tailers {
         for tail in self.tails.values_mut().filter(|tail| tail.note_due) {
             tail.note_due = false;
             self.notes.push_back(TailNote::Changed { known: tail.known() });
+        }
+    }
+
+    /// Whether one more file may stay open.
+    pub(super) fn may_stay_open(&self) -> bool {
+        self.open_files < self.max_open
+    }
+
+    /// When no more is read: the last lines of deleted files that were read to their ends.
+    pub fn finish_deleted(&mut self, now: Duration, budget: &Arc<FlowBudget>) {
+        let deleted = self.tails.values().filter(|tail| tail.is_open() && tail.deleted && !tail.absent);
+        for id in deleted.map(|tail| tail.id).collect::<Vec<_>>() {
+            // The first time sends the rest, the second lets go.
+            self.finish(id, now, budget);
+            self.finish(id, now, budget);
         }
     }
 

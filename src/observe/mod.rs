@@ -2,8 +2,6 @@
 
 /// What a flow has done so far.
 pub mod counters;
-/// One log line for each cause and period.
-pub mod log_limit;
 /// Where log lines go, and which.
 pub mod logging;
 /// The line that says how a flow is doing.
@@ -12,6 +10,5 @@ pub mod progress;
 pub mod repeated;
 
 pub use counters::FlowCounters;
-pub use log_limit::LogLimit;
 pub use progress::Progress;
 pub use repeated::Repeated;

@@ -14,7 +14,7 @@ use tracing::warn;
 use super::block::{Block, Dead, Output};
 use super::recorder::{Recorder, Tally};
 use crate::file::{Settled, TailEvent};
-use crate::observe::{FlowCounters, LogLimit};
+use crate::observe::{FlowCounters, Repeated};
 
 /// Where the outputs go.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ pub async fn run(
     copies_limit: usize,
 ) {
     let began = Instant::now();
-    let mut warning = LogLimit::new(Duration::from_secs(60));
+    let mut warning = Repeated::default();
     let mut out = Vec::new();
     loop {
         recorder.copies().clone().at_most(recorder.pending() + copies_limit).await;
@@ -86,11 +86,11 @@ async fn hand_on(out: &mut Vec<Output>, outlets: &Outlets) -> Result<(), Closed>
     Ok(())
 }
 
-fn count(tally: Tally, outlets: &Outlets, warning: &mut LogLimit, now: Duration) {
+fn count(tally: Tally, outlets: &Outlets, warning: &mut Repeated, now: Duration) {
     outlets.counters.records_filtered.add(tally.filtered);
     outlets.counters.records_oversized.add(tally.oversized);
     if tally.oversized > 0
-        && let Some(more) = warning.hit(now)
+        && let Some(more) = warning.ask("oversized", now)
     {
         warn!(
             flow = outlets.name,

@@ -19,7 +19,7 @@ use super::health::Health;
 use super::limit::{Accepted, Bodies};
 use super::link::{Closed, Link};
 use super::options::Options;
-use crate::file::{Budget, Settled};
+use crate::file::{FlowBudget, Settled};
 use crate::observe::FlowCounters;
 use crate::record::Block;
 
@@ -70,7 +70,7 @@ impl Sender {
     pub async fn run(
         mut self,
         mut blocks: mpsc::Receiver<Block>,
-        budget: Arc<Budget>,
+        budget: Arc<FlowBudget>,
         stop: CancellationToken,
     ) -> Ending {
         let mut deliveries = JoinSet::new();
@@ -93,7 +93,7 @@ impl Sender {
     async fn send_all(
         &mut self,
         blocks: &mut mpsc::Receiver<Block>,
-        budget: &Budget,
+        budget: &FlowBudget,
         deliveries: &mut JoinSet<Result<(), Closed>>,
     ) -> Result<(), Closed> {
         let mut open = true;

@@ -7,10 +7,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use crate::file::ladder::Ladder;
 use crate::file::{Anchor, Settled, TailId};
-
-/// An anchor climbs to the next rung once one that is so much newer wants its place. Bytes.
-const RUNGS: [u64; 4] = [4 << 10, 64 << 10, 1 << 20, 16 << 20];
 
 #[derive(Debug, Default)]
 pub struct Ledger {
@@ -20,8 +18,8 @@ pub struct Ledger {
 #[derive(Debug)]
 struct Account {
     watermark: u64,
-    /// The newest first; the first is the one at the watermark, unless that is 0.
-    anchors: Vec<Anchor>,
+    /// The newest is the one at the watermark, unless that is 0.
+    ladder: Ladder,
     /// What is settled beyond the watermark: start -> end, apart from each other.
     beyond: BTreeMap<u64, (u64, Anchor)>,
 }
@@ -29,8 +27,8 @@ struct Account {
 impl Ledger {
     /// Everything before `watermark` is settled.
     pub fn open(&mut self, tail: TailId, watermark: u64, anchors: &[Anchor]) {
-        let anchors = anchors.iter().copied().take(1 + RUNGS.len()).collect();
-        self.tails.insert(tail, Account { watermark, anchors, beyond: BTreeMap::new() });
+        let ladder = Ladder::new(anchors.to_vec());
+        self.tails.insert(tail, Account { watermark, ladder, beyond: BTreeMap::new() });
     }
 
     pub fn forget(&mut self, tail: TailId) {
@@ -54,7 +52,7 @@ impl Ledger {
 
     /// The newest first; the first is the one at the watermark, unless that is 0.
     pub fn anchors(&self, tail: TailId) -> &[Anchor] {
-        self.tails.get(&tail).map_or(&[], |account| &account.anchors)
+        self.tails.get(&tail).map_or(&[], |account| account.ladder.anchors())
     }
 }
 
@@ -82,28 +80,8 @@ impl Account {
         }
         self.beyond.remove(&start);
         self.watermark = end;
-        self.climb(anchor);
+        self.ladder.push(anchor);
         true
-    }
-
-    /// `newest` is the anchor at the watermark. The one before it takes the first rung if that
-    /// is free or its holder old enough to climb, and so on.
-    fn climb(&mut self, newest: Anchor) {
-        let Some(first) = self.anchors.first_mut() else {
-            self.anchors.push(newest);
-            return;
-        };
-        let mut climber = std::mem::replace(first, newest);
-        for (rung, distance) in RUNGS.iter().enumerate() {
-            let Some(holder) = self.anchors.get_mut(rung + 1) else {
-                self.anchors.push(climber);
-                return;
-            };
-            if climber.offset - holder.offset < *distance {
-                return;
-            }
-            climber = std::mem::replace(holder, climber);
-        }
     }
 }
 
@@ -151,24 +129,6 @@ mod tests {
                 let beyond: Vec<_> = ledger.tails[&TAIL].beyond.iter().map(|(s, (e, _))| (*s, *e)).collect();
                 prop_assert!(beyond.windows(2).all(|pair| pair[0].1 < pair[1].0), "{beyond:?}");
             }
-        }
-
-        #[test]
-        fn older_anchors_stand_at_growing_distances(steps in proptest::collection::vec(1u64..200_000, 1..400)) {
-            let mut ledger = ledger(0);
-            let mut at = 0;
-            for step in steps {
-                ledger.settle(settled(at, at + step));
-                at += step;
-                let offsets: Vec<u64> = ledger.anchors(TAIL).iter().map(|anchor| anchor.offset).collect();
-                prop_assert!(offsets.len() <= 5);
-                prop_assert_eq!(offsets[0], at);
-                for (rung, pair) in offsets[1..].windows(2).enumerate() {
-                    prop_assert!(pair[1] < pair[0], "{offsets:?}");
-                    prop_assert!(at - pair[1] >= RUNGS[rung], "{offsets:?}");
-                }
-            }
-            prop_assert!(at < 3 << 20 || ledger.anchors(TAIL).len() >= 4);
         }
     }
 

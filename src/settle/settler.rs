@@ -22,7 +22,7 @@ use super::book::Book;
 use super::dead_letters::{DeadLetterError, DeadLetters, Letter};
 use super::store::{Changes, Store, StoreError};
 use crate::file::{KnownTail, Settled, Stored, TailNote};
-use crate::observe::{FlowCounters, LogLimit};
+use crate::observe::{FlowCounters, Repeated};
 use crate::record::Dead;
 use crate::send::{DeadLetter, Entry, Part};
 
@@ -36,7 +36,6 @@ const FIRST_HOUSEKEEPING: Duration = Duration::from_secs(3600);
 const LETTERS_RETRY: Duration = Duration::from_secs(10);
 /// While so many letters wait, no more are taken in.
 const MAX_LETTERS: usize = 500;
-const LOUD_EVERY: Duration = Duration::from_secs(60);
 
 /// A flow, as this stage knows it. Notes and letters name it by its key.
 #[derive(Debug)]
@@ -92,7 +91,7 @@ struct Commits {
     written: Vec<Stored>,
     backup_due: Instant,
     housekeeping_due: Instant,
-    failures: LogLimit,
+    failures: Repeated,
 }
 
 struct Committed {
@@ -107,7 +106,7 @@ struct Letters {
     waiting: Vec<Letter>,
     running: Option<JoinHandle<Written>>,
     retry_at: Option<Instant>,
-    failures: LogLimit,
+    failures: Repeated,
 }
 
 struct Written {
@@ -126,14 +125,14 @@ impl Settler {
             written: Vec::new(),
             backup_due: now,
             housekeeping_due: now + FIRST_HOUSEKEEPING,
-            failures: LogLimit::new(LOUD_EVERY),
+            failures: Repeated::default(),
         };
         let letters = Letters {
             file: dead_letters,
             waiting: Vec::new(),
             running: None,
             retry_at: None,
-            failures: LogLimit::new(LOUD_EVERY),
+            failures: Repeated::default(),
         };
         Settler { book: Book::new(flows), commits, letters, bell, began: now }
     }
@@ -254,7 +253,7 @@ impl Settler {
             Err(problem) => {
                 self.book.give_back(done.changes);
                 self.commits.waiting.extend(written);
-                if let Some(more) = self.commits.failures.hit(self.began.elapsed()) {
+                if let Some(more) = self.commits.failures.ask("commit", self.began.elapsed()) {
                     error!(
                         %problem,
                         more_since_the_last_such_line = more,
@@ -306,7 +305,7 @@ impl Settler {
         self.letters.waiting.splice(0..0, rest);
         self.letters.retry_at = done.error.is_some().then(|| Instant::now() + LETTERS_RETRY);
         if let Some(problem) = done.error
-            && let Some(more) = self.letters.failures.hit(self.began.elapsed())
+            && let Some(more) = self.letters.failures.ask("dead letters", self.began.elapsed())
         {
             error!(
                 %problem,

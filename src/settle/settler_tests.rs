@@ -50,7 +50,10 @@ fn start(folder: &TempDir, max_letter_bytes: u64) -> (Outlets, JoinHandle<Summar
     let (dead, dead_rx) = mpsc::channel(8);
     let (oversized, oversized_rx) = mpsc::channel(8);
     let inlets = Inlets { notes: notes_rx, settled: settled_rx, dead: dead_rx, oversized: oversized_rx };
-    (Outlets { notes, settled, dead, oversized, rung, counters }, tokio::spawn(settler.run(inlets, CancellationToken::new())))
+    (
+        Outlets { notes, settled, dead, oversized, rung, counters },
+        tokio::spawn(settler.run(inlets, CancellationToken::new())),
+    )
 }
 
 fn started(tail: u64, offset: u64, stored: Option<Stored>) -> TailNote {

@@ -113,7 +113,7 @@ fn an_agent_does_not_start_with_a_wrong_configuration() {
     let flow = Flow::new(&world, Destination::Kinesis, "*.log").with("initialPositon", "END_OF_FILE");
     let mut agent = AgentProcess::start(&world, &Config::new(&world, &endpoint).flow(flow));
     let status = agent.wait_exit(crate::support::scene::SOON);
-    assert_eq!(status.code(), Some(2), "{}", agent.log_text());
+    assert_eq!(status.code(), Some(78), "{}", agent.log_text());
     assert!(agent.log_text().contains("initialPosition"), "{}", agent.log_text());
 }
 

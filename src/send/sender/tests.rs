@@ -2,7 +2,7 @@
 //! lengths are exact.
 
 use super::*;
-use crate::file::{Span, TailId};
+use crate::file::{Budget, Span, TailId};
 use crate::send::outcome::FailureClass;
 use crate::send::scripted::{Reply, Scripted};
 use crate::send::testing::{block, options};
@@ -23,7 +23,7 @@ struct World {
     counters: Arc<FlowCounters>,
     health: Arc<Health>,
     accepted: Accepted,
-    budget: Arc<Budget>,
+    budget: Arc<FlowBudget>,
     stop: CancellationToken,
     running: tokio::task::JoinHandle<Ending>,
     written: u64,
@@ -48,7 +48,7 @@ fn start(options: Options, destination: Scripted) -> World {
     };
     let (counters, health) = (setup.counters.clone(), setup.health.clone());
     let accepted = setup.accepted.clone();
-    let (budget, stop) = (Budget::new(10_000, 1), CancellationToken::new());
+    let (budget, stop) = (Budget::new(10_000, 1).flow(), CancellationToken::new());
     let running = tokio::spawn(Sender::new(setup).run(blocks, budget.clone(), stop.clone()));
     World {
         destination,
@@ -402,7 +402,7 @@ async fn a_short_memory_budget_sends_what_is_held() {
     world.write("a").await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert!(world.requests().is_empty());
-    assert!(world.budget.flow().take(1_000_000).is_none());
+    assert!(world.budget.take(1_000_000).is_none());
     tokio::time::sleep(Duration::from_millis(10)).await;
     assert_eq!(world.requests(), ["a"]);
     assert_eq!(world.counters.batches_for_budget.get(), 1);
