@@ -32,7 +32,6 @@ impl Flow {
             .with(stream.0, stream.1)
             .with("initialPosition", "START_OF_FILE")
             .with("maxBufferAgeMillis", 100)
-            .with("scanIntervalMillis", 100)
             .with("retryInitialBackoffMillis", 20)
             .with("retryMaxBackoffMillis", 200)
     }
@@ -59,6 +58,7 @@ impl Config {
     pub fn new(world: &World, endpoint: &Endpoint) -> Self {
         let service = json!({ "endpoint": endpoint.url(), "region": REGION });
         Config { keys: Map::new(), flows: Vec::new() }
+            .with("scanIntervalMillis", 100)
             .with("checkpointFile", world.checkpoint_file().display().to_string())
             .with("deadLetterFile", world.dead_letter_file().display().to_string())
             .with("awsAccessKeyId", ACCESS_KEY)
@@ -72,6 +72,7 @@ impl Config {
     pub fn for_server(world: &World, url: &str) -> Self {
         let service = json!({ "endpoint": url, "region": REGION });
         Config { keys: Map::new(), flows: Vec::new() }
+            .with("scanIntervalMillis", 100)
             .with("checkpointFile", world.checkpoint_file().display().to_string())
             .with("kinesis", service.clone())
             .with("firehose", service)
