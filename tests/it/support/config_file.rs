@@ -58,6 +58,7 @@ impl Config {
     pub fn new(world: &World, endpoint: &Endpoint) -> Self {
         let service = json!({ "endpoint": endpoint.url(), "region": REGION });
         Config { keys: Map::new(), flows: Vec::new() }
+            .with("scanIntervalMillis", 100)
             .with("checkpointFile", world.checkpoint_file().display().to_string())
             .with("deadLetterFile", world.dead_letter_file().display().to_string())
             .with("awsAccessKeyId", ACCESS_KEY)
@@ -73,6 +74,7 @@ impl Config {
     pub fn for_server(world: &World, url: &str) -> Self {
         let service = json!({ "endpoint": url, "region": REGION });
         Config { keys: Map::new(), flows: Vec::new() }
+            .with("scanIntervalMillis", 100)
             .with("checkpointFile", world.checkpoint_file().display().to_string())
             .with("kinesis", service.clone())
             .with("firehose", service)
