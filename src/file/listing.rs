@@ -35,8 +35,8 @@ pub struct Listing {
 pub type Homes = HashMap<PathBuf, HashSet<OsString>>;
 
 impl Listing {
-    /// `homes` are the folders and names of the flow's tails.
-    pub fn take(patterns: &Patterns, homes: &Homes) -> Self {
+    /// `homes` are the folders and names of the flow's tails, `known` is where they are now.
+    pub fn take<'a>(patterns: &Patterns, homes: &Homes, known: impl Iterator<Item = &'a Path>) -> Self {
         let mut look =
             Look { patterns, listing: Listing::default(), names: HashMap::new(), found: BTreeMap::new() };
         for steps in patterns.alternatives() {
@@ -44,6 +44,11 @@ impl Listing {
         }
         for (folder, names) in homes {
             look.rotated_bodies(folder, names);
+        }
+        for path in known {
+            if !look.found.contains_key(path) {
+                look.file(path, false);
+            }
         }
         look.listing.files = look.found.into_values().collect();
         look.listing
@@ -219,7 +224,7 @@ mod tests {
         let patterns = Patterns::try_new(&[pattern], &[]).unwrap();
         let mut all = Homes::new();
         all.entry(folder.to_owned()).or_default().extend(homes.iter().map(OsString::from));
-        let listing = Listing::take(&patterns, &all);
+        let listing = Listing::take(&patterns, &all, std::iter::empty());
         let name = |path: &Path| path.strip_prefix(folder).unwrap_or(path).display().to_string();
         listing.files.iter().map(|seen| (name(&seen.path), seen.matched)).collect()
     }
@@ -279,7 +284,7 @@ mod tests {
         let folder = folder_with(&[]);
         let pattern = format!("{}/later/*/a.log", folder.path().display());
         let patterns = Patterns::try_new(&[pattern], &[]).unwrap();
-        let listing = Listing::take(&patterns, &Homes::new());
+        let listing = Listing::take(&patterns, &Homes::new(), std::iter::empty());
         assert!(listing.folders.contains(folder.path()));
         assert!(listing.files.is_empty() && listing.errors.is_empty());
     }

@@ -25,7 +25,8 @@ impl Tailers {
     /// Looks at all folders and acts on what changed. Gives back the folders, to be watched.
     pub fn scan(&mut self, now: Duration) -> Vec<PathBuf> {
         self.scan_due = false;
-        let listing = Listing::take(&self.patterns, &self.homes());
+        let known = self.tails.values().map(|tail| tail.path.as_path());
+        let listing = Listing::take(&self.patterns, &self.homes(), known);
         for (path, error) in &listing.errors {
             self.complain(&path.display().to_string(), now, &format!("cannot be looked at: {error}"));
         }
@@ -71,7 +72,7 @@ impl Tailers {
         self.scanned = true;
         self.by_path = self.tails.values().map(|tail| (tail.path.clone(), tail.id)).collect();
         for tail in self.tails.values_mut() {
-            tail.known_modified_millis = tail.modified_millis;
+            tail.known_modified_millis = Some(tail.modified_millis);
         }
         self.retry_failed();
     }
@@ -355,7 +356,8 @@ impl Tailers {
 
     /// Whether the file was written later than any of the family was when it was last looked at.
     fn is_later(&self, seen: &Seen, family: &[TailId]) -> bool {
-        family.iter().all(|id| self.tails[id].known_modified_millis < seen.modified_millis)
+        let known = family.iter().filter_map(|id| self.tails[id].known_modified_millis);
+        known.max().is_some_and(|latest| latest < seen.modified_millis)
     }
 
     /// Whether the file holds nothing but bytes of a known one: a copy, complete or in the making.

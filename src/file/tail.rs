@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::body::Body;
+use super::body::{Available, Body};
 use super::budget::{FlowBudget, Permit};
 use super::chunk::{Anchor, Chunk, TailId};
 use super::identity::{FileKey, HEAD_BYTES, Verdict, file_key, modified_millis, verify};
@@ -37,8 +37,9 @@ pub struct Tail {
     pub position: u64,
     pub size: u64,
     pub modified_millis: i64,
-    /// The modification time as it was known before the present look at the folders.
-    pub known_modified_millis: i64,
+    /// The modification time as it was known before the present look at the folders; none for
+    /// a tail that was first seen in it.
+    pub known_modified_millis: Option<i64>,
     /// When the file was last seen to change, on the agent's own clock.
     pub changed_at: Duration,
     /// No name leads to the file any more.
@@ -88,7 +89,7 @@ impl Tail {
             searched: known.offset,
             size: known.size,
             modified_millis: known.modified_millis,
-            known_modified_millis: known.modified_millis,
+            known_modified_millis: None,
             changed_at: now,
             deleted: false,
             absent: false,
@@ -227,7 +228,9 @@ impl Tail {
     /// The next chunk of complete lines; a line beyond `max_line` leaves in pieces.
     pub fn read(&mut self, max_line: usize, budget: &Arc<FlowBudget>) -> io::Result<Read> {
         let max_line = max_line.min(budget.largest().saturating_sub(Anchor::length(u64::MAX))).max(1);
-        let Some(available) = self.available(max_line)? else { return Ok(Read::Foreign) };
+        let Some(Available { bytes: available, to_the_end }) = self.available(max_line)? else {
+            return Ok(Read::Foreign);
+        };
         if available == 0 {
             return Ok(if self.content_agrees()? { Read::CaughtUp } else { Read::Foreign });
         }
@@ -244,11 +247,11 @@ impl Tail {
             }
             let Some(fetched) = self.fetch(wanted, budget)? else { return Ok(Read::NoBudget) };
             let Some(fetched) = fetched else { return Ok(Read::Foreign) };
-            let all = wanted == available;
+            let all = to_the_end && wanted == available;
             if let Some(read) = self.cut(fetched, wanted >= max_line, all) {
                 return Ok(read);
             }
-            if all {
+            if wanted == available {
                 break;
             }
         }
@@ -257,19 +260,20 @@ impl Tail {
 
     /// The unterminated rest of a file that is finished. Nothing if there is none.
     pub fn read_rest(&mut self, budget: &Arc<FlowBudget>) -> io::Result<Read> {
-        let Some(available) = self.available(usize::MAX >> 1)? else { return Ok(Read::Foreign) };
-        if available == 0 {
+        let max_line = budget.largest().saturating_sub(Anchor::length(u64::MAX)).max(1);
+        let Some(available) = self.available(max_line)? else { return Ok(Read::Foreign) };
+        if available.bytes == 0 {
             return Ok(Read::CaughtUp);
         }
-        let Some(fetched) = self.fetch(available, budget)? else { return Ok(Read::NoBudget) };
+        let Some(fetched) = self.fetch(available.bytes, budget)? else { return Ok(Read::NoBudget) };
         let Some(fetched) = fetched else { return Ok(Read::Foreign) };
         Ok(self.emit(fetched, ChunkEnd::Unterminated, true))
     }
 
     /// Bytes behind the position. None if the file is shorter.
-    fn available(&mut self, wanted: usize) -> io::Result<Option<usize>> {
+    fn available(&mut self, wanted: usize) -> io::Result<Option<Available>> {
         let body = self.body.as_mut().expect("a tail is read while it is open");
-        Ok(body.available(self.position, wanted)?.map(|available| available.bytes))
+        body.available(self.position, wanted)
     }
 
     /// Whether the bytes before the position are still the tail's. Only looked at when the
@@ -533,6 +537,15 @@ mod tests {
         let mut case = case(&[0x80; 100]);
         let Read::Chunk { chunk, .. } = case.read(10) else { panic!() };
         assert_eq!(chunk.span.len(), 10);
+    }
+
+    #[test]
+    fn what_follows_a_line_as_long_as_a_chunk_may_be_is_announced() {
+        let mut case = case(&[b'x'; 30]);
+        for (more_to_come, length) in [(true, 10), (true, 10), (false, 10)] {
+            let Read::Chunk { chunk, caught_up, .. } = case.read(10) else { panic!() };
+            assert_eq!((chunk.span.len(), !caught_up), (length, more_to_come));
+        }
     }
 
     #[test]

@@ -136,7 +136,9 @@ impl Tailers {
             let home = home_of(&known.path, &tailers.patterns);
             let unread = known.size > known.offset && known.state != TailState::Ended;
             let id = known.tail;
-            tailers.insert(Tail::new(known, home, Duration::ZERO));
+            let mut tail = Tail::new(known, home, Duration::ZERO);
+            tail.known_modified_millis = Some(tail.modified_millis);
+            tailers.insert(tail);
             if unread {
                 tailers.enqueue(id);
             }

@@ -565,3 +565,44 @@ fn a_compressed_rest_is_gone_on_with_after_another_restart() {
     flow.restart(|_| {});
     assert_eq!(flow.lines[1..], lines);
 }
+
+#[test]
+fn two_copytruncates_between_two_looks_lose_nothing() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    let later = |flow: &Flow, name: &str, seconds: u64| {
+        let time = std::time::SystemTime::now() + Duration::from_secs(seconds);
+        File::options().write(true).open(flow.path(name)).unwrap().set_modified(time).unwrap();
+    };
+    flow.append("app.log", "2\n");
+    flow.copy("app.log", "app.log.2");
+    later(&flow, "app.log.2", 1);
+    flow.truncate("app.log");
+    flow.append("app.log", "3\n");
+    flow.copy("app.log", "app.log.1");
+    later(&flow, "app.log.1", 2);
+    flow.truncate("app.log");
+    flow.append("app.log", "4\n");
+    later(&flow, "app.log", 3);
+    flow.look();
+    flow.restart(|_| {});
+    flow.lines.sort();
+    flow.expect(&["1", "2", "3", "4"]);
+}
+
+#[test]
+fn a_file_that_only_a_link_led_to_is_read_to_its_end_after_a_restart() {
+    let mut flow = Flow::new("current");
+    flow.append("a-x", "1\n");
+    std::os::unix::fs::symlink("a-x", flow.path("current")).unwrap();
+    flow.look();
+    flow.restart(|flow| {
+        flow.append("a-x", "2\n");
+        flow.append("b-x", "3\n");
+        fs::remove_file(flow.path("current")).unwrap();
+        std::os::unix::fs::symlink("b-x", flow.path("current")).unwrap();
+    });
+    flow.lines.sort();
+    flow.expect(&["1", "2", "3"]);
+}
