@@ -68,9 +68,13 @@ impl Patterns {
         self.includes.is_match(path) && !self.excluded(path)
     }
 
-    /// An exclude pattern without a `/` is held against the file's name alone.
+    /// An exclude pattern that matches a folder leaves out all that is in it; one without a `/`
+    /// is held against the names alone.
     pub fn excluded(&self, path: &Path) -> bool {
-        self.excludes.is_match(path) || path.file_name().is_some_and(|name| self.excludes.is_match(name))
+        let excludes = |path: &Path| {
+            self.excludes.is_match(path) || path.file_name().is_some_and(|name| self.excludes.is_match(name))
+        };
+        !self.excludes.is_empty() && path.ancestors().any(excludes)
     }
 
     /// The patterns without braces, each as the steps from the root down.
@@ -228,6 +232,13 @@ mod tests {
         assert!(!p.matches(Path::new("/var/log/a.gz")));
         assert!(!p.matches(Path::new("/var/log/b.log")));
         assert!(p.matches(Path::new("/var/log/a.log")));
+    }
+
+    #[test]
+    fn an_exclude_that_matches_a_folder_leaves_out_all_in_it() {
+        let p = patterns(&["/var/log/**/*.log"], &["**/*secret*"]);
+        assert!(!p.matches(Path::new("/var/log/a/secrets/b/a.log")));
+        assert!(p.matches(Path::new("/var/log/a/public/b/a.log")));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::identity::{self, Verdict, is_copy_so_far, verify};
 use super::listing::{Listing, home_of, rotated_elsewhere};
 use super::note::{Identity, KnownTail, Stored, TailNote, TailState};
 use super::options::InitialPosition;
-use super::rotation::{FileEvent, Known, Seen, diff, origins};
+use super::rotation::{FileEvent, Known, Seen, diff};
 use super::tail::Tail;
 use super::tailers::{Tailers, open_file};
 
@@ -123,11 +123,32 @@ impl Tailers {
         }
         // An error here shows again at the next read.
         let _ = tail.look(now);
+        if !tail.deleted {
+            let elsewhere = rotated_elsewhere(&tail.home);
+            if let Some(seen) = elsewhere.into_iter().find(|seen| seen.key == tail.key()) {
+                self.remember_old_folder(id, &seen.path);
+                self.moved(id, seen.path);
+                return;
+            }
+        }
+        let Some(tail) = self.tails.get_mut(&id) else { return };
         if tail.state == TailState::Live {
             tail.state = TailState::Rotated;
             tail.changed_at = now;
             tail.note_due = true;
             self.enqueue(id);
+        }
+    }
+
+    /// Rotation moved a file of this tail's to another folder; others may have gone there too.
+    fn remember_old_folder(&mut self, id: TailId, path: &Path) {
+        let home = self.tails.get(&id).map(|tail| tail.home.clone());
+        if let (Some(home), Some(folder)) = (home, path.parent())
+            && let Some(home_folder) = home.parent()
+            && home_folder != folder
+        {
+            let folders = self.old_folders.entry(home_folder.to_owned()).or_default();
+            self.scan_due |= folders.insert(folder.to_owned());
         }
     }
 
@@ -232,7 +253,7 @@ impl Tailers {
         let inode = tail.identity.inode;
         let mut candidates: Vec<Seen> = appeared
             .iter()
-            .filter(|seen| seen.key.1 == inode || leads_to(&seen.path, &tail.home))
+            .filter(|seen| seen.key.1 == inode || self.leads_to(&seen.path, &tail.home))
             .cloned()
             .collect();
         // The same inode first, then what need not be decompressed.
@@ -244,6 +265,7 @@ impl Tailers {
             match self.take_over(id, &seen, now) {
                 Ok(true) => {
                     appeared.retain(|other| other.key != seen.key);
+                    self.remember_old_folder(id, &seen.path);
                     return true;
                 }
                 Ok(false) => {}
@@ -322,7 +344,7 @@ impl Tailers {
         let family: Vec<TailId> = self
             .tails
             .values()
-            .filter(|tail| leads_to(&seen.path, &tail.home) || tail.home == seen.path)
+            .filter(|tail| self.leads_to(&seen.path, &tail.home) || tail.home == seen.path)
             .map(|tail| tail.id)
             .collect();
         let own = seen.matched && !is_compressed(&seen.path);
@@ -456,12 +478,6 @@ impl Tailers {
 enum Start {
     At(u64),
     End,
-}
-
-/// Whether rotation may have made `path` from the file at `home`.
-fn leads_to(path: &Path, home: &Path) -> bool {
-    let (Some(name), Some(home_name)) = (path.file_name(), home.file_name()) else { return false };
-    path.parent() == home.parent() && origins(name).iter().any(|origin| origin == home_name)
 }
 
 /// Whether an open tail's file still holds what was read from it. What cannot be told now shows

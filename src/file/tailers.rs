@@ -19,6 +19,7 @@ use super::listing::{Homes, home_of};
 use super::note::{KnownTail, TailEvent, TailNote, TailState};
 use super::options::Options;
 use super::pattern::{PatternError, Patterns};
+use super::rotation::origins;
 use super::tail::{Read, Tail};
 use crate::observe::{FlowCounters, Repeated};
 
@@ -75,6 +76,8 @@ pub struct Tailers {
     pub(super) by_path: HashMap<PathBuf, TailId>,
     /// Tails whose file no longer holds what was read from it: settled at the next scan.
     pub(super) foreign: BTreeSet<TailId>,
+    /// Folders into which rotation was seen to move files, by the folder that they came from.
+    pub(super) old_folders: HashMap<PathBuf, BTreeSet<PathBuf>>,
     /// Files that were there at the last scan and are no tail's.
     pub(super) strangers: HashSet<FileKey>,
     pub(super) scanned: bool,
@@ -118,6 +121,7 @@ impl Tailers {
             tails: BTreeMap::new(),
             by_path: HashMap::new(),
             foreign: BTreeSet::new(),
+            old_folders: HashMap::new(),
             strangers: HashSet::new(),
             scanned: false,
             queue: VecDeque::new(),
@@ -150,6 +154,14 @@ impl Tailers {
         self.tails.values()
     }
 
+    /// Whether rotation may have made `path` from the file at `home`.
+    pub(super) fn leads_to(&self, path: &Path, home: &Path) -> bool {
+        let (Some(name), Some(home_name)) = (path.file_name(), home.file_name()) else { return false };
+        let (Some(folder), Some(home_folder)) = (path.parent(), home.parent()) else { return false };
+        let old = || self.old_folders.get(home_folder).is_some_and(|folders| folders.contains(folder));
+        (folder == home_folder || old()) && origins(name).iter().any(|origin| origin == home_name)
+    }
+
     pub(super) fn insert(&mut self, tail: Tail) {
         self.by_path.insert(tail.path.clone(), tail.id);
         self.tails.insert(tail.id, tail);
@@ -161,6 +173,9 @@ impl Tailers {
         for tail in self.tails.values() {
             if let (Some(folder), Some(name)) = (tail.home.parent(), tail.home.file_name()) {
                 homes.entry(folder.to_owned()).or_default().insert(name.to_owned());
+                for old in self.old_folders.get(folder).into_iter().flatten() {
+                    homes.entry(old.clone()).or_default().insert(name.to_owned());
+                }
             }
         }
         homes

@@ -606,3 +606,35 @@ fn a_file_that_only_a_link_led_to_is_read_to_its_end_after_a_restart() {
     flow.lines.sort();
     flow.expect(&["1", "2", "3"]);
 }
+
+#[test]
+fn generations_in_another_folder_are_found_once_rotation_was_seen_to_go_there() {
+    let mut flow = Flow::new("logs/app.log");
+    fs::create_dir(flow.path("logs")).unwrap();
+    fs::create_dir(flow.path("old")).unwrap();
+    flow.append("logs/app.log", "1\n");
+    flow.look();
+    let rotate = |flow: &Flow, line: &str, seconds: u64| {
+        flow.append("logs/app.log", line);
+        let time = std::time::SystemTime::now() + Duration::from_secs(seconds);
+        File::options().write(true).open(flow.path("logs/app.log")).unwrap().set_modified(time).unwrap();
+        if flow.path("old/app.log.1").exists() {
+            flow.rename("old/app.log.1", "old/app.log.2");
+        }
+        flow.rename("logs/app.log", "old/app.log.1");
+    };
+    flow.restart(|flow| {
+        rotate(flow, "2\n", 1);
+        rotate(flow, "3\n", 2);
+        flow.append("logs/app.log", "4\n");
+    });
+    flow.lines.sort();
+    flow.expect(&["1", "2", "3", "4"]);
+    rotate(&flow, "5\n", 3);
+    rotate(&flow, "6\n", 4);
+    flow.append("logs/app.log", "7\n");
+    flow.look();
+    flow.lines.sort();
+    flow.expect(&["5", "6", "7"]);
+    assert_eq!(flow.lost, 0);
+}
