@@ -25,8 +25,8 @@ impl Tailers {
     /// Looks at all folders and acts on what changed. Gives back the folders, to be watched.
     pub fn scan(&mut self, now: Duration) -> Vec<PathBuf> {
         self.scan_due = false;
-        let known = self.tails.values().map(|tail| tail.path.as_path());
-        let listing = Listing::take(&self.patterns, &self.homes(), known);
+        let listing = self.list();
+        let old_folders = self.old_folders.clone();
         for (path, error) in &listing.errors {
             self.complain(&path.display().to_string(), now, &format!("cannot be looked at: {error}"));
         }
@@ -41,6 +41,10 @@ impl Tailers {
         }
         self.settle_absent(&mut appeared, &listing, now);
         self.settle_foreign(&mut appeared, &listing, now);
+        if self.old_folders != old_folders {
+            // What else rotation moved there is held against what was known before this look.
+            self.look_again(&mut appeared);
+        }
         let names: HashSet<&Path> = listing.files.iter().map(|seen| seen.path.as_path()).collect();
         let mut strangers = HashSet::new();
         for seen in appeared {
@@ -50,6 +54,22 @@ impl Tailers {
         }
         self.finish_scan(strangers);
         listing.folders.into_iter().collect()
+    }
+
+    fn list(&self) -> Listing {
+        let known = self.tails.values().map(|tail| tail.path.as_path());
+        Listing::take(&self.patterns, &self.homes(), known)
+    }
+
+    fn look_again(&self, appeared: &mut Vec<Seen>) {
+        for event in self.compare(&self.list()) {
+            if let FileEvent::Appeared { seen } = event
+                && !appeared.iter().any(|other| other.key == seen.key)
+            {
+                appeared.push(seen);
+            }
+        }
+        appeared.sort_by_key(|seen| seen.modified_millis);
     }
 
     fn compare(&self, listing: &Listing) -> Vec<FileEvent> {
@@ -147,8 +167,7 @@ impl Tailers {
             && let Some(home_folder) = home.parent()
             && home_folder != folder
         {
-            let folders = self.old_folders.entry(home_folder.to_owned()).or_default();
-            self.scan_due |= folders.insert(folder.to_owned());
+            self.old_folders.entry(home_folder.to_owned()).or_default().insert(folder.to_owned());
         }
     }
 

@@ -627,11 +627,13 @@ fn generations_in_another_folder_are_found_once_rotation_was_seen_to_go_there() 
         rotate(flow, "2\n", 1);
         rotate(flow, "3\n", 2);
         flow.append("logs/app.log", "4\n");
+        let time = std::time::SystemTime::now() + Duration::from_secs(3);
+        File::options().write(true).open(flow.path("logs/app.log")).unwrap().set_modified(time).unwrap();
     });
     flow.lines.sort();
     flow.expect(&["1", "2", "3", "4"]);
-    rotate(&flow, "5\n", 3);
-    rotate(&flow, "6\n", 4);
+    rotate(&flow, "5\n", 4);
+    rotate(&flow, "6\n", 5);
     flow.append("logs/app.log", "7\n");
     flow.look();
     flow.lines.sort();

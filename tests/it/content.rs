@@ -41,7 +41,8 @@ fn an_unterminated_last_line_is_held_and_completed() {
 #[test]
 fn an_unterminated_last_line_is_delivered_when_its_file_is_deleted() {
     for (destination, end) in [(Kinesis, "the rest"), (Firehose, "the rest\n")] {
-        let mut scene = Scene::new(destination, "app.log");
+        let finished_soon = |flow: Flow| flow.with("finishedAfterMillis", 500);
+        let mut scene = Scene::with_flow(destination, "app.log", finished_soon);
         scene.start();
         scene.world.lines("app.log", 3);
         scene.world.append_partial("app.log", "the rest");

@@ -103,6 +103,9 @@ fn a_server_that_is_killed_and_comes_back_gets_every_line() {
     let mut server = Ferrokinesis::start(&world);
     server.create_stream("test-stream", 4);
     let agent = AgentProcess::start(&world, &kinesis_config(&world, &server));
+    // Names outside the pattern are only followed from files that the agent has seen.
+    world.lines("a.log", 1);
+    wait_for_all(&world, || all_shards(&server));
     for outage in 1..=3 {
         world.lines("a.log", 500);
         server.kill9();

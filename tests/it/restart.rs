@@ -287,7 +287,7 @@ fn a_state_folder_that_cannot_be_made_is_an_error_at_the_start() {
     scene.start();
     let status = scene.agent().wait_exit(SOON);
     assert!(!status.success());
-    assert!(scene.agent().log_text().contains("occupied/checkpoints.db"));
+    assert!(scene.agent().log_text().contains("/occupied"));
 }
 
 #[test]

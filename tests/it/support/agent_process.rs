@@ -4,6 +4,7 @@
 //! a test fails. An agent that the script has not ended is killed when it is dropped.
 
 use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
@@ -35,6 +36,20 @@ impl AgentProcess {
         Self::start_in(world, config_file, &[])
     }
 
+    /// With a limit of open files that it cannot raise.
+    pub fn start_with_descriptors(world: &World, config: &Config, limit: u32) -> Self {
+        let agent = command(world).get_program().to_owned();
+        let starter = world.root().join("limited-agent");
+        let script = format!("#!/bin/sh\nulimit -n {limit}\nexec '{}' \"$@\"\n", agent.display());
+        fs::write(&starter, script).unwrap();
+        fs::set_permissions(&starter, fs::Permissions::from_mode(0o755)).unwrap();
+        let config_file = world.root().join("config.yaml");
+        fs::write(&config_file, config.to_yaml()).unwrap();
+        let mut limited = Command::new(&starter);
+        limited.env_clear().current_dir(world.root());
+        Self::start_command(world, limited, &config_file, &[])
+    }
+
     /// With variables in its environment, as a host that gives it credentials has them.
     pub fn start_with_env(world: &World, config: &Config, env: &[(&str, &str)]) -> Self {
         let config_file = world.root().join("config.yaml");
@@ -43,11 +58,15 @@ impl AgentProcess {
     }
 
     fn start_in(world: &World, config_file: &Path, env: &[(&str, &str)]) -> Self {
+        Self::start_command(world, command(world), config_file, env)
+    }
+
+    fn start_command(world: &World, mut command: Command, config_file: &Path, env: &[(&str, &str)]) -> Self {
         fs::create_dir_all(world.root().join("state")).unwrap();
         let log = log_file(world);
         let stderr = File::options().append(true).create(true).open(&log).unwrap();
         let level = std::env::var("IT_LOG_LEVEL").unwrap_or_else(|_| "info".to_owned());
-        let child = command(world)
+        let child = command
             .envs(env.iter().copied())
             .args(["run", "--log-format", "text", "--log-level", &level, "--config"])
             .arg(config_file)

@@ -57,6 +57,11 @@ impl Scene {
         self.agent = Some(AgentProcess::start(&self.world, &self.config));
     }
 
+    pub fn start_with_descriptors(&mut self, limit: u32) {
+        assert!(self.agent.is_none(), "the agent is started once at a time");
+        self.agent = Some(AgentProcess::start_with_descriptors(&self.world, &self.config, limit));
+    }
+
     /// Appends a line again and again until one more is delivered, which shows that the agent
     /// runs and has found its place in the file. Nobody asks for these lines.
     #[track_caller]
