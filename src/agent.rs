@@ -279,10 +279,11 @@ fn file_stage(
     common: &Common,
     outlet: mpsc::Sender<crate::file::TailEvent>,
 ) -> Result<Stage, StartError> {
-    let key: Arc<str> = flow.key.as_str().into();
+    let name: Arc<str> = flow.name.as_str().into();
     let first_start = resumed.first_start.duration_since(UNIX_EPOCH).unwrap_or_default();
     let parts = Parts {
-        flow: key.clone(),
+        key: flow.key.as_str().into(),
+        flow: name.clone(),
         ids: common.ids.clone(),
         past: Past {
             known: resumed.known,
@@ -304,7 +305,7 @@ fn file_stage(
         notes: common.to_settle.notes.clone(),
         scan_interval: flow.file.scan_interval,
         use_events: flow.file.use_events,
-        flow: key,
+        flow: name,
     })
 }
 

@@ -209,4 +209,60 @@ mod tests {
         assert_eq!(origins(OsStr::new(".1")), Vec::<OsString>::new());
         assert_eq!(origins(OsStr::new("other-app.log")), Vec::<OsString>::new());
     }
+
+    use proptest::prelude::*;
+
+    fn files(max: usize) -> impl Strategy<Value = Vec<Seen>> {
+        let file = (0..6u64, 0..8u64, 0..3u64, 0..3i64);
+        proptest::collection::vec(file, 0..max).prop_map(|files| {
+            let mut names = std::collections::BTreeMap::new();
+            for (name, inode, size, modified) in files {
+                names.insert(name, seen(&format!("/{name}"), inode, size, modified));
+            }
+            names.into_values().collect()
+        })
+    }
+
+    proptest! {
+        /// Every tail is found or missing, every other file appears once, and nothing that stayed
+        /// as it was is spoken of.
+        #[test]
+        fn each_file_is_accounted_for(before in files(8), after in files(8)) {
+            let mut inodes = std::collections::HashSet::new();
+            let tails: Vec<Known<'_>> = before
+                .iter()
+                .filter(|seen| inodes.insert(seen.key))
+                .enumerate()
+                .map(|(n, seen)| Known {
+                    tail: TailId(n as u64),
+                    path: &seen.path,
+                    key: seen.key,
+                    size: seen.size,
+                    modified_millis: seen.modified_millis,
+                })
+                .collect();
+            let events = diff(&tails, &after);
+            for tail in &tails {
+                let found: Vec<&Seen> = after.iter().filter(|seen| seen.key == tail.key).collect();
+                let missing = events.contains(&FileEvent::Missing { tail: tail.tail });
+                prop_assert_eq!(missing, found.is_empty());
+                let stayed = found.iter().any(|seen| seen.path == tail.path);
+                let renamed = events.iter().any(|e| matches!(e, FileEvent::Renamed { tail: id, .. } if *id == tail.tail));
+                prop_assert_eq!(renamed, !missing && !stayed);
+                let same = |seen: &&Seen| (seen.size, seen.modified_millis) == (tail.size, tail.modified_millis);
+                let changed = events.contains(&FileEvent::Changed { tail: tail.tail });
+                prop_assert!(!changed || !found.iter().all(same));
+            }
+            let known: std::collections::HashSet<FileKey> = tails.iter().map(|tail| tail.key).collect();
+            let mut new: Vec<FileKey> = after.iter().map(|seen| seen.key).filter(|key| !known.contains(key)).collect();
+            new.sort_unstable();
+            new.dedup();
+            let appeared: Vec<&Seen> =
+                events.iter().filter_map(|e| if let FileEvent::Appeared { seen } = e { Some(seen) } else { None }).collect();
+            let mut keys: Vec<FileKey> = appeared.iter().map(|seen| seen.key).collect();
+            prop_assert!(appeared.windows(2).all(|pair| pair[0].modified_millis <= pair[1].modified_millis));
+            keys.sort_unstable();
+            prop_assert_eq!(keys, new);
+        }
+    }
 }

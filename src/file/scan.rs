@@ -485,7 +485,7 @@ impl Tailers {
             tail.close();
         }
         let stored = tail.awaiting.clone();
-        self.notes.push_back(TailNote::Started { flow: self.flow.clone(), known: tail.known(), stored });
+        self.notes.push_back(TailNote::Started { flow: self.key.clone(), known: tail.known(), stored });
         let id = tail.id;
         self.insert(tail);
         self.enqueue(id);

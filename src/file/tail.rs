@@ -595,4 +595,38 @@ mod tests {
         drop(held);
         assert!(matches!(case.tail.read(100, &budget).unwrap(), Read::Chunk { .. }));
     }
+
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        /// However a file grows and however long a line may be, the chunks follow each other,
+        /// end where they say, and together are the file.
+        #[test]
+        fn the_chunks_are_the_file(
+            appends in proptest::collection::vec("[a\n\u{20ac}]{0,12}", 1..12),
+            max_line in 4..20usize,
+        ) {
+            let mut case = case(b"");
+            let (mut written, mut read) = (Vec::new(), Vec::new());
+            for append in appends {
+                case.append(append.as_bytes());
+                written.extend_from_slice(append.as_bytes());
+                while let Read::Chunk { chunk, end, .. } = case.read(max_line) {
+                    prop_assert_eq!(chunk.span.start, read.len() as u64);
+                    prop_assert!(chunk.span.len() as usize <= max_line);
+                    read.extend_from_slice(&chunk.bytes());
+                    prop_assert_eq!(end == ChunkEnd::Line, read.ends_with(b"\n"));
+                    prop_assert!(std::str::from_utf8(&read).is_ok(), "a character is torn");
+                }
+                let rest = &written[read.len()..];
+                prop_assert!(rest.len() < max_line && !rest.contains(&b'\n'), "{rest:?} is held back");
+            }
+            let Ok(rest) = case.tail.read_rest(&case.budget) else { panic!() };
+            if let Read::Chunk { chunk, .. } = rest {
+                read.extend_from_slice(&chunk.bytes());
+            }
+            prop_assert_eq!(read, written);
+        }
+    }
 }

@@ -69,6 +69,8 @@ pub struct Tailers {
     pub(super) options: Options,
     pub(super) patterns: Patterns,
     /// What the flow's rows are stored under.
+    pub(super) key: Arc<str>,
+    /// For the logs.
     pub(super) flow: Arc<str>,
     pub(super) ids: Arc<TailIds>,
     pub(super) past: Past,
@@ -101,6 +103,9 @@ pub struct Tailers {
 /// What the stage of a flow is made of, beside its options.
 #[derive(Debug)]
 pub struct Parts {
+    /// What the flow's rows are stored under.
+    pub key: Arc<str>,
+    /// For the logs.
     pub flow: Arc<str>,
     pub ids: Arc<TailIds>,
     pub past: Past,
@@ -115,6 +120,7 @@ impl Tailers {
         let mut tailers = Tailers {
             options,
             patterns,
+            key: parts.key,
             flow: parts.flow,
             ids: parts.ids,
             past: parts.past,

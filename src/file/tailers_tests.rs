@@ -41,6 +41,7 @@ fn tailers(options: Options, known: Vec<KnownTail>, is_first_start: bool, next: 
     let first_start_millis = if is_first_start { since_epoch.as_millis() as i64 } else { 0 };
     let past = Past { known, first_start_millis, is_first_start, start_over: false };
     let parts = Parts {
+        key: "kinesis:stream#flow".into(),
         flow: "flow".into(),
         ids: Arc::new(TailIds::starting_at(next)),
         past,

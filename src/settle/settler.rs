@@ -1,5 +1,5 @@
-//! The task of this stage: hears who the tails are and what of them is settled, stores it each
-//! second, and writes what is given up.
+//! The task of this stage: hears who the tails are and what of them is settled, stores it
+//! several times a second, and writes what is given up.
 //!
 //! Notes are always heard before what is settled, since a tail must be known before its first
 //! bytes count. The database and the dead-letter file block, so they are written on threads of
@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 use smallvec::smallvec;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -26,7 +26,12 @@ use crate::observe::{FlowCounters, Repeated};
 use crate::record::Dead;
 use crate::send::{DeadLetter, Entry, Part};
 
-const COMMIT_EVERY: Duration = Duration::from_secs(1);
+/// A commit follows the one before after this, or so much later that commits take one part in
+/// [`COMMIT_SHARE`] of the time: what is not stored is sent again after a crash.
+const COMMIT_SOONEST: Duration = Duration::from_millis(250);
+const COMMIT_LATEST: Duration = Duration::from_secs(1);
+const COMMIT_SHARE: u32 = 50;
+const TICK: Duration = Duration::from_secs(1);
 const BACKUP_EVERY: Duration = Duration::from_secs(600);
 /// How often rows say that their files are still there.
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(24 * 3600);
@@ -89,6 +94,9 @@ struct Commits {
     waiting: Vec<Stored>,
     /// Set when the commit that is running succeeds.
     written: Vec<Stored>,
+    /// The next commit is not begun before this.
+    due: Instant,
+    began: Instant,
     backup_due: Instant,
     housekeeping_due: Instant,
     failures: Repeated,
@@ -123,6 +131,8 @@ impl Settler {
             running: None,
             waiting: Vec::new(),
             written: Vec::new(),
+            due: now,
+            began: now,
             backup_due: now,
             housekeeping_due: now + FIRST_HOUSEKEEPING,
             failures: Repeated::default(),
@@ -139,7 +149,7 @@ impl Settler {
 
     /// Runs until all inlets are closed and empty, or until `abandon` is cancelled.
     pub async fn run(mut self, mut inlets: Inlets, abandon: CancellationToken) -> Summary {
-        let mut tick = interval(COMMIT_EVERY);
+        let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut notes, mut dead, mut oversized, mut settled) = (true, true, true, true);
         while notes || dead || oversized || settled {
@@ -154,6 +164,9 @@ impl Settler {
                 done = finished(&mut self.commits.running) => self.committed(done),
                 done = finished(&mut self.letters.running) => self.letters_written(done),
                 _ = tick.tick() => self.tick(),
+                () = sleep_until(self.commits.due), if self.commits.store.is_some() && self.book.is_dirty() => {
+                    self.commit();
+                }
                 letter = inlets.dead.recv(), if dead && (room || inlets.dead.is_closed()) => match letter {
                     Some(letter) => self.give_up(letter),
                     None => dead = false,
@@ -197,9 +210,10 @@ impl Settler {
 
     fn tick(&mut self) {
         let due = self.commits.housekeeping_due.min(self.commits.backup_due);
-        if self.book.is_dirty() || Instant::now() >= due {
+        if Instant::now() >= due {
             self.commit();
         }
+        self.book.update_lag();
         self.write_letters();
     }
 
@@ -208,6 +222,7 @@ impl Settler {
     fn commit(&mut self) {
         let Some(mut store) = self.commits.store.take() else { return };
         let now = Instant::now();
+        self.commits.began = now;
         self.book.update_lag();
         let housekeeping = now >= self.commits.housekeeping_due;
         let backup = now >= self.commits.backup_due;
@@ -234,6 +249,9 @@ impl Settler {
 
     fn committed(&mut self, done: Committed) {
         self.commits.store = Some(done.store);
+        let now = Instant::now();
+        let pause = ((now - self.commits.began) * COMMIT_SHARE).clamp(COMMIT_SOONEST, COMMIT_LATEST);
+        self.commits.due = now + if done.result.is_ok() { pause } else { COMMIT_LATEST };
         let written = take(&mut self.commits.written);
         if let Err(problem) = done.backup {
             warn!(%problem, "The backup copy of the checkpoint file could not be made; it is tried again in 10 minutes");
