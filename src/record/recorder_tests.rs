@@ -1,3 +1,6 @@
+//! The recorder against naive models of lines and events: whatever the chunks' borders, the same
+//! records come out, and their spans cover every byte once.
+
 use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::prelude::*;

@@ -1,3 +1,6 @@
+//! The settle stage as a whole, with a real database in a folder of its own: what is stored and
+//! when, what is told to whom, and what happens while the disk refuses.
+
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 

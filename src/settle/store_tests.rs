@@ -1,3 +1,6 @@
+//! The database: what is written is read again, what is damaged is replaced, and a second agent
+//! is kept out.
+
 use std::fs;
 use std::time::UNIX_EPOCH;
 

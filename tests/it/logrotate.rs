@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::support::{AgentProcess, Config, Destination, Endpoint, Flow, World, eventually};
+use crate::support::{AgentProcess, Config, Destination, Endpoint, Flow, World, eventually, let_pass};
 
 const SOON: Duration = Duration::from_secs(30);
 const ROTATIONS: u64 = 4;
@@ -275,7 +275,7 @@ impl Daemon {
                 let number = counter.load(Ordering::Relaxed);
                 out.write_all(text(number).as_bytes()).unwrap();
                 counter.store(number + 1, Ordering::Release);
-                std::thread::sleep(Duration::from_millis(1));
+                let_pass(Duration::from_millis(1));
             }
         });
         Daemon { written, end, thread: Some(thread) }

@@ -224,6 +224,36 @@ fn relative_links_lead_somewhere() {
     assert_none("a link leads nowhere", &wrong);
 }
 
+/// The file and the name of each test that stands in backticks as `path.rs::name`.
+fn named_tests(markdown: &str) -> impl Iterator<Item = (&str, &str)> {
+    let quoted = markdown.split('`').skip(1).step_by(2);
+    quoted.filter_map(|text| text.split_once("::")).filter(|(path, _)| path.ends_with(".rs"))
+}
+
+/// Whether `text` has a test of this name, not just a function.
+fn has_test(text: &str, name: &str) -> bool {
+    let head = format!("fn {name}(");
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    let functions = lines.iter().enumerate().filter(|(_, line)| line.contains(&head));
+    let attributes = |at: usize| lines[..at].iter().rev().take_while(|line| line.starts_with("#["));
+    functions.into_iter().any(|(at, _)| attributes(at).any(|line| line.ends_with("test]")))
+}
+
+#[test]
+fn the_tests_that_rotation_names_exist() {
+    let page = fs::read_to_string(repository().join("docs/ROTATION.md")).unwrap();
+    let named: Vec<_> = named_tests(&page).collect();
+    assert!(named.len() > 20, "only {} tests are named", named.len());
+    let mut wrong = Vec::new();
+    for (path, name) in named {
+        let text = fs::read_to_string(repository().join(path)).unwrap_or_default();
+        if !has_test(&text, name) {
+            wrong.push(format!("{path}: {name}"));
+        }
+    }
+    assert_none("docs/ROTATION.md names a test that does not exist", &wrong);
+}
+
 #[test]
 fn the_rules_see_what_they_look_for() {
     assert!(names("use crate::send::Entry;", "crate::send"));
@@ -236,4 +266,8 @@ fn the_rules_see_what_they_look_for() {
     assert_eq!(functions(text), [(2, 6)]);
     let found: Vec<_> = links("[a](b.md#c) and [d](https://e) [f](g)").collect();
     assert_eq!(found, ["b.md", "https://e", "g"]);
+    let found: Vec<_> = named_tests("`a/b.rs::c`, `d::e` and f.rs::g `h.rs`").collect();
+    assert_eq!(found, [("a/b.rs", "c")]);
+    let text = "#[test]\n#[ignore]\nfn a() {\n}\n\nfn b() {\n}\n";
+    assert!(has_test(text, "a") && !has_test(text, "b") && !has_test(text, "c"));
 }

@@ -1,3 +1,6 @@
+//! What goes into an entry and when a batch leaves, also as a property: nothing is lost, doubled
+//! or put before what came earlier, and no limit is passed.
+
 use super::*;
 use crate::file::TailId;
 use crate::send::testing::{block, chunk, lines, options};

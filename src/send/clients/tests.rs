@@ -1,3 +1,6 @@
+//! The real SDK clients against canned answers over a socket: how each failure is understood,
+//! and that nothing is sent a second time below us.
+
 use super::*;
 use crate::send::outcome::FailureClass;
 use crate::send::testing::{Canned, entry, options};
