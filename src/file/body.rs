@@ -18,6 +18,12 @@ pub fn is_compressed(path: &Path) -> bool {
     COMPRESSED.iter().any(|ending| name.ends_with(&ending.to_lowercase()))
 }
 
+/// Whether the bytes in a compressed file can be read.
+pub fn is_unpackable(path: &Path) -> bool {
+    let name = path.to_string_lossy().to_lowercase();
+    name.ends_with(".gz") || name.ends_with(".zst")
+}
+
 #[derive(Debug)]
 pub enum Body {
     Plain(File),

@@ -10,7 +10,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::identity::{file_key, modified_millis};
+use super::identity::{FileKey, file_key, modified_millis};
 use super::pattern::{Patterns, Step};
 use super::rotation::{Seen, origins};
 
@@ -24,6 +24,7 @@ const MAX_OLD_FOLDERS: usize = 100;
 pub struct Listing {
     /// In the order of their paths; a file with two names is there twice.
     pub files: Vec<Seen>,
+    by_key: HashMap<FileKey, usize>,
     /// The folders that were looked at, resolved; where one does not exist yet, the
     /// nearest one above it.
     pub folders: BTreeSet<PathBuf>,
@@ -50,8 +51,14 @@ impl Listing {
                 look.file(path, false);
             }
         }
-        look.listing.files = look.found.into_values().collect();
-        look.listing
+        let mut listing = look.listing;
+        listing.files = look.found.into_values().collect();
+        listing.by_key = listing.files.iter().enumerate().map(|(n, seen)| (seen.key, n)).collect();
+        listing
+    }
+
+    pub fn find(&self, key: FileKey) -> Option<&Seen> {
+        self.by_key.get(&key).map(|&n| &self.files[n])
     }
 }
 

@@ -56,9 +56,11 @@ pub enum TailState {
     /// Renamed, or its unread rest is taken from a copy: nothing more is expected, but
     /// watched until it is gone or was quiet for long.
     Rotated,
-    /// Read to its end and over. The row stays for as long as the file does, so that
-    /// the file is not taken for a new one.
-    Ended,
+    /// A compressed body that was read to its end. The row stays for as long as the file
+    /// does, so that the file is not taken for a new one.
+    Finished,
+    /// No file holds it any more: it was deleted, truncated or replaced.
+    Over,
 }
 
 /// What was stored of a tail, given back to the file stage when the agent starts.
@@ -87,8 +89,11 @@ pub enum TailNote {
     /// The tail's path, identity, size or state changed. `known.offset` and `.anchors`
     /// mean nothing here: the settle stage knows better.
     Changed { known: KnownTail },
-    /// The file can no longer be found; `lost` bytes of it were never read.
+    /// The file can no longer be found; `lost` bytes of it were never read. Should it come
+    /// back, it is known.
     Gone { tail: TailId, lost: u64 },
+    /// The tail's life is over for good; `lost` bytes of it were never read.
+    Ended { tail: TailId, lost: u64 },
 }
 
 /// Set by the settle stage once a start position is on disk.

@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::body::{Body, is_compressed};
+use super::body::{Body, is_compressed, is_unpackable};
 use super::chunk::{Anchor, TailId};
 use super::identity::{self, Verdict, is_copy_so_far, verify};
 use super::listing::{Listing, home_of, rotated_elsewhere};
@@ -23,7 +23,8 @@ const CLOCK_SLACK_MILLIS: i64 = 2000;
 
 impl Tailers {
     /// Looks at all folders and acts on what changed. Gives back the folders, to be watched.
-    pub fn scan(&mut self, now: Duration) -> Vec<PathBuf> {
+    /// At most `unsettled` bytes of the flow are read and not settled.
+    pub fn scan(&mut self, now: Duration, unsettled: usize) -> Vec<PathBuf> {
         self.scan_due = false;
         let listing = self.list();
         let old_folders = self.old_folders.clone();
@@ -40,7 +41,7 @@ impl Tailers {
             }
         }
         self.settle_absent(&mut appeared, &listing, now);
-        self.settle_foreign(&mut appeared, &listing, now);
+        self.settle_foreign(&mut appeared, &listing, unsettled as u64, now);
         if self.old_folders != old_folders {
             // What else rotation moved there is held against what was known before this look.
             self.look_again(&mut appeared);
@@ -101,14 +102,13 @@ impl Tailers {
         let Some(tail) = self.tails.get_mut(&id) else { return };
         if is_compressed(&tail.path) {
             // It is finished, and its size says nothing of the bytes in it.
-            if !self.scanned && tail.state != TailState::Ended {
+            if !self.scanned && tail.state != TailState::Finished {
                 self.enqueue(id);
             }
             return;
         }
         if !tail.is_open() {
-            let at = listing.files.iter().find(|seen| seen.key == tail.key());
-            if let Some(seen) = at {
+            if let Some(seen) = listing.find(tail.key()) {
                 tail.update(seen.size, seen.modified_millis, now);
             }
         }
@@ -177,7 +177,7 @@ impl Tailers {
             self.tails.values().filter(|tail| tail.absent).map(|tail| tail.id).collect();
         for id in absent {
             let Some(tail) = self.tails.get(&id) else { continue };
-            if listing.files.iter().any(|seen| seen.key == tail.key()) {
+            if listing.find(tail.key()).is_some() {
                 continue;
             }
             let (path, unread) = (tail.path.clone(), tail.unread_for_sure());
@@ -195,15 +195,15 @@ impl Tailers {
                     "it is gone, and neither its inode nor its content was found",
                 );
             }
-            self.end(id, unread);
+            self.give_up(id, unread);
         }
     }
 
     /// Tails whose file no longer holds what was read from it.
-    fn settle_foreign(&mut self, appeared: &mut Vec<Seen>, listing: &Listing, now: Duration) {
+    fn settle_foreign(&mut self, appeared: &mut Vec<Seen>, listing: &Listing, unsettled: u64, now: Duration) {
         for id in std::mem::take(&mut self.foreign) {
             let Some(tail) = self.tails.get_mut(&id) else { continue };
-            let Some(present) = listing.files.iter().find(|seen| seen.key == tail.key()).cloned() else {
+            let Some(present) = listing.find(tail.key()).cloned() else {
                 // Another file has its name now; the next comparison tells what became of it.
                 tail.close();
                 self.enqueue(id);
@@ -211,7 +211,7 @@ impl Tailers {
             };
             match judge(tail, &present) {
                 Ok(Some(Verdict::Same)) => self.enqueue(id),
-                Ok(Some(Verdict::UpTo(anchor))) => self.go_on_from(id, &present, anchor, now),
+                Ok(Some(Verdict::UpTo(anchor))) => self.go_on_from(id, &present, anchor, unsettled, now),
                 Ok(Some(Verdict::Different)) => self.replaced(id, &present, appeared, now),
                 Ok(None) => self.scan_due = true,
                 Err(error) => {
@@ -226,14 +226,22 @@ impl Tailers {
         }
     }
 
-    /// The file lost its last bytes: what is before the anchor has been read.
-    fn go_on_from(&mut self, id: TailId, present: &Seen, anchor: Anchor, now: Duration) {
+    /// The file lost its last bytes: what is before the anchor has been read. What of it may not
+    /// be settled yet is read again, since nobody could read it after a crash.
+    fn go_on_from(&mut self, id: TailId, present: &Seen, anchor: Anchor, unsettled: u64, now: Duration) {
+        let Some(tail) = self.tails.get(&id) else { return };
+        let (position, unread) = (tail.position, tail.unread_for_sure());
+        let start = anchor.offset.min(position.saturating_sub(unsettled));
         tracing::warn!(
-            flow = &*self.flow, file = %present.path.display(), offset = anchor.offset,
+            flow = &*self.flow, file = %present.path.display(), offset = start,
             "the file's end is not what was read from it (cut, or lost in a power failure); reading goes on where it still agrees"
         );
-        self.end(id, 0);
-        self.begin(present, Start::At(anchor.offset), now);
+        if unread > 0 {
+            self.report_lost(&present.path, unread, "the file was cut before they were read");
+        }
+        self.counters.bytes_repeated.add(position.min(present.size).saturating_sub(start));
+        self.end(id, unread);
+        self.begin(present, Start::Before(start), now);
     }
 
     /// The file was truncated, or replaced by another with the same inode: the unread rest is
@@ -256,7 +264,7 @@ impl Tailers {
             }
             self.end(id, unread);
         }
-        self.begin(present, Start::At(0), now);
+        self.begin(present, Start::Beginning, now);
     }
 
     fn report_lost(&self, path: &Path, bytes: u64, why: &str) {
@@ -272,14 +280,13 @@ impl Tailers {
         let inode = tail.identity.inode;
         let mut candidates: Vec<Seen> = appeared
             .iter()
+            .filter(|seen| !is_compressed(&seen.path) || is_unpackable(&seen.path))
             .filter(|seen| seen.key.1 == inode || self.leads_to(&seen.path, &tail.home))
             .cloned()
             .collect();
         // The same inode first, then what need not be decompressed.
         candidates.sort_by_key(|seen| (seen.key.1 != inode, is_compressed(&seen.path)));
-        if !self.scanned {
-            candidates.extend(rotated_elsewhere(&tail.home));
-        }
+        candidates.extend(rotated_elsewhere(&tail.home));
         for seen in candidates {
             match self.take_over(id, &seen, now) {
                 Ok(true) => {
@@ -360,12 +367,10 @@ impl Tailers {
 
     /// A file that is no tail's. Whether it is to be looked at as a new one next time too.
     fn appeared(&mut self, seen: &Seen, names: &HashSet<&Path>, now: Duration) -> bool {
-        let family: Vec<TailId> = self
-            .tails
-            .values()
-            .filter(|tail| self.leads_to(&seen.path, &tail.home) || tail.home == seen.path)
-            .map(|tail| tail.id)
-            .collect();
+        if is_compressed(&seen.path) && !is_unpackable(&seen.path) {
+            return false;
+        }
+        let family = self.family(&seen.path);
         let own = seen.matched && !is_compressed(&seen.path);
         if !own && (family.is_empty() || !self.is_later(seen, &family) || self.strangers.contains(&seen.key))
         {
@@ -390,7 +395,7 @@ impl Tailers {
                 "a file was born and rotated away between two looks; it is read from 0"
             );
         }
-        let start = if own { self.start_of(seen) } else { Start::At(0) };
+        let start = if own { self.start_of(seen) } else { Start::Beginning };
         self.begin(seen, start, now);
         true
     }
@@ -436,8 +441,8 @@ impl Tailers {
         let at_first_look = self.past.is_first_start && !self.scanned;
         let older = at_first_look || seen.modified_millis + CLOCK_SLACK_MILLIS < self.past.first_start_millis;
         match self.options.initial_position {
-            InitialPosition::EndOfFile if older && !self.past.start_over => Start::End,
-            _ => Start::At(0),
+            InitialPosition::EndOfFile if older && !self.past.start_over => Start::Before(u64::MAX),
+            _ => Start::Beginning,
         }
     }
 
@@ -466,14 +471,10 @@ impl Tailers {
         let home = home_of(&seen.path, &self.patterns);
         let state = if seen.matched && home == seen.path { TailState::Live } else { TailState::Rotated };
         let mut tail = Tail::new(self.known(seen, identity, state), home, now);
-        let position = match start {
-            Start::At(offset) => offset,
-            Start::End => 0,
-        };
-        tail.adopt(body, position)?;
-        if let Start::End = start {
+        tail.adopt(body, 0)?;
+        if let Start::Before(limit) = start {
             tail.look(now)?;
-            tail.start_at_end(self.options.max_line_bytes)?;
+            tail.start_before(limit.min(tail.size), self.options.max_line_bytes)?;
         }
         if tail.position > 0 {
             tail.awaiting = Some(Stored::default());
@@ -495,8 +496,10 @@ impl Tailers {
 
 #[derive(Clone, Copy, Debug)]
 enum Start {
-    At(u64),
-    End,
+    /// At the first byte.
+    Beginning,
+    /// Behind the last complete line before this offset, or before the end.
+    Before(u64),
 }
 
 /// Whether an open tail's file still holds what was read from it. What cannot be told now shows

@@ -146,7 +146,7 @@ impl Stage {
 
     fn scan(&mut self, clock: &mut Clockwork) {
         let before = clock.started.elapsed();
-        let folders = self.tailers.scan(before);
+        let folders = self.tailers.scan(before, self.budget.used());
         clock.scanned = clock.started.elapsed();
         clock.scan_cost = clock.scanned - before;
         if !self.use_events {

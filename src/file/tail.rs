@@ -361,11 +361,11 @@ impl Tail {
         Read::Chunk { chunk, end, caught_up }
     }
 
-    /// Where reading starts in a file of which only what comes is wanted: behind its last
-    /// newline, so that a line that is being written is sent once it is complete.
-    pub fn start_at_end(&mut self, max_line: usize) -> io::Result<()> {
+    /// Begins behind the last newline before `limit`: at the end of a file of which only what
+    /// comes is wanted, so that a line that is being written is sent once it is complete.
+    pub fn start_before(&mut self, limit: u64, max_line: usize) -> io::Result<()> {
         let body = self.body.as_mut().expect("a tail is read while it is open");
-        let mut from = self.size;
+        let mut from = limit;
         let mut start = 0;
         while from > 0 {
             let length = from.min(SEARCH_BYTES as u64) as usize;
@@ -375,8 +375,8 @@ impl Tail {
                 start = from + newline as u64 + 1;
                 break;
             }
-            if self.size - from > max_line as u64 {
-                start = self.size;
+            if limit - from > max_line as u64 {
+                start = limit;
                 break;
             }
         }
@@ -579,7 +579,7 @@ mod tests {
         for (content, start) in [(&b"one\ntwo"[..], 4), (b"one\n", 4), (b"", 0), (b"one", 0)] {
             let mut case = case(content);
             case.tail.look(Duration::ZERO).unwrap();
-            case.tail.start_at_end(1 << 20).unwrap();
+            case.tail.start_before(content.len() as u64, 1 << 20).unwrap();
             assert_eq!(case.tail.position, start);
         }
     }

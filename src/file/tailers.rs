@@ -76,6 +76,8 @@ pub struct Tailers {
     pub(super) past: Past,
     pub(super) tails: BTreeMap<TailId, Tail>,
     pub(super) by_path: HashMap<PathBuf, TailId>,
+    /// The tails of each home.
+    families: HashMap<PathBuf, BTreeSet<TailId>>,
     /// Tails whose file no longer holds what was read from it: settled at the next scan.
     pub(super) foreign: BTreeSet<TailId>,
     /// Folders into which rotation was seen to move files, by the folder that they came from.
@@ -126,6 +128,7 @@ impl Tailers {
             past: parts.past,
             tails: BTreeMap::new(),
             by_path: HashMap::new(),
+            families: HashMap::new(),
             foreign: BTreeSet::new(),
             old_folders: HashMap::new(),
             strangers: HashSet::new(),
@@ -142,9 +145,9 @@ impl Tailers {
             max_open: parts.max_open,
             open_files: 0,
         };
-        for known in std::mem::take(&mut tailers.past.known) {
+        for known in newest_lives(std::mem::take(&mut tailers.past.known)) {
             let home = home_of(&known.path, &tailers.patterns);
-            let unread = known.size > known.offset && known.state != TailState::Ended;
+            let unread = known.size > known.offset && known.state != TailState::Finished;
             let id = known.tail;
             let mut tail = Tail::new(known, home, Duration::ZERO);
             tail.known_modified_millis = Some(tail.modified_millis);
@@ -168,8 +171,21 @@ impl Tailers {
         (folder == home_folder || old()) && origins(name).iter().any(|origin| origin == home_name)
     }
 
+    /// The tails that rotation may have made `path` from, and those whose home it is.
+    pub(super) fn family(&self, path: &Path) -> Vec<TailId> {
+        let (Some(name), Some(folder)) = (path.file_name(), path.parent()) else { return Vec::new() };
+        let came_from =
+            self.old_folders.iter().filter(|(_, old)| old.contains(folder)).map(|(from, _)| from.as_path());
+        let folders: Vec<&Path> = came_from.chain([folder]).collect();
+        let homes = origins(name).into_iter().chain([name.to_owned()]);
+        let homes =
+            homes.flat_map(|name| folders.iter().map(move |folder| folder.join(&name)).collect::<Vec<_>>());
+        homes.filter_map(|home| self.families.get(&home)).flatten().copied().collect()
+    }
+
     pub(super) fn insert(&mut self, tail: Tail) {
         self.by_path.insert(tail.path.clone(), tail.id);
+        self.families.entry(tail.home.clone()).or_default().insert(tail.id);
         self.tails.insert(tail.id, tail);
     }
 
@@ -379,22 +395,38 @@ impl Tailers {
         let Some(tail) = self.tails.get_mut(&id) else { return };
         tail.close();
         if is_compressed(&tail.path) {
-            tail.state = TailState::Ended;
+            tail.state = TailState::Finished;
             tail.note_due = true;
         }
     }
 
     /// The tail's life is over; `lost` bytes of it were never read.
     pub(super) fn end(&mut self, id: TailId, lost: u64) {
-        let Some(tail) = self.tails.remove(&id) else { return };
+        if self.remove(id) {
+            self.notes.push_back(TailNote::Ended { tail: id, lost });
+        }
+    }
+
+    /// The tail's file was not found; `lost` bytes of it were never read.
+    pub(super) fn give_up(&mut self, id: TailId, lost: u64) {
+        if self.remove(id) {
+            self.notes.push_back(TailNote::Gone { tail: id, lost });
+        }
+    }
+
+    fn remove(&mut self, id: TailId) -> bool {
+        let Some(tail) = self.tails.remove(&id) else { return false };
         if self.by_path.get(&tail.path) == Some(&id) {
             self.by_path.remove(&tail.path);
+        }
+        if let Some(family) = self.families.get_mut(&tail.home) {
+            family.remove(&id);
         }
         self.foreign.remove(&id);
         if tail.announced {
             self.events.push_back(TailEvent::Ended { tail: id });
         }
-        self.notes.push_back(TailNote::Gone { tail: id, lost });
+        true
     }
 
     /// Closes files that are read to their ends: those that were quiet for long, and, where too
@@ -472,6 +504,16 @@ impl Tailers {
         let dying = self.tails.values().filter(|tail| tail.is_open() && tail.deleted && tail.unread() > 0);
         dying.map(|tail| (tail.path.clone(), tail.unread())).collect()
     }
+}
+
+/// Of several rows with the same inode only the newest can be the file's: the others are what it
+/// was before.
+fn newest_lives(mut known: Vec<KnownTail>) -> Vec<KnownTail> {
+    known.sort_by_key(|known| std::cmp::Reverse(known.tail));
+    let mut taken = HashSet::new();
+    known.retain(|known| taken.insert(known.identity.key()));
+    known.reverse();
+    known
 }
 
 /// Opens the tail's file if it is not, and looks at it. False if it is another file's content.

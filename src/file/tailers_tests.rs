@@ -110,7 +110,7 @@ impl Flow {
     /// Scans and reads until nothing more comes.
     fn look(&mut self) {
         for _ in 0..5 {
-            self.tailers.scan(self.now);
+            self.tailers.scan(self.now, 0);
             while self.tailers.turn(self.now, &self.budget) == Turn::Progress {
                 self.collect();
             }
@@ -133,7 +133,8 @@ impl Flow {
                 TailNote::Changed { known } => {
                     self.rows.insert(known.tail, known);
                 }
-                TailNote::Gone { tail, lost } => {
+                TailNote::Gone { tail: _, lost } => self.lost += lost,
+                TailNote::Ended { tail, lost } => {
                     self.lost += lost;
                     self.rows.remove(&tail);
                 }
@@ -167,7 +168,7 @@ impl Flow {
     /// Stops after so many chunks more; what was read is settled.
     fn stop_after(&mut self, turns: usize) {
         if turns > 0 {
-            self.tailers.scan(self.now);
+            self.tailers.scan(self.now, 0);
         }
         for _ in 0..turns {
             self.tailers.turn(self.now, &self.budget);
@@ -640,4 +641,48 @@ fn generations_in_another_folder_are_found_once_rotation_was_seen_to_go_there() 
     flow.lines.sort();
     flow.expect(&["5", "6", "7"]);
     assert_eq!(flow.lost, 0);
+}
+
+#[test]
+fn a_file_that_was_truncated_repeats_nothing_after_restarts() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n2\n");
+    flow.look();
+    let before = flow.rows.clone();
+    flow.truncate("app.log");
+    flow.append("app.log", "3\n");
+    flow.look();
+    // Also if the row of the life before is still there.
+    flow.rows.extend(before);
+    flow.restart(|_| {});
+    flow.restart(|_| {});
+    flow.expect(&["1", "2", "3"]);
+}
+
+#[test]
+fn late_lines_of_a_closed_file_that_was_moved_to_another_folder_are_read() {
+    let mut flow = Flow::new("logs/app.log");
+    fs::create_dir(flow.path("logs")).unwrap();
+    fs::create_dir(flow.path("old")).unwrap();
+    flow.append("logs/app.log", "1\n");
+    flow.append("logs/other.txt", "");
+    flow.look();
+    flow.pass(100);
+    assert!(flow.tailers.tails().all(|tail| !tail.is_open()));
+    flow.append("logs/app.log", "2\n");
+    flow.rename("logs/app.log", "old/app.log.1");
+    flow.look();
+    flow.expect(&["1", "2"]);
+}
+
+#[test]
+fn what_cannot_be_unpacked_is_never_taken_for_lines() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    fs::write(flow.path("app.log.1.xz"), "compressed\n").unwrap();
+    let later = std::time::SystemTime::now() + Duration::from_secs(5);
+    File::options().write(true).open(flow.path("app.log.1.xz")).unwrap().set_modified(later).unwrap();
+    flow.look();
+    flow.expect(&["1"]);
 }

@@ -8,12 +8,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tracing::{debug, error, warn};
+use tracing::{debug, warn};
 
 use super::ledger::Ledger;
 use super::settler::SettlerFlow;
 use super::store::{Changes, TailRow};
-use crate::file::{KnownTail, Settled, Stored, TailId, TailNote};
+use crate::file::{KnownTail, Settled, Stored, TailId, TailNote, TailState};
 use crate::observe::FlowCounters;
 
 #[derive(Debug)]
@@ -73,6 +73,13 @@ impl Book {
                 self.lose(tail, lost);
                 None
             }
+            TailNote::Ended { tail, lost } => {
+                self.lose(tail, lost);
+                if let Some(entry) = self.tails.get_mut(&tail) {
+                    entry.known.state = TailState::Over;
+                }
+                None
+            }
         }
     }
 
@@ -103,7 +110,7 @@ impl Book {
             let mut row = entry.clone();
             row.known.offset = self.ledger.watermark(tail);
             row.known.anchors = self.ledger.anchors(tail).to_vec();
-            if !row.present && row.known.offset >= row.known.size {
+            if !row.present && (row.known.offset >= row.known.size || row.known.state == TailState::Over) {
                 over.push(tail);
             }
             rows.push(row);
@@ -175,22 +182,13 @@ impl Book {
             return;
         };
         page.counters.bytes_lost.add(lost);
-        if lost > 0 {
-            error!(
-                flow = page.name,
-                %path,
-                lost_bytes = lost,
-                "The file was removed or overwritten before the agent could read its last bytes; they are lost. \
-                 Nothing else can be done here; keep rotated files for longer if this happens again"
-            );
-        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::file::{Anchor, Identity, Span, TailState};
+    use crate::file::{Anchor, Identity, Span};
 
     fn known(tail: u64, size: u64) -> KnownTail {
         KnownTail {

@@ -293,6 +293,7 @@ fn resume(
 ) -> rusqlite::Result<Vec<Resumed>> {
     connection.pragma_update(None, "synchronous", "FULL")?;
     let transaction = connection.transaction()?;
+    transaction.execute("DELETE FROM tails WHERE state = ?1", [state_to_number(TailState::Over)])?;
     let stored = Stored { start_over, ..stored(&transaction)? };
     let plan = resume::plan(stored, flows, now);
     for (tail, flow) in &plan.adopted {
@@ -389,7 +390,8 @@ fn state_to_number(state: TailState) -> i64 {
     match state {
         TailState::Live => 0,
         TailState::Rotated => 1,
-        TailState::Ended => 2,
+        TailState::Finished => 2,
+        TailState::Over => 3,
     }
 }
 
@@ -397,7 +399,8 @@ fn state_to_number(state: TailState) -> i64 {
 fn state_from_number(number: i64) -> TailState {
     match number {
         1 => TailState::Rotated,
-        2 => TailState::Ended,
+        2 => TailState::Finished,
+        3 => TailState::Over,
         _ => TailState::Live,
     }
 }
