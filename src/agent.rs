@@ -75,7 +75,7 @@ struct ToSettle {
 /// What the flows share.
 struct Common {
     budget: Arc<Budget>,
-    bodies: Bodies,
+    bodies: usize,
     watch: Arc<Watch>,
     ids: Arc<TailIds>,
     clients: Arc<Clients>,
@@ -99,7 +99,7 @@ impl Agent {
         let shares = Shares::of(settings.memory_budget);
         let mut common = Common {
             budget: Budget::new(shares.read, flows),
-            bodies: Bodies::new(shares.bodies),
+            bodies: shares.bodies / flows.max(1),
             watch: Watch::new(),
             ids: Arc::new(TailIds::starting_at(store.first_tail().0)),
             clients: Arc::default(),
@@ -177,7 +177,7 @@ impl Agent {
             clients: common.clients.clone(),
             counters,
             health: Arc::new(Health::default()),
-            bodies: common.bodies.clone(),
+            bodies: Bodies::new(common.bodies),
             accepted: common.accepted.entry(flow.send.destination.clone()).or_default().clone(),
             settled: common.to_settle.settled.clone(),
             dead: common.to_settle.dead.clone(),
@@ -280,7 +280,9 @@ fn file_stage(
     outlet: mpsc::Sender<crate::file::TailEvent>,
 ) -> Result<Stage, StartError> {
     let name: Arc<str> = flow.name.as_str().into();
-    let first_start = resumed.first_start.duration_since(UNIX_EPOCH).unwrap_or_default();
+    // A clock that was ahead at the first start must not make every file an old one.
+    let first_start = resumed.first_start.min(SystemTime::now());
+    let first_start = first_start.duration_since(UNIX_EPOCH).unwrap_or_default();
     let parts = Parts {
         key: flow.key.as_str().into(),
         flow: name.clone(),

@@ -42,14 +42,14 @@ pub struct Service {
 }
 
 impl Shared {
-    /// The largest buffer that a flow can always get. Bytes.
-    pub fn largest_buffer(&self) -> usize {
-        Shares::of(self.memory_budget).largest_buffer(self.flows)
+    /// The largest record that a flow can always read and send. Bytes.
+    pub fn largest_record(&self) -> usize {
+        Shares::of(self.memory_budget).largest_record(self.flows)
     }
 
     /// The largest request. Bytes.
     pub fn largest_batch(&self) -> usize {
-        Shares::of(self.memory_budget).largest_batch()
+        Shares::of(self.memory_budget).largest_batch(self.flows)
     }
 
     /// The budget with which a flow can always get a buffer of so many bytes, in MiB.
@@ -178,7 +178,7 @@ fn warn_of_short_lines(report: &mut Report<'_>, line: usize, flows: &[Flow], sha
             "each of {} flows may hold {} bytes in one piece, so a longer record is treated as `oversizedRecords` \
              says although AWS takes {limit}; {}MiB would be enough for those",
             shared.flows,
-            shared.largest_buffer(),
+            shared.largest_record(),
             shared.budget_mib_for(limit),
         );
         report.warning(line, "memoryBudget", text);

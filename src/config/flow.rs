@@ -50,7 +50,7 @@ pub fn flow(section: &mut Section<'_, '_>, shared: &Shared) -> Flow {
     let patterns = patterns(section);
     let excludes = excludes(section);
     let (destination, stream_region) = destination(section);
-    let max_record_bytes = record_limit(&destination).min(shared.largest_buffer());
+    let max_record_bytes = record_limit(&destination).min(shared.largest_record());
     let file = file::Options {
         patterns,
         excludes,
@@ -366,7 +366,8 @@ fn max_batch_bytes(section: &mut Section<'_, '_>, shared: &Shared, destination: 
     let wanted = given.as_ref().map_or(default, |given| given.value);
     let most = shared.largest_batch();
     if bytes(wanted) > most {
-        let text = format!("requests are no larger than {most} bytes, a sixth of memoryBudget");
+        let text =
+            format!("requests are no larger than {most} bytes, a sixth of the flow's share of memoryBudget");
         match given {
             Some(given) => section.warning(given.line, "maxBufferSizeBytes", text),
             None => tracing::debug!("{text}"),

@@ -8,7 +8,8 @@ pub struct Shares {
     pub read: usize,
     /// For events and long lines that are copied together from several reads, by all flows.
     pub copies: usize,
-    /// For requests that are built or under way, by all flows.
+    /// For requests that are built or under way, by all flows in equal shares: a destination
+    /// that hangs must not hold up another's.
     pub bodies: usize,
 }
 
@@ -23,20 +24,21 @@ impl Shares {
         Shares { read: memory_budget - bodies - copies, copies, bodies }
     }
 
-    /// The largest buffer that each of `flows` can always get: half of what is for reading is
-    /// reserved in equal shares. Bytes.
-    pub fn largest_buffer(&self, flows: usize) -> usize {
-        (self.read / 2 / flows.max(1)).saturating_sub(BOOKKEEPING)
+    /// The largest record that each of `flows` can always read and send: half of what is for
+    /// reading is reserved in equal shares, and a request must hold it. Bytes.
+    pub fn largest_record(&self, flows: usize) -> usize {
+        let buffer = self.read / 2 / flows.max(1);
+        buffer.min(self.largest_batch(flows)).saturating_sub(BOOKKEEPING)
     }
 
-    /// The largest request that fits with its copies. Bytes of payload.
-    pub fn largest_batch(&self) -> usize {
-        self.bodies / BODY_COPIES
+    /// The largest request of one of `flows` that fits with its copies. Bytes of payload.
+    pub fn largest_batch(&self, flows: usize) -> usize {
+        self.bodies / flows.max(1) / BODY_COPIES
     }
 
-    /// The memory budget with which each of `flows` can always get a buffer of so many bytes.
-    pub fn budget_for(buffer: usize, flows: usize) -> usize {
-        (buffer + BOOKKEEPING) * 2 * flows.max(1) * 8 / 3 + 16
+    /// The memory budget with which each of `flows` can read and send a record of so many bytes.
+    pub fn budget_for(record: usize, flows: usize) -> usize {
+        (record + BOOKKEEPING + 1) * flows.max(1) * BODY_COPIES * 2 + 16
     }
 }
 
@@ -50,7 +52,8 @@ mod tests {
         assert_eq!(shares.read + shares.copies + shares.bodies, 32 << 20);
         for (buffer, flows) in [(1 << 20, 1), (1_024_000, 7), (100, 300)] {
             let budget = Shares::budget_for(buffer, flows);
-            assert!(Shares::of(budget).largest_buffer(flows) >= buffer);
+            assert!(Shares::of(budget).largest_record(flows) >= buffer);
+            assert!(Shares::of(budget * 9 / 10).largest_record(flows) < buffer);
         }
     }
 }

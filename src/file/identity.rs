@@ -52,6 +52,12 @@ impl Identity {
         (self.device, self.inode)
     }
 
+    /// Whether these bytes from the beginning of a file are this file's, as far as they reach.
+    pub fn begins(&self, bytes: &[u8]) -> bool {
+        let length = self.head_length as usize;
+        length == 0 || bytes.len() < length || xxh3_64(&bytes[..length]) == self.head_hash
+    }
+
     /// Whether the file begins as this identity does.
     pub fn head_agrees(&self, body: &mut Body) -> io::Result<bool> {
         let head = body.bytes_at(0, self.head_length as usize)?;

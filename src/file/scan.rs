@@ -90,6 +90,7 @@ impl Tailers {
 
     fn finish_scan(&mut self, strangers: HashSet<identity::FileKey>) {
         self.strangers = strangers;
+        self.rotated.clear();
         self.scanned = true;
         self.by_path = self.tails.values().map(|tail| (tail.path.clone(), tail.id)).collect();
         for tail in self.tails.values_mut() {
@@ -128,6 +129,8 @@ impl Tailers {
             "the file was renamed; it is read to its end under its new name"
         );
         tail.state = if to == tail.home { TailState::Live } else { TailState::Rotated };
+        self.rotated.insert(tail.home.clone());
+        tail.out_of_sight = false;
         tail.path = to;
         tail.absent = false;
         tail.note_due = true;
@@ -137,13 +140,14 @@ impl Tailers {
     /// No name leads to the tail's file. An open one is read on.
     fn lose_sight(&mut self, id: TailId, now: Duration) {
         let Some(tail) = self.tails.get_mut(&id) else { return };
+        self.rotated.insert(tail.home.clone());
         if !tail.is_open() {
             tail.absent = true;
             return;
         }
         // An error here shows again at the next read.
         let _ = tail.look(now);
-        if !tail.deleted {
+        if !tail.deleted && !tail.out_of_sight {
             let elsewhere = rotated_elsewhere(&tail.home);
             if let Some(seen) = elsewhere.into_iter().find(|seen| seen.key == tail.key()) {
                 self.remember_old_folder(id, &seen.path);
@@ -152,12 +156,14 @@ impl Tailers {
             }
         }
         let Some(tail) = self.tails.get_mut(&id) else { return };
+        tail.out_of_sight = true;
         if tail.state == TailState::Live {
             tail.state = TailState::Rotated;
             tail.changed_at = now;
             tail.note_due = true;
-            self.enqueue(id);
         }
+        // Nobody else announces what is still written to it.
+        self.enqueue(id);
     }
 
     /// Rotation moved a file of this tail's to another folder; others may have gone there too.
@@ -248,6 +254,7 @@ impl Tailers {
     /// in its copy, if there is one, and a new life begins.
     fn replaced(&mut self, id: TailId, present: &Seen, appeared: &mut Vec<Seen>, now: Duration) {
         let Some(tail) = self.tails.get_mut(&id) else { return };
+        self.rotated.insert(tail.home.clone());
         tail.close();
         let unread = tail.unread_for_sure();
         tracing::info!(
@@ -372,8 +379,7 @@ impl Tailers {
         }
         let family = self.family(&seen.path);
         let own = seen.matched && !is_compressed(&seen.path);
-        if !own && (family.is_empty() || !self.is_later(seen, &family) || self.strangers.contains(&seen.key))
-        {
+        if !own && !self.is_generation(seen, &family) {
             return false;
         }
         if is_compressed(&seen.path) && names.contains(seen.path.with_extension("").as_path()) {
@@ -400,10 +406,17 @@ impl Tailers {
         true
     }
 
-    /// Whether the file was written later than any of the family was when it was last looked at.
-    fn is_later(&self, seen: &Seen, family: &[TailId]) -> bool {
-        let known = family.iter().filter_map(|id| self.tails[id].known_modified_millis);
-        known.max().is_some_and(|latest| latest < seen.modified_millis)
+    /// Whether a file outside the patterns may be one that had the name of a tail between two
+    /// looks: its name says so, the tail's file was rotated since the last look, and it was
+    /// written later than any of the family was known to be.
+    fn is_generation(&self, seen: &Seen, family: &[TailId]) -> bool {
+        let rotated = self.rotated.iter().any(|home| self.leads_to(&seen.path, home));
+        let known = family.iter().filter_map(|id| self.tails[id].known_modified_millis).max();
+        rotated
+            && known.is_none_or(|latest| latest < seen.modified_millis)
+            && seen.modified_millis + CLOCK_SLACK_MILLIS >= self.past.first_start_millis
+            && !self.strangers.contains(&seen.key)
+            && !self.patterns.excluded(&seen.path)
     }
 
     /// Whether the file holds nothing but bytes of a known one: a copy, complete or in the making.

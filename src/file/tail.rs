@@ -44,6 +44,8 @@ pub struct Tail {
     pub changed_at: Duration,
     /// No name leads to the file any more.
     pub deleted: bool,
+    /// No known name leads to the open file, which is somewhere else now.
+    pub out_of_sight: bool,
     /// No name was found that leads to the file; it may be seen again.
     pub absent: bool,
     /// The start position is not on disk yet; nothing is read until it is.
@@ -92,6 +94,7 @@ impl Tail {
             known_modified_millis: None,
             changed_at: now,
             deleted: false,
+            out_of_sight: false,
             absent: false,
             awaiting: None,
             announced: false,
@@ -207,6 +210,10 @@ impl Tail {
     pub fn update(&mut self, size: u64, modified_millis: i64, now: Duration) -> bool {
         let changed = (size, modified_millis) != (self.size, self.modified_millis);
         if changed {
+            if size <= self.size {
+                // What was searched for a newline may have been written anew.
+                self.searched = self.position;
+            }
             (self.size, self.modified_millis) = (size, modified_millis);
             self.changed_at = now;
             self.note_due = true;
@@ -237,7 +244,7 @@ impl Tail {
         let searched = (self.searched - self.position) as usize;
         if searched > 0 && !self.newline_ahead(available)? && self.searched - self.position < max_line as u64
         {
-            return Ok(Read::CaughtUp);
+            return Ok(if self.content_agrees()? { Read::CaughtUp } else { Read::Foreign });
         }
         // A line that does not fit into the first look gets a larger one.
         for quantum in [QUANTUM_BYTES.min(max_line), max_line] {
@@ -282,9 +289,15 @@ impl Tail {
         if self.verified_millis == self.modified_millis {
             return Ok(true);
         }
-        let Some(anchor) = self.ladder.newest() else { return Ok(true) };
-        let length = Anchor::length(anchor.offset);
         let body = self.body.as_mut().expect("a tail is read while it is open");
+        if u64::from(self.identity.head_length) > self.position && !self.identity.head_agrees(body)? {
+            return Ok(false);
+        }
+        let Some(anchor) = self.ladder.newest() else {
+            self.verified(self.modified_millis);
+            return Ok(true);
+        };
+        let length = Anchor::length(anchor.offset);
         let before = body.bytes_at(anchor.offset - length as u64, length)?;
         let agrees = before.len() == length && Anchor::of(anchor.offset, &before) == anchor;
         if agrees {
@@ -322,7 +335,8 @@ impl Tail {
         let body = self.body.as_mut().expect("a tail is read while it is open");
         body.read_at(self.position - lead as u64, lead + wanted, &mut data)?;
         let agrees = data.len() == lead + wanted
-            && self.ladder.newest().is_none_or(|anchor| Anchor::of(self.position, &data[..lead]) == anchor);
+            && self.ladder.newest().is_none_or(|anchor| Anchor::of(self.position, &data[..lead]) == anchor)
+            && (self.position > 0 || self.identity.begins(&data));
         // A file that was cut and grew again while it was read gives a mixture of both.
         let still_there = body.available(self.position, wanted)?.is_some_and(|after| after.bytes == wanted);
         if agrees && still_there {

@@ -27,6 +27,10 @@ use crate::observe::{FlowCounters, Repeated};
 /// is opened again.
 const IDLE: Duration = Duration::from_secs(60);
 
+/// A file that no known name leads to cannot be opened again: it is let go when it was quiet for
+/// so long.
+const FORGOTTEN: Duration = Duration::from_secs(24 * 3600);
+
 /// Gives every tail of the agent a number of its own, for ever.
 #[derive(Debug)]
 pub struct TailIds(AtomicU64);
@@ -82,6 +86,8 @@ pub struct Tailers {
     pub(super) foreign: BTreeSet<TailId>,
     /// Folders into which rotation was seen to move files, by the folder that they came from.
     pub(super) old_folders: HashMap<PathBuf, BTreeSet<PathBuf>>,
+    /// The homes whose files were renamed, removed or replaced since the last look.
+    pub(super) rotated: HashSet<PathBuf>,
     /// Files that were there at the last scan and are no tail's.
     pub(super) strangers: HashSet<FileKey>,
     pub(super) scanned: bool,
@@ -131,6 +137,7 @@ impl Tailers {
             families: HashMap::new(),
             foreign: BTreeSet::new(),
             old_folders: HashMap::new(),
+            rotated: HashSet::new(),
             strangers: HashSet::new(),
             scanned: false,
             queue: VecDeque::new(),
@@ -369,7 +376,7 @@ impl Tailers {
             Ok(Read::CaughtUp) => tail.read_rest(budget),
             other => other,
         };
-        let deleted = tail.deleted;
+        let (deleted, out_of_sight) = (tail.deleted, tail.out_of_sight);
         match read {
             Ok(Read::Chunk { chunk, end, caught_up }) => {
                 self.counters.bytes_read.add(chunk.span.len());
@@ -380,6 +387,7 @@ impl Tailers {
                 }
             }
             Ok(Read::CaughtUp) if deleted => self.end(id, 0),
+            Ok(Read::CaughtUp) if out_of_sight => {}
             Ok(Read::CaughtUp) => self.put_away(id),
             Ok(Read::NoBudget) => {}
             Ok(Read::Foreign) => {
@@ -444,8 +452,10 @@ impl Tailers {
         idle.sort_unstable();
         let too_many = open.saturating_sub(self.max_open);
         for (number, (changed_at, id)) in idle.into_iter().enumerate() {
-            if number >= too_many && now.saturating_sub(changed_at) < IDLE {
-                break;
+            let out_of_sight = self.tails.get(&id).is_some_and(|tail| tail.out_of_sight);
+            let idle = if out_of_sight { FORGOTTEN } else { IDLE };
+            if number >= too_many && now.saturating_sub(changed_at) < idle {
+                continue;
             }
             if let Some(tail) = self.tails.get_mut(&id) {
                 tail.close();

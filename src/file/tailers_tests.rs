@@ -686,3 +686,51 @@ fn what_cannot_be_unpacked_is_never_taken_for_lines() {
     flow.look();
     flow.expect(&["1"]);
 }
+
+#[test]
+fn a_file_that_was_moved_out_of_sight_is_read_while_somebody_writes_to_it() {
+    let mut flow = Flow::new("logs/app.log");
+    fs::create_dir(flow.path("logs")).unwrap();
+    flow.append("logs/app.log", "1\n");
+    flow.look();
+    let mut writer = File::options().append(true).open(flow.path("logs/app.log")).unwrap();
+    flow.rename("logs/app.log", "elsewhere");
+    flow.look();
+    for (line, pause) in [("2", 10), ("3", 3000), ("4", 50)] {
+        writeln!(writer, "{line}").unwrap();
+        flow.pass(pause);
+        flow.pass(100);
+    }
+    flow.expect(&["1", "2", "3", "4"]);
+}
+
+#[test]
+fn a_name_that_only_looks_derived_is_not_read() {
+    let mut flow = Flow::new("worker.log");
+    flow.append("worker.log", "1\n");
+    flow.look();
+    let later = std::time::SystemTime::now() + Duration::from_secs(5);
+    flow.append("worker-2.log", "another program\n");
+    File::options().write(true).open(flow.path("worker-2.log")).unwrap().set_modified(later).unwrap();
+    flow.look();
+    flow.append("worker.log", "2\n");
+    flow.look();
+    flow.expect(&["1", "2"]);
+}
+
+#[test]
+fn a_partial_first_line_that_is_written_anew_is_read() {
+    for again in ["xy\n", "rewritten\n", "another longer line\n"] {
+        let mut flow = Flow::new("app.log");
+        flow.append("app.log", "unfinished");
+        flow.look();
+        let later = std::time::SystemTime::now() + Duration::from_secs(1);
+        fs::write(flow.path("app.log"), again).unwrap();
+        File::options().write(true).open(flow.path("app.log")).unwrap().set_modified(later).unwrap();
+        flow.look();
+        flow.append("app.log", "next\n");
+        flow.look();
+        flow.restart(|_| {});
+        flow.expect(&[again.trim_end(), "next"]);
+    }
+}
