@@ -6,7 +6,8 @@ use super::chunk::Anchor;
 
 /// The borders of the distances behind the newest anchor, in bytes: of the anchors between two
 /// borders only the oldest is kept, which is the next to cross into the following range.
-const BORDERS: [u64; 5] = [4 << 10, 16 << 10, 64 << 10, 1 << 20, 16 << 20];
+const BORDERS: [u64; 9] =
+    [4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 4 << 20, 16 << 20, 256 << 20, 4 << 30];
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Ladder {

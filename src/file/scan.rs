@@ -20,6 +20,8 @@ use super::tailers::{Tailers, open_file};
 
 /// A file's time may be a little behind the clock that the first start was read from.
 const CLOCK_SLACK_MILLIS: i64 = 2000;
+/// How long a file is held back because it may be a copy in the making.
+const HELD: Duration = Duration::from_secs(600);
 
 impl Tailers {
     /// Looks at all folders and acts on what changed. Gives back the folders, to be watched.
@@ -29,7 +31,7 @@ impl Tailers {
         let listing = self.list();
         let old_folders = self.old_folders.clone();
         for (path, error) in &listing.errors {
-            self.complain(&path.display().to_string(), now, &format!("cannot be looked at: {error}"));
+            self.complain(path, now, &error.to_string());
         }
         let mut appeared = Vec::new();
         for event in self.compare(&listing) {
@@ -91,6 +93,7 @@ impl Tailers {
     fn finish_scan(&mut self, strangers: HashSet<identity::FileKey>) {
         self.strangers = strangers;
         self.rotated.clear();
+        self.reborn.clear();
         self.scanned = true;
         self.by_path = self.tails.values().map(|tail| (tail.path.clone(), tail.id)).collect();
         for tail in self.tails.values_mut() {
@@ -207,6 +210,7 @@ impl Tailers {
 
     /// Tails whose file no longer holds what was read from it.
     fn settle_foreign(&mut self, appeared: &mut Vec<Seen>, listing: &Listing, unsettled: u64, now: Duration) {
+        let mut replaced = Vec::new();
         for id in std::mem::take(&mut self.foreign) {
             let Some(tail) = self.tails.get_mut(&id) else { continue };
             let Some(present) = listing.find(tail.key()).cloned() else {
@@ -218,17 +222,21 @@ impl Tailers {
             match judge(tail, &present) {
                 Ok(Some(Verdict::Same)) => self.enqueue(id),
                 Ok(Some(Verdict::UpTo(anchor))) => self.go_on_from(id, &present, anchor, unsettled, now),
-                Ok(Some(Verdict::Different)) => self.replaced(id, &present, appeared, now),
+                Ok(Some(Verdict::Different)) => {
+                    self.reborn.insert(present.key);
+                    appeared.push(present.clone());
+                    replaced.push((id, present));
+                }
                 Ok(None) => self.scan_due = true,
                 Err(error) => {
-                    self.complain(
-                        &present.path.display().to_string(),
-                        now,
-                        &format!("cannot be read: {error}"),
-                    );
+                    self.complain(&present.path, now, &error.to_string());
                     self.foreign.insert(id);
                 }
             }
+        }
+        // A file that was overwritten may be the copy that another one's rest is in.
+        for (id, present) in replaced {
+            self.replaced(id, &present, appeared, now);
         }
     }
 
@@ -259,7 +267,7 @@ impl Tailers {
         let unread = tail.unread_for_sure();
         tracing::info!(
             flow = &*self.flow, file = %present.path.display(), read = tail.position,
-            "the file was truncated or replaced; reading begins anew at 0"
+            "the file was truncated or replaced; what is in it now is read as a new file"
         );
         if !self.find_rest(id, appeared, now) {
             if unread > 0 {
@@ -271,7 +279,6 @@ impl Tailers {
             }
             self.end(id, unread);
         }
-        self.begin(present, Start::Beginning, now);
     }
 
     fn report_lost(&self, path: &Path, bytes: u64, why: &str) {
@@ -378,7 +385,8 @@ impl Tailers {
             return false;
         }
         let family = self.family(&seen.path);
-        let own = seen.matched && !is_compressed(&seen.path);
+        let reborn = self.reborn.contains(&seen.key);
+        let own = (seen.matched || reborn) && !is_compressed(&seen.path);
         if !own && !self.is_generation(seen, &family) {
             return false;
         }
@@ -387,22 +395,38 @@ impl Tailers {
             return true;
         }
         match self.is_known_content(seen, &family) {
-            Ok(true) => return true,
-            Ok(false) => {}
+            Ok(true) if !self.held_for_too_long(seen, now) => return true,
+            Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => return true,
             Err(error) => {
-                self.complain(&seen.path.display().to_string(), now, &format!("cannot be read: {error}"));
+                self.complain(&seen.path, now, &error.to_string());
                 return true;
             }
         }
+        self.held.remove(&seen.key);
         if !own {
             tracing::info!(
                 flow = &*self.flow, file = %seen.path.display(),
                 "a file was born and rotated away between two looks; it is read from 0"
             );
         }
-        let start = if own { self.start_of(seen) } else { Start::Beginning };
+        let start = if own && !reborn { self.start_of(seen) } else { Start::Beginning };
         self.begin(seen, start, now);
+        true
+    }
+
+    /// A file that cannot be told from a copy is sent all the same after a while: better twice
+    /// than not at all.
+    fn held_for_too_long(&mut self, seen: &Seen, now: Duration) -> bool {
+        let since = *self.held.entry(seen.key).or_insert(now);
+        if is_compressed(&seen.path) || seen.size == 0 || now.saturating_sub(since) < HELD {
+            return false;
+        }
+        tracing::warn!(
+            flow = &*self.flow, file = %seen.path.display(), bytes = seen.size,
+            "the file holds the same bytes as the beginning of another and does not change; it is sent although it may be a copy; exclude copies by excludePattern"
+        );
+        self.counters.bytes_repeated.add(seen.size);
         true
     }
 
@@ -424,9 +448,6 @@ impl Tailers {
         for id in family {
             let Some(mut body) = open_file(&seen.path, seen.key)? else { return Ok(true) };
             let Some(tail) = self.tails.get_mut(id) else { continue };
-            if tail.home == seen.path && tail.path == seen.path {
-                continue;
-            }
             if is_compressed(&seen.path) {
                 if tail.identity.head_length > 0 && tail.identity.head_agrees(&mut body)? {
                     return Ok(true);
@@ -465,7 +486,7 @@ impl Tailers {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.scan_due = true,
             Err(error) => {
-                self.complain(&seen.path.display().to_string(), now, &format!("cannot be read: {error}"));
+                self.complain(&seen.path, now, &error.to_string());
             }
         }
     }
@@ -481,8 +502,10 @@ impl Tailers {
         } else {
             Identity::of(&mut body, seen.key)?
         };
-        let home = home_of(&seen.path, &self.patterns);
-        let state = if seen.matched && home == seen.path { TailState::Live } else { TailState::Rotated };
+        let (home, state) = match seen.matched && !packed {
+            true => (seen.path.clone(), TailState::Live),
+            false => (home_of(&seen.path, &self.patterns), TailState::Rotated),
+        };
         let mut tail = Tail::new(self.known(seen, identity, state), home, now);
         tail.adopt(body, 0)?;
         if let Start::Before(limit) = start {
@@ -522,7 +545,7 @@ fn holds_what_was_read(tail: &mut Tail, now: Duration) -> bool {
         return !matches!(tail.open(), Ok(Some(Verdict::UpTo(_) | Verdict::Different)));
     }
     let _ = tail.look(now);
-    tail.size >= tail.position && tail.content_agrees().unwrap_or(true)
+    tail.size >= tail.position && tail.verify_content().unwrap_or(true)
 }
 
 /// What the file at its path says about the tail now. None if another file is there.

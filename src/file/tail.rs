@@ -285,10 +285,16 @@ impl Tail {
 
     /// Whether the bytes before the position are still the tail's. Only looked at when the
     /// file's time changed, since an untouched file holds what it held.
-    pub fn content_agrees(&mut self) -> io::Result<bool> {
+    fn content_agrees(&mut self) -> io::Result<bool> {
         if self.verified_millis == self.modified_millis {
             return Ok(true);
         }
+        self.verify_content()
+    }
+
+    /// Whether the bytes before the position are still the tail's, whatever the time says: it
+    /// moves in steps of some milliseconds.
+    pub fn verify_content(&mut self) -> io::Result<bool> {
         let body = self.body.as_mut().expect("a tail is read while it is open");
         if u64::from(self.identity.head_length) > self.position && !self.identity.head_agrees(body)? {
             return Ok(false);

@@ -88,6 +88,10 @@ pub struct Tailers {
     pub(super) old_folders: HashMap<PathBuf, BTreeSet<PathBuf>>,
     /// The homes whose files were renamed, removed or replaced since the last look.
     pub(super) rotated: HashSet<PathBuf>,
+    /// Files that hold something else than they did at the last look.
+    pub(super) reborn: HashSet<FileKey>,
+    /// Files that may be copies in the making, and since when.
+    pub(super) held: HashMap<FileKey, Duration>,
     /// Files that were there at the last scan and are no tail's.
     pub(super) strangers: HashSet<FileKey>,
     pub(super) scanned: bool,
@@ -138,6 +142,8 @@ impl Tailers {
             foreign: BTreeSet::new(),
             old_folders: HashMap::new(),
             rotated: HashSet::new(),
+            reborn: HashSet::new(),
+            held: HashMap::new(),
             strangers: HashSet::new(),
             scanned: false,
             queue: VecDeque::new(),
@@ -153,7 +159,10 @@ impl Tailers {
             open_files: 0,
         };
         for known in newest_lives(std::mem::take(&mut tailers.past.known)) {
-            let home = home_of(&known.path, &tailers.patterns);
+            let home = match known.state {
+                TailState::Live => known.path.clone(),
+                _ => home_of(&known.path, &tailers.patterns),
+            };
             let unread = known.size > known.offset && known.state != TailState::Finished;
             let id = known.tail;
             let mut tail = Tail::new(known, home, Duration::ZERO);
@@ -178,15 +187,15 @@ impl Tailers {
         (folder == home_folder || old()) && origins(name).iter().any(|origin| origin == home_name)
     }
 
-    /// The tails that rotation may have made `path` from, and those whose home it is.
+    /// The tails that rotation may have made `path` from.
     pub(super) fn family(&self, path: &Path) -> Vec<TailId> {
         let (Some(name), Some(folder)) = (path.file_name(), path.parent()) else { return Vec::new() };
         let came_from =
             self.old_folders.iter().filter(|(_, old)| old.contains(folder)).map(|(from, _)| from.as_path());
         let folders: Vec<&Path> = came_from.chain([folder]).collect();
-        let homes = origins(name).into_iter().chain([name.to_owned()]);
-        let homes =
-            homes.flat_map(|name| folders.iter().map(move |folder| folder.join(&name)).collect::<Vec<_>>());
+        let homes = origins(name)
+            .into_iter()
+            .flat_map(|name| folders.iter().map(move |folder| folder.join(&name)).collect::<Vec<_>>());
         homes.filter_map(|home| self.families.get(&home)).flatten().copied().collect()
     }
 
@@ -228,7 +237,7 @@ impl Tailers {
     pub fn renamed(&mut self, path: &Path) {
         let concerns_us = self.by_path.contains_key(path)
             || self.patterns.matches(path)
-            || home_of(path, &self.patterns) != path
+            || !self.family(path).is_empty()
             || !path.is_file();
         self.scan_due |= concerns_us;
     }
@@ -306,17 +315,16 @@ impl Tailers {
             self.scan_due = true;
             return;
         }
-        let file = tail.path.display().to_string();
-        self.complain(&file, now, &format!("cannot be read: {error}"));
+        let file = tail.path.clone();
+        self.complain(&file, now, &error.to_string());
     }
 
-    pub(super) fn complain(&mut self, file: &str, now: Duration, what: &str) {
-        if let Some(suppressed) = self.complaints.ask(&format!("{file} {what}"), now) {
+    /// One line a minute for each kind of trouble, however many files have it.
+    pub(super) fn complain(&mut self, file: &Path, now: Duration, error: &str) {
+        if let Some(suppressed) = self.complaints.ask(error, now) {
             tracing::warn!(
-                flow = &*self.flow,
-                file,
-                suppressed,
-                "the file {what}; its position stays where it is and it is tried again at each scan; check the agent's permissions"
+                flow = &*self.flow, file = %file.display(), error, suppressed,
+                "a file cannot be read; its position stays where it is and it is tried again at each scan; check the agent's permissions"
             );
         }
     }

@@ -734,3 +734,46 @@ fn a_partial_first_line_that_is_written_anew_is_read() {
         flow.expect(&[again.trim_end(), "next"]);
     }
 }
+
+#[test]
+fn files_with_numbered_names_and_equal_content_are_files_of_their_own() {
+    let mut flow = Flow::new("*.log");
+    for n in 0..300 {
+        flow.append(&format!("svc-{n}.log"), "the same line\n");
+    }
+    flow.look();
+    assert_eq!(flow.lines.len(), 300);
+}
+
+#[test]
+fn a_copy_over_an_older_rotated_file_repeats_nothing() {
+    for pattern in ["app.log", "app.log*"] {
+        let mut flow = Flow::new(pattern);
+        flow.append("app.log", "1\n");
+        flow.look();
+        flow.copy("app.log", "app.log.1");
+        flow.truncate("app.log");
+        flow.append("app.log", "2 on\n");
+        flow.look();
+        flow.append("app.log", "3\n");
+        flow.copy("app.log", "app.log.1");
+        flow.truncate("app.log");
+        flow.append("app.log", "4 and more\n");
+        flow.look();
+        flow.restart(|_| {});
+        flow.lines.sort();
+        flow.expect(&["1", "2 on", "3", "4 and more"]);
+    }
+}
+
+#[test]
+fn what_cannot_be_told_from_a_copy_is_sent_after_a_while() {
+    let mut flow = Flow::new("*.log");
+    flow.append("worker.log", "started\nmore\n");
+    flow.append("worker-1.log", "started\n");
+    flow.look();
+    flow.look();
+    flow.pass(700);
+    flow.lines.sort();
+    flow.expect(&["more", "started", "started"]);
+}
