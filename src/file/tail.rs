@@ -58,8 +58,7 @@ pub struct Tail {
     ladder: Ladder,
     /// There is no newline in the bytes from `position` to here.
     searched: u64,
-    /// The modification time and the size when the content was last held against the anchor.
-    verified_millis: i64,
+    /// The size when the content was last held against what is known.
     verified_size: u64,
 }
 
@@ -101,7 +100,6 @@ impl Tail {
             note_due: false,
             body: None,
             ladder: Ladder::new(known.anchors),
-            verified_millis: known.modified_millis,
             verified_size: known.size,
         }
     }
@@ -164,7 +162,6 @@ impl Tail {
         let verdict = verify(&mut body, &self.identity, &self.ladder)?;
         self.body = Some(body);
         if verdict == Verdict::Same {
-            self.verified_millis = modified_millis(&metadata);
             self.verified_size = metadata.len();
             if self.ladder.newest().is_some_and(|anchor| anchor.offset != self.position) {
                 self.begin_at(self.position)?;
@@ -181,7 +178,7 @@ impl Tail {
         self.body = Some(body);
         self.size = size;
         self.modified_millis = modified_millis;
-        self.verified(modified_millis);
+        self.verified_size = size;
         self.absent = false;
         self.note_due = true;
     }
@@ -239,12 +236,13 @@ impl Tail {
             return Ok(Read::Foreign);
         };
         if available == 0 {
-            return Ok(if self.content_agrees()? { Read::CaughtUp } else { Read::Foreign });
+            // Somebody has looked here for a reason, and the time moves in steps of some milliseconds.
+            return Ok(if self.verify_content()? { Read::CaughtUp } else { Read::Foreign });
         }
         let searched = (self.searched - self.position) as usize;
         if searched > 0 && !self.newline_ahead(available)? && self.searched - self.position < max_line as u64
         {
-            return Ok(if self.content_agrees()? { Read::CaughtUp } else { Read::Foreign });
+            return Ok(if self.verify_content()? { Read::CaughtUp } else { Read::Foreign });
         }
         // A line that does not fit into the first look gets a larger one.
         for quantum in [QUANTUM_BYTES.min(max_line), max_line] {
@@ -283,38 +281,23 @@ impl Tail {
         body.available(self.position, wanted)
     }
 
-    /// Whether the bytes before the position are still the tail's. Only looked at when the
-    /// file's time changed, since an untouched file holds what it held.
-    fn content_agrees(&mut self) -> io::Result<bool> {
-        if self.verified_millis == self.modified_millis {
-            return Ok(true);
-        }
-        self.verify_content()
-    }
-
-    /// Whether the bytes before the position are still the tail's, whatever the time says: it
-    /// moves in steps of some milliseconds.
+    /// Whether the bytes before the position are still the tail's.
     pub fn verify_content(&mut self) -> io::Result<bool> {
         let body = self.body.as_mut().expect("a tail is read while it is open");
         if u64::from(self.identity.head_length) > self.position && !self.identity.head_agrees(body)? {
             return Ok(false);
         }
         let Some(anchor) = self.ladder.newest() else {
-            self.verified(self.modified_millis);
+            self.verified_size = self.size;
             return Ok(true);
         };
         let length = Anchor::length(anchor.offset);
         let before = body.bytes_at(anchor.offset - length as u64, length)?;
         let agrees = before.len() == length && Anchor::of(anchor.offset, &before) == anchor;
         if agrees {
-            self.verified(self.modified_millis);
+            self.verified_size = self.size;
         }
         Ok(agrees)
-    }
-
-    fn verified(&mut self, modified_millis: i64) {
-        self.verified_millis = modified_millis;
-        self.verified_size = self.size;
     }
 
     /// Searches what is new of a partial line, without holding on to it.
@@ -346,7 +329,7 @@ impl Tail {
         // A file that was cut and grew again while it was read gives a mixture of both.
         let still_there = body.available(self.position, wanted)?.is_some_and(|after| after.bytes == wanted);
         if agrees && still_there {
-            self.verified(self.modified_millis);
+            self.verified_size = self.size;
         }
         Ok(Some((agrees && still_there).then_some(Fetched { lead, data, permit })))
     }
@@ -590,7 +573,6 @@ mod tests {
         case.expect(b"one\ntwo\n", ChunkEnd::Line);
         case.expect_nothing();
         fs::write(&case.path, b"ONE\nTWO\n").unwrap();
-        case.tail.verified_millis = 0;
         case.expect_foreign();
     }
 
