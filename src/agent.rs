@@ -17,7 +17,7 @@ use crate::file::pattern::{PatternError, Patterns};
 use crate::file::stage::{CHANNEL_CAPACITY, Stage};
 use crate::file::tailers::{Parts, Past, TailIds, Tailers};
 use crate::file::watch::Watch;
-use crate::file::{Budget, FlowBudget, TailNote};
+use crate::file::{Budget, TailNote};
 use crate::observe::FlowCounters;
 use crate::observe::progress::{self, Progress};
 use crate::record::Recorder;
@@ -155,7 +155,17 @@ impl Agent {
         let mailbox = Arc::new(Mailbox::default());
         common.budget.ring_on_release(Arc::downgrade(&(mailbox.clone() as _)));
         let budget = common.budget.flow();
-        let stage = file_stage(flow, resumed, &mailbox, &budget, &counters, common, events)?;
+        let stage = Stage {
+            tailers: tailers(flow, resumed, &counters, common)?,
+            mailbox: mailbox.clone(),
+            watch: common.watch.clone(),
+            budget: budget.clone(),
+            outlet: events,
+            notes: common.to_settle.notes.clone(),
+            scan_interval: flow.file.scan_interval,
+            use_events: flow.file.use_events,
+            flow: flow.name.as_str().into(),
+        };
         std::thread::Builder::new().name(thread_name(&flow.name)).spawn(move || stage.run())?;
         self.mailboxes.push(mailbox);
 
@@ -270,22 +280,18 @@ fn channels() -> (ToSettle, Inlets) {
     (ToSettle { notes, settled, dead, oversized }, inlets)
 }
 
-fn file_stage(
+fn tailers(
     flow: &Flow,
     resumed: Resumed,
-    mailbox: &Arc<Mailbox>,
-    budget: &Arc<FlowBudget>,
     counters: &Arc<FlowCounters>,
     common: &Common,
-    outlet: mpsc::Sender<crate::file::TailEvent>,
-) -> Result<Stage, StartError> {
-    let name: Arc<str> = flow.name.as_str().into();
+) -> Result<Tailers, StartError> {
     // A clock that was ahead at the first start must not make every file an old one.
     let first_start = resumed.first_start.min(SystemTime::now());
     let first_start = first_start.duration_since(UNIX_EPOCH).unwrap_or_default();
     let parts = Parts {
         key: flow.key.as_str().into(),
-        flow: name.clone(),
+        flow: flow.name.as_str().into(),
         ids: common.ids.clone(),
         past: Past {
             known: resumed.known,
@@ -296,19 +302,8 @@ fn file_stage(
         counters: counters.clone(),
         max_open: common.max_open,
     };
-    let tailers = Tailers::try_new(flow.file.clone(), parts)
-        .map_err(|error| StartError::Pattern { flow: flow.name.clone(), error })?;
-    Ok(Stage {
-        tailers,
-        mailbox: mailbox.clone(),
-        watch: common.watch.clone(),
-        budget: budget.clone(),
-        outlet,
-        notes: common.to_settle.notes.clone(),
-        scan_interval: flow.file.scan_interval,
-        use_events: flow.file.use_events,
-        flow: name,
-    })
+    Tailers::try_new(flow.file.clone(), parts)
+        .map_err(|error| StartError::Pattern { flow: flow.name.clone(), error })
 }
 
 /// Between how many flows the memory for copies is shared: those that put events together.

@@ -111,10 +111,10 @@ impl Tailers {
             }
             return;
         }
-        if !tail.is_open() {
-            if let Some(seen) = listing.find(tail.key()) {
-                tail.update(seen.size, seen.modified_millis, now);
-            }
+        if !tail.is_open()
+            && let Some(seen) = listing.find(tail.key())
+        {
+            tail.update(seen.size, seen.modified_millis, now);
         }
         tail.absent = false;
         // A truncation must be seen before its copy is taken for a new file.

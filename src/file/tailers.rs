@@ -13,10 +13,10 @@ use std::time::Duration;
 
 use super::body::{Body, is_compressed};
 use super::budget::FlowBudget;
-use super::chunk::TailId;
+use super::chunk::{Chunk, TailId};
 use super::identity::{FileKey, Verdict};
 use super::listing::{Homes, home_of};
-use super::note::{KnownTail, TailEvent, TailNote, TailState};
+use super::note::{ChunkEnd, KnownTail, TailEvent, TailNote, TailState};
 use super::options::Options;
 use super::pattern::{PatternError, Patterns};
 use super::rotation::origins;
@@ -271,12 +271,7 @@ impl Tailers {
         }
         match read {
             Ok(Read::Chunk { chunk, end, caught_up }) => {
-                self.counters.bytes_read.add(chunk.span.len());
-                self.announce(id);
-                self.events.push_back(TailEvent::Chunk { chunk, end, caught_up });
-                if !caught_up {
-                    self.enqueue(id);
-                }
+                self.give_out(id, chunk, end, caught_up);
                 Turn::Progress
             }
             Ok(Read::CaughtUp) => Turn::Progress,
@@ -294,6 +289,15 @@ impl Tailers {
                 self.read_failed(id, &error, now);
                 Turn::Progress
             }
+        }
+    }
+
+    fn give_out(&mut self, id: TailId, chunk: Chunk, end: ChunkEnd, caught_up: bool) {
+        self.counters.bytes_read.add(chunk.span.len());
+        self.announce(id);
+        self.events.push_back(TailEvent::Chunk { chunk, end, caught_up });
+        if !caught_up {
+            self.enqueue(id);
         }
     }
 
@@ -387,12 +391,7 @@ impl Tailers {
         let (deleted, out_of_sight) = (tail.deleted, tail.out_of_sight);
         match read {
             Ok(Read::Chunk { chunk, end, caught_up }) => {
-                self.counters.bytes_read.add(chunk.span.len());
-                self.announce(id);
-                self.events.push_back(TailEvent::Chunk { chunk, end, caught_up });
-                if !caught_up {
-                    self.enqueue(id);
-                }
+                self.give_out(id, chunk, end, caught_up);
             }
             Ok(Read::CaughtUp) if deleted => self.end(id, 0),
             Ok(Read::CaughtUp) if out_of_sight => {}

@@ -7,7 +7,7 @@
 use std::ffi::OsString;
 use std::fs::DirBuilder;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -102,6 +102,8 @@ pub enum Inspection {
 pub struct Store {
     connection: Connection,
     path: PathBuf,
+    /// The file that was opened, by its device and inode.
+    file: Option<(u64, u64)>,
     first_tail: TailId,
     start_over: bool,
     _lock: Lock,
@@ -111,17 +113,13 @@ impl Store {
     /// Opens the database, makes one where there is none, and replaces a damaged one. What is
     /// returned beside the store should be logged as errors.
     pub fn open(path: &Path, now: SystemTime) -> Result<(Store, Vec<Warning>), StoreError> {
-        let folder = folder_of(path);
-        DirBuilder::new().recursive(true).mode(0o750).create(folder).map_err(io_at(folder))?;
-        let lock_path = with_suffix(path, ".lock");
-        let lock = Lock::take(&lock_path).map_err(|error| match error {
-            LockError::Held { pid } => StoreError::Locked { path: path.to_path_buf(), pid },
-            LockError::Io(source) => StoreError::Io { path: lock_path, source },
-        })?;
+        let lock = lock(path)?;
         let warnings = recovery::ensure(path, now)?;
         let (connection, first_tail, start_over) = begin(path).map_err(database_at(path))?;
         let path = path.to_path_buf();
-        Ok((Store { connection, path, first_tail: TailId(first_tail), start_over, _lock: lock }, warnings))
+        let file = file_at(&path);
+        let first_tail = TailId(first_tail);
+        Ok((Store { connection, path, file, first_tail, start_over, _lock: lock }, warnings))
     }
 
     /// All ids from here on are free; they belong to this run of the agent.
@@ -143,7 +141,32 @@ impl Store {
 
     /// Writes everything or nothing.
     pub fn commit(&mut self, changes: &Changes, now: SystemTime) -> Result<(), StoreError> {
+        if file_at(&self.path) != self.file {
+            self.restore()?;
+        }
         commit(&mut self.connection, changes, millis(now)).map_err(database_at(&self.path))
+    }
+
+    /// Somebody removed the database, but the open descriptor still holds all of it.
+    fn restore(&mut self) -> Result<(), StoreError> {
+        tracing::error!(
+            path = %self.path.display(),
+            "The checkpoint file was removed or replaced while the agent runs; it is written anew. \
+             Leave it alone, or stop the agent first"
+        );
+        self._lock = lock(&self.path)?;
+        let new = with_suffix(&self.path, ".restored");
+        remove(&new)?;
+        self.connection
+            .backup("main", &new, None::<fn(rusqlite::backup::Progress)>)
+            .map_err(database_at(&new))?;
+        for suffix in ["-wal", "-shm"] {
+            remove(&with_suffix(&self.path, suffix))?;
+        }
+        recovery::publish(&new, &self.path)?;
+        self.connection = connect(&self.path).map_err(database_at(&self.path))?;
+        self.file = file_at(&self.path);
+        Ok(())
     }
 
     /// Removes the rows whose files were not seen for 30 days. Returns how many.
@@ -239,6 +262,21 @@ fn make(path: &Path, start_over: bool) -> rusqlite::Result<()> {
     migrate(&mut connection)?;
     connection.execute("UPDATE meta SET value = ?1 WHERE key = 'start_over'", [i64::from(start_over)])?;
     connection.close().map_err(|(_, error)| error)
+}
+
+/// Keeps other agents from the database at `path`, whose folder is made where there is none.
+fn lock(path: &Path) -> Result<Lock, StoreError> {
+    let folder = folder_of(path);
+    DirBuilder::new().recursive(true).mode(0o750).create(folder).map_err(io_at(folder))?;
+    let lock_path = with_suffix(path, ".lock");
+    Lock::take(&lock_path).map_err(|error| match error {
+        LockError::Held { pid } => StoreError::Locked { path: path.to_path_buf(), pid },
+        LockError::Io(source) => StoreError::Io { path: lock_path, source },
+    })
+}
+
+fn file_at(path: &Path) -> Option<(u64, u64)> {
+    path.metadata().ok().map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {

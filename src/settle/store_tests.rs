@@ -293,3 +293,19 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_state_folder_that_was_removed_is_written_anew() {
+    let (_folder, path) = used();
+    let (mut store, _) = open(&path);
+    fs::remove_dir_all(path.parent().unwrap()).unwrap();
+    let changes = Changes { rows: vec![row(2, "/b.log", 7)], ..Changes::default() };
+    store.commit(&changes, at(1000)).unwrap();
+    store.commit(&Changes { rows: vec![row(2, "/b.log", 8)], ..Changes::default() }, at(1000)).unwrap();
+    drop(store);
+    let (mut store, warnings) = open(&path);
+    assert_eq!(warnings, []);
+    let resumed = known(&mut store);
+    let offsets: Vec<u64> = resumed.known.iter().map(|known| known.offset).collect();
+    assert_eq!((resumed.is_first, offsets), (false, vec![100, 8]));
+}
