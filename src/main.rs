@@ -124,7 +124,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
     let agent = tokio::select! {
-        agent = Agent::start(settings) => agent?,
+        agent = Agent::start(settings) => agent.map_err(|error| anyhow::anyhow!("{error}"))?,
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     };

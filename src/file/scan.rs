@@ -56,7 +56,8 @@ impl Tailers {
             }
         }
         self.finish_scan(strangers);
-        listing.folders.into_iter().collect()
+        self.folders = listing.folders;
+        self.folders.iter().cloned().collect()
     }
 
     fn list(&self) -> Listing {
@@ -480,6 +481,24 @@ impl Tailers {
         }
     }
 
+    /// Begins anew where something was written: nobody wrote what a hole reads as.
+    pub(super) fn skip_hole(&mut self, id: TailId, written: u64, now: Duration) {
+        let Some(tail) = self.tails.get(&id) else { return };
+        let seen = Seen {
+            path: tail.path.clone(),
+            key: tail.key(),
+            size: tail.size,
+            modified_millis: tail.modified_millis,
+            matched: tail.state == TailState::Live,
+        };
+        tracing::info!(
+            flow = &*self.flow, file = %seen.path.display(), bytes = written,
+            "the file begins with a hole, which is skipped; its writer does not append (O_APPEND), which copytruncate needs"
+        );
+        self.end(id, 0);
+        self.begin(&seen, Start::At(written), now);
+    }
+
     /// A new tail for the file at `seen`.
     fn begin(&mut self, seen: &Seen, start: Start, now: Duration) {
         match self.try_begin(seen, start, now) {
@@ -508,9 +527,13 @@ impl Tailers {
         };
         let mut tail = Tail::new(self.known(seen, identity, state), home, now);
         tail.adopt(body, 0)?;
-        if let Start::Before(limit) = start {
-            tail.look(now)?;
-            tail.start_before(limit.min(tail.size), self.options.max_line_bytes)?;
+        match start {
+            Start::Beginning => {}
+            Start::At(offset) => tail.begin_at(offset)?,
+            Start::Before(limit) => {
+                tail.look(now)?;
+                tail.start_before(limit.min(tail.size), self.options.max_line_bytes)?;
+            }
         }
         if tail.position > 0 {
             tail.awaiting = Some(Stored::default());
@@ -534,6 +557,8 @@ impl Tailers {
 enum Start {
     /// At the first byte.
     Beginning,
+    /// At this offset, where a line begins.
+    At(u64),
     /// Behind the last complete line before this offset, or before the end.
     Before(u64),
 }

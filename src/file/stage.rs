@@ -176,7 +176,7 @@ impl Stage {
                 true
             }
             Watched::Polled(why) => {
-                if before != Some(false) {
+                if before != Some(false) && folder.exists() {
                     tracing::warn!(
                         flow = &*self.flow, folder = %folder.display(), why,
                         "no file-system events for this folder; it is looked at every second instead (see fs.inotify.max_user_watches if a limit was reached)"
@@ -236,7 +236,8 @@ impl Stage {
 
     /// Reads what only an open descriptor keeps, until there is nothing left or no more time.
     fn drain(mut self, mut mail: Mail, clock: &Clockwork) {
-        while !mail.abandon && self.tailers.only_deleted() {
+        self.tailers.look_at_the_nameless(clock.started.elapsed());
+        while !mail.abandon && self.tailers.only_nameless() {
             let now = clock.started.elapsed();
             let turn = self.tailers.turn(now, &self.budget);
             if self.pass_on().is_err() {
@@ -246,10 +247,10 @@ impl Stage {
             mail = self.mailbox.wait(wait);
         }
         self.tailers.finish_deleted(clock.started.elapsed(), &self.budget);
-        for (path, bytes) in self.tailers.unread_deleted() {
+        for (path, bytes) in self.tailers.unread_nameless() {
             tracing::error!(
                 flow = &*self.flow, file = %path.display(), bytes,
-                "the agent stops before it could read the rest of a deleted file: these bytes are lost"
+                "the agent stops before it could read the rest of a file that was deleted or moved away: these bytes are lost"
             );
         }
         self.tailers.take_changes();

@@ -137,6 +137,11 @@ impl Tail {
         self.body = None;
     }
 
+    /// Whether only the open descriptor leads to the file.
+    pub fn is_nameless(&self) -> bool {
+        self.is_open() && (self.deleted || self.out_of_sight)
+    }
+
     /// Whether its start position is safe on disk.
     pub fn may_be_read(&self) -> bool {
         self.awaiting.as_ref().is_none_or(Stored::is_set)
@@ -403,6 +408,26 @@ impl Tail {
         }
         (self.start, self.position, self.searched) = (start, start, start);
         Ok(())
+    }
+
+    /// Where the first byte is that somebody wrote: behind the hole that a writer without
+    /// `O_APPEND` leaves when it goes on at its old offset after a truncation.
+    pub fn first_written(&mut self) -> io::Result<u64> {
+        let Some(Body::Plain(file)) = &self.body else { return Ok(0) };
+        let mut at = match rustix::fs::seek(file, rustix::fs::SeekFrom::Data(0)) {
+            Ok(0) | Err(_) => return Ok(0),
+            Ok(at) => at,
+        };
+        // The first block that holds data is filled up with NULs.
+        let body = self.body.as_mut().expect("it is open");
+        loop {
+            let bytes = body.bytes_at(at, SEARCH_BYTES)?;
+            match bytes.iter().position(|byte| *byte != 0) {
+                Some(written) => return Ok(at + written as u64),
+                None if bytes.is_empty() => return Ok(at),
+                None => at += bytes.len() as u64,
+            }
+        }
     }
 
     pub fn shared_path(&self) -> Arc<Path> {

@@ -88,6 +88,8 @@ pub struct Tailers {
     pub(super) old_folders: HashMap<PathBuf, BTreeSet<PathBuf>>,
     /// The homes whose files were renamed, removed or replaced since the last look.
     pub(super) rotated: HashSet<PathBuf>,
+    /// The folders that the last look went through.
+    pub(super) folders: BTreeSet<PathBuf>,
     /// Files that hold something else than they did at the last look.
     pub(super) reborn: HashSet<FileKey>,
     /// Files that may be copies in the making, and since when.
@@ -142,6 +144,7 @@ impl Tailers {
             foreign: BTreeSet::new(),
             old_folders: HashMap::new(),
             rotated: HashSet::new(),
+            folders: BTreeSet::new(),
             reborn: HashSet::new(),
             held: HashMap::new(),
             strangers: HashSet::new(),
@@ -238,7 +241,8 @@ impl Tailers {
         let concerns_us = self.by_path.contains_key(path)
             || self.patterns.matches(path)
             || !self.family(path).is_empty()
-            || !path.is_file();
+            || self.folders.contains(path)
+            || path.is_dir();
         self.scan_due |= concerns_us;
     }
 
@@ -258,6 +262,16 @@ impl Tailers {
         }
         let was_open = tail.is_open();
         let read = match open(tail, now) {
+            Ok(true) if tail.position == 0 && !tail.announced && tail.size > 0 => {
+                match tail.first_written() {
+                    Ok(0) => tail.read(max_line, budget),
+                    Ok(written) => {
+                        self.skip_hole(id, written, now);
+                        return Turn::Progress;
+                    }
+                    Err(error) => Err(error),
+                }
+            }
             Ok(true) => tail.read(max_line, budget),
             Ok(false) => Ok(Read::Foreign),
             Err(error) => Err(error),
@@ -357,6 +371,7 @@ impl Tailers {
     /// Does what is due with time: finishes rotated and deleted files that were quiet for long
     /// enough, closes idle ones.
     pub fn tend(&mut self, now: Duration, budget: &Arc<FlowBudget>) {
+        self.look_at_the_nameless(now);
         let quiet_for = self.options.finished_after;
         let finished: Vec<TailId> = self
             .tails
@@ -373,6 +388,14 @@ impl Tailers {
             }
         }
         self.close_idle(now);
+    }
+
+    /// No event announces what is written to a file without a name.
+    pub fn look_at_the_nameless(&mut self, now: Duration) {
+        let nameless = self.tails.values_mut().filter(|tail| tail.is_nameless());
+        let changed = |tail: &mut Tail| matches!(tail.look(now), Ok(true) | Err(_));
+        let changed: Vec<TailId> = nameless.filter_map(|tail| changed(tail).then_some(tail.id)).collect();
+        changed.into_iter().for_each(|id| self.enqueue(id));
     }
 
     /// Sends the unterminated last line of a finished file, and lets go of a deleted one.
@@ -498,7 +521,7 @@ impl Tailers {
 
     /// When no more is read: the last lines of deleted files that were read to their ends.
     pub fn finish_deleted(&mut self, now: Duration, budget: &Arc<FlowBudget>) {
-        let deleted = self.tails.values().filter(|tail| tail.is_open() && tail.deleted && !tail.absent);
+        let deleted = self.tails.values().filter(|tail| tail.is_open() && tail.deleted);
         for id in deleted.map(|tail| tail.id).collect::<Vec<_>>() {
             // The first time sends the rest, the second lets go.
             self.finish(id, now, budget);
@@ -506,20 +529,20 @@ impl Tailers {
         }
     }
 
-    /// From now on only deleted files are read, whose bytes nobody could read later. Whether
-    /// there are any left.
-    pub fn only_deleted(&mut self) -> bool {
+    /// From now on only files are read that no later start could find again: deleted ones, and
+    /// those that were moved out of sight. Whether there are any left.
+    pub fn only_nameless(&mut self) -> bool {
         let tails = &self.tails;
-        let dying = |id: &TailId| tails.get(id).is_some_and(|tail| tail.is_open() && tail.deleted);
-        self.queue.retain(dying);
-        self.queued.retain(dying);
+        let nameless = |id: &TailId| tails.get(id).is_some_and(Tail::is_nameless);
+        self.queue.retain(nameless);
+        self.queued.retain(nameless);
         !self.queue.is_empty()
     }
 
-    /// Deleted files with unread bytes, and how many, when the agent must stop.
-    pub fn unread_deleted(&self) -> Vec<(PathBuf, u64)> {
-        let dying = self.tails.values().filter(|tail| tail.is_open() && tail.deleted && tail.unread() > 0);
-        dying.map(|tail| (tail.path.clone(), tail.unread())).collect()
+    /// Files without a name that have unread bytes, and how many, when the agent must stop.
+    pub fn unread_nameless(&self) -> Vec<(PathBuf, u64)> {
+        let unread = self.tails.values().filter(|tail| tail.is_nameless() && tail.unread() > 0);
+        unread.map(|tail| (tail.path.clone(), tail.unread())).collect()
     }
 }
 

@@ -777,3 +777,19 @@ fn what_cannot_be_told_from_a_copy_is_sent_after_a_while() {
     flow.lines.sort();
     flow.expect(&["more", "started", "started"]);
 }
+
+#[test]
+fn the_hole_of_a_writer_that_does_not_append_is_skipped() {
+    use std::os::unix::fs::FileExt;
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.truncate("app.log");
+    let writer = File::options().write(true).open(flow.path("app.log")).unwrap();
+    writer.write_all_at(b"2 behind the hole\n", 1_000_000).unwrap();
+    flow.look();
+    writer.write_all_at(b"3\n", 1_000_018).unwrap();
+    flow.look();
+    flow.restart(|_| {});
+    flow.expect(&["1", "2 behind the hole", "3"]);
+}
