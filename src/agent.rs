@@ -23,7 +23,9 @@ use crate::observe::progress::{self, Progress};
 use crate::record::Recorder;
 use crate::record::stage::Outlets;
 use crate::send::{Accepted, Bodies, ClientError, Clients, Destination, Ending, Health, Sender, Setup};
-use crate::settle::{DeadLetters, FlowIdentity, Inlets, Resumed, Settler, SettlerFlow, Store, StoreError};
+use crate::settle::{
+    DeadLetters, FlowIdentity, Inlets, Resumed, Settler, SettlerFlow, Store, StoreError, Summary,
+};
 
 /// Blocks on their way to the send stage: what waits here is held by the budget.
 const BLOCKS: usize = 16;
@@ -57,7 +59,7 @@ pub struct Agent {
     mailboxes: Vec<Arc<Mailbox>>,
     records: JoinSet<()>,
     senders: JoinSet<Ending>,
-    settler: tokio::task::JoinHandle<crate::settle::Summary>,
+    settler: Option<tokio::task::JoinHandle<Summary>>,
     abandon_sending: CancellationToken,
     abandon_settling: CancellationToken,
     shutdown_timeout: Duration,
@@ -114,7 +116,7 @@ impl Agent {
             mailboxes: Vec::new(),
             records: JoinSet::new(),
             senders: JoinSet::new(),
-            settler: tokio::spawn(std::future::pending()),
+            settler: None,
             abandon_sending: common.abandon_sending.clone(),
             abandon_settling: CancellationToken::new(),
             shutdown_timeout: settings.shutdown_timeout,
@@ -201,7 +203,7 @@ impl Agent {
         let bell = move || mailboxes.iter().for_each(|mailbox| crate::file::budget::Wake::wake(&**mailbox));
         let letters = DeadLetters::new(settings.dead_letter_file.clone(), settings.dead_letter_max_bytes);
         let settler = Settler::new(store, letters, flows, Box::new(bell));
-        self.settler = tokio::spawn(settler.run(inlets, self.abandon_settling.clone()));
+        self.settler = Some(tokio::spawn(settler.run(inlets, self.abandon_settling.clone())));
     }
 
     /// Stops reading, waits until everything is settled or the time is over, and stores how far
@@ -232,7 +234,8 @@ impl Agent {
             while self.senders.join_next().await.is_some() {}
             self.abandon_settling.cancel();
         }
-        let stored = self.settler.await.is_ok_and(|summary| summary.stored);
+        let settler = self.settler.take().expect("a started agent settles");
+        let stored = settler.await.is_ok_and(|summary| summary.stored);
         if !stored {
             tracing::error!(
                 "the last checkpoints could not be stored: some lines are sent again after the next start"

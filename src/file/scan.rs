@@ -29,6 +29,11 @@ impl Tailers {
     pub fn scan(&mut self, now: Duration, unsettled: usize) -> Vec<PathBuf> {
         self.scan_due = false;
         let listing = self.list();
+        self.act_on(listing, now, unsettled)
+    }
+
+    /// The files may have changed since they were listed.
+    pub(super) fn act_on(&mut self, listing: Listing, now: Duration, unsettled: usize) -> Vec<PathBuf> {
         let old_folders = self.old_folders.clone();
         for (path, error) in &listing.errors {
             self.complain(path, now, &error.to_string());
@@ -56,11 +61,12 @@ impl Tailers {
             }
         }
         self.finish_scan(strangers);
+        self.held.retain(|key, _| listing.find(*key).is_some());
         self.folders = listing.folders;
         self.folders.iter().cloned().collect()
     }
 
-    fn list(&self) -> Listing {
+    pub(super) fn list(&self) -> Listing {
         let known = self.tails.values().map(|tail| tail.path.as_path());
         Listing::take(&self.patterns, &self.homes(), known)
     }
@@ -395,7 +401,7 @@ impl Tailers {
             // It is being compressed right now: its origin is still there.
             return true;
         }
-        match self.is_known_content(seen, &family) {
+        match self.is_known_content(seen, &family, now) {
             Ok(true) if !self.held_for_too_long(seen, now) => return true,
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => return true,
@@ -445,7 +451,7 @@ impl Tailers {
     }
 
     /// Whether the file holds nothing but bytes of a known one: a copy, complete or in the making.
-    fn is_known_content(&mut self, seen: &Seen, family: &[TailId]) -> io::Result<bool> {
+    fn is_known_content(&mut self, seen: &Seen, family: &[TailId], now: Duration) -> io::Result<bool> {
         for id in family {
             let Some(mut body) = open_file(&seen.path, seen.key)? else { return Ok(true) };
             let Some(tail) = self.tails.get_mut(id) else { continue };
@@ -465,6 +471,12 @@ impl Tailers {
             };
             let Some(origin) = origin else { continue };
             if is_copy_so_far(&mut body, origin)? {
+                return Ok(true);
+            }
+            // If the origin was truncated since the folder was listed, this may be its copy.
+            if !holds_what_was_read(tail, now) {
+                self.foreign.insert(*id);
+                self.scan_due = true;
                 return Ok(true);
             }
         }

@@ -793,3 +793,18 @@ fn the_hole_of_a_writer_that_does_not_append_is_skipped() {
     flow.restart(|_| {});
     flow.expect(&["1", "2 behind the hole", "3"]);
 }
+
+#[test]
+fn a_truncation_between_the_listing_and_the_look_repeats_nothing() {
+    let mut flow = Flow::new("app.log*");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.copy("app.log", "app.log.1");
+    let listing = flow.tailers.list();
+    flow.truncate("app.log");
+    flow.append("app.log", "2 and more\n");
+    flow.tailers.act_on(listing, flow.now, 0);
+    flow.look();
+    flow.restart(|_| {});
+    flow.expect(&["1", "2 and more"]);
+}

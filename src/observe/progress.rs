@@ -33,6 +33,10 @@ pub struct Report {
     /// Entries that were sent again, and requests that failed as a whole.
     pub retries: u64,
     pub retries_total: u64,
+    /// Bytes that were gone before they could be read, since the agent started.
+    pub lost_bytes_total: u64,
+    /// Records in the dead-letter file, since the agent started.
+    pub dead_total: u64,
 }
 
 impl Progress {
@@ -52,6 +56,8 @@ impl Progress {
             lag_bytes: counters.lag_bytes.load(Ordering::Relaxed).max(0).unsigned_abs(),
             retries: now.retries - before.retries,
             retries_total: now.retries,
+            lost_bytes_total: counters.bytes_lost.get(),
+            dead_total: counters.records_dead.get(),
         }
     }
 }
@@ -68,6 +74,8 @@ impl Report {
             lag_bytes = self.lag_bytes,
             retries = self.retries,
             retries_total = self.retries_total,
+            lost_bytes_total = self.lost_bytes_total,
+            dead_total = self.dead_total,
             "{self}"
         );
     }
@@ -80,10 +88,16 @@ impl fmt::Display for Report {
             0 => write!(f, ", nothing is left to send")?,
             lag => write!(f, ", {} are left to send", Size(lag))?,
         }
-        match self.retries {
-            0 => Ok(()),
-            retries => write!(f, ", {retries} retries"),
+        if self.retries > 0 {
+            write!(f, ", {} retries", self.retries)?;
         }
+        if self.dead_total > 0 {
+            write!(f, ", {} records in the dead-letter file so far", self.dead_total)?;
+        }
+        if self.lost_bytes_total > 0 {
+            write!(f, ", {} lost so far", Size(self.lost_bytes_total))?;
+        }
+        Ok(())
     }
 }
 
@@ -128,5 +142,9 @@ mod tests {
         let second = progress.report(&counters);
         assert_eq!((second.records, second.records_total, second.bytes), (1, 11, 0));
         assert_eq!(second.to_string(), "Delivered 1 records (0 B), 5.0 GiB are left to send, 4 retries");
+        counters.records_dead.add(2);
+        counters.bytes_lost.add(3);
+        let third = progress.report(&counters).to_string();
+        assert!(third.ends_with(", 2 records in the dead-letter file so far, 3 B lost so far"), "{third}");
     }
 }
