@@ -99,7 +99,9 @@ impl Tailers {
 
     fn finish_scan(&mut self, strangers: HashSet<identity::FileKey>) {
         self.strangers = strangers;
-        self.rotated.clear();
+        // Where no file is now, one may be born and rotated away before the next look.
+        self.rotated = self.vacant_homes();
+        self.forget_empty_families();
         self.reborn.clear();
         self.scanned = true;
         self.by_path = self.tails.values().map(|tail| (tail.path.clone(), tail.id)).collect();

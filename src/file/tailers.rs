@@ -86,7 +86,8 @@ pub struct Tailers {
     pub(super) foreign: BTreeSet<TailId>,
     /// Folders into which rotation was seen to move files, by the folder that they came from.
     pub(super) old_folders: HashMap<PathBuf, BTreeSet<PathBuf>>,
-    /// The homes whose files were renamed, removed or replaced since the last look.
+    /// The homes whose files were renamed, removed or replaced since the last look, or were gone
+    /// already then.
     pub(super) rotated: HashSet<PathBuf>,
     /// The folders that the last look went through.
     pub(super) folders: BTreeSet<PathBuf>,
@@ -182,6 +183,19 @@ impl Tailers {
         self.tails.values()
     }
 
+    /// The homes at which no tail's file is now.
+    pub(super) fn vacant_homes(&self) -> HashSet<PathBuf> {
+        let at_home = |home: &PathBuf, id: &TailId| {
+            self.tails.get(id).is_some_and(|tail| tail.path == *home && !tail.is_nameless())
+        };
+        let vacant = self.families.iter().filter(|(home, family)| !family.iter().any(|id| at_home(home, id)));
+        vacant.map(|(home, _)| home.clone()).collect()
+    }
+
+    pub(super) fn forget_empty_families(&mut self) {
+        self.families.retain(|_, family| !family.is_empty());
+    }
+
     /// Whether rotation may have made `path` from the file at `home`.
     pub(super) fn leads_to(&self, path: &Path, home: &Path) -> bool {
         let (Some(name), Some(home_name)) = (path.file_name(), home.file_name()) else { return false };
@@ -211,8 +225,8 @@ impl Tailers {
     /// The folders and names that rotation may derive other names from.
     pub(super) fn homes(&self) -> Homes {
         let mut homes = Homes::new();
-        for tail in self.tails.values() {
-            if let (Some(folder), Some(name)) = (tail.home.parent(), tail.home.file_name()) {
+        for home in self.tails.values().map(|tail| &tail.home).chain(&self.rotated) {
+            if let (Some(folder), Some(name)) = (home.parent(), home.file_name()) {
                 homes.entry(folder.to_owned()).or_default().insert(name.to_owned());
                 for old in self.old_folders.get(folder).into_iter().flatten() {
                     homes.entry(old.clone()).or_default().insert(name.to_owned());

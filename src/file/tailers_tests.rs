@@ -808,3 +808,20 @@ fn a_truncation_between_the_listing_and_the_look_repeats_nothing() {
     flow.restart(|_| {});
     flow.expect(&["1", "2 and more"]);
 }
+
+#[test]
+fn a_generation_that_was_born_after_a_look_at_an_empty_place_is_read() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.rename("app.log", "app.log.2");
+    flow.look();
+    let later = std::time::SystemTime::now() + Duration::from_secs(2);
+    flow.append("app.log", "2\n");
+    File::options().write(true).open(flow.path("app.log")).unwrap().set_modified(later).unwrap();
+    flow.rename("app.log", "app.log.1");
+    flow.append("app.log", "3\n");
+    flow.look();
+    flow.lines.sort();
+    flow.expect(&["1", "2", "3"]);
+}
