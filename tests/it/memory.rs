@@ -48,18 +48,27 @@ fn an_outage_of_a_delivery_stream_does_not_move_the_memory() {
 
 #[test]
 fn one_flow_in_an_outage_does_not_hold_up_another() {
+    does_not_hold_up_others(Step::Throttle);
+}
+
+#[test]
+fn a_destination_that_hangs_does_not_hold_up_another_flow() {
+    does_not_hold_up_others(Step::Hang);
+}
+
+fn does_not_hold_up_others(outage: Step) {
     let mut scene = Scene::new(Destination::Kinesis, "dead/*.log");
     let healthy = crate::support::Flow::new(&scene.world, Destination::Firehose, "good/*.log");
     scene.add_flow(healthy);
     scene.set("memoryBudget", "8MiB");
     scene.oracle = crate::support::Oracle::new(crate::support::Shape::Packed);
-    scene.endpoint.always(|request| match request.service {
-        crate::support::request::Service::Kinesis => Step::Throttle,
+    scene.endpoint.always(move |request| match request.service {
+        crate::support::request::Service::Kinesis => outage.clone(),
         crate::support::request::Service::Firehose => Step::Ok,
     });
     let waiting = scene.world.long_lines("dead/a.log", 40_000, 1000);
     scene.start();
-    scene.wait_for_calls(3);
+    scene.wait_for_calls(1);
     scene.world.excuse(waiting);
     scene.world.long_lines("good/a.log", 20_000, 1000);
     scene.wait_for_all();
