@@ -5,6 +5,7 @@ use crate::config::keys::{KEYS, Level, Role};
 
 const EXAMPLE: &str = include_str!("../../../config.example.yaml");
 const TABLE: &str = include_str!("../../../docs/CONFIGURATION.md");
+const README: &str = include_str!("../../../README.md");
 
 /// Whether `text` holds `word`, and not only as a part of a longer one.
 fn holds(text: &str, word: &str) -> bool {
@@ -44,6 +45,8 @@ fn every_key_is_in_the_example_and_in_the_table() {
             "{} has no row in docs/CONFIGURATION.md",
             key.name
         );
+        let row = README.contains(&format!("| `{}` |", key.name));
+        assert_eq!(row, key.role == Role::Used, "{} in README.md", key.name);
     }
 }
 
