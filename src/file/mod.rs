@@ -15,6 +15,8 @@ pub mod ladder;
 pub mod listing;
 /// Where the stage of a flow is woken.
 pub mod mailbox;
+/// What is done with a file that is no tail's.
+pub mod newcomer;
 /// What the stage tells the others about a tail.
 pub mod note;
 /// What this stage is told to do.

@@ -10,18 +10,13 @@ use std::time::Duration;
 
 use super::body::{Body, is_compressed, is_unpackable};
 use super::chunk::{Anchor, TailId};
-use super::identity::{self, Verdict, is_copy_so_far, verify};
-use super::listing::{Listing, home_of, rotated_elsewhere};
-use super::note::{Identity, KnownTail, Stored, TailNote, TailState};
-use super::options::InitialPosition;
+use super::identity::{self, Verdict, verify};
+use super::listing::{Listing, rotated_elsewhere};
+use super::newcomer::Start;
+use super::note::{Identity, TailNote, TailState};
 use super::rotation::{FileEvent, Known, Seen, diff};
 use super::tail::Tail;
 use super::tailers::{Tailers, open_file};
-
-/// A file's time may be a little behind the clock that the first start was read from.
-const CLOCK_SLACK_MILLIS: i64 = 2000;
-/// How long a file is held back because it may be a copy in the making.
-const HELD: Duration = Duration::from_secs(600);
 
 impl Tailers {
     /// Looks at all folders and acts on what changed. Gives back the folders, to be watched.
@@ -373,213 +368,11 @@ impl Tailers {
         self.insert(tail);
         Ok(())
     }
-
-    fn known(&self, seen: &Seen, identity: Identity, state: TailState) -> KnownTail {
-        KnownTail {
-            tail: self.ids.next(),
-            path: seen.path.clone(),
-            identity,
-            offset: 0,
-            anchors: Vec::new(),
-            // The size of a compressed file says nothing of the bytes in it.
-            size: if is_compressed(&seen.path) { 0 } else { seen.size },
-            modified_millis: seen.modified_millis,
-            state,
-        }
-    }
-
-    /// A file that is no tail's. Whether it is to be looked at as a new one next time too.
-    fn appeared(&mut self, seen: &Seen, names: &HashSet<&Path>, now: Duration) -> bool {
-        if is_compressed(&seen.path) && !is_unpackable(&seen.path) {
-            return false;
-        }
-        let family = self.family(&seen.path);
-        let reborn = self.reborn.contains(&seen.key);
-        let own = (seen.matched || reborn) && !is_compressed(&seen.path);
-        if !own && !self.is_generation(seen, &family) {
-            return false;
-        }
-        if is_compressed(&seen.path) && names.contains(seen.path.with_extension("").as_path()) {
-            // It is being compressed right now: its origin is still there.
-            return true;
-        }
-        match self.is_known_content(seen, &family, now) {
-            Ok(true) if !self.held_for_too_long(seen, now) => return true,
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return true,
-            Err(error) => {
-                self.complain(&seen.path, now, &error.to_string());
-                return true;
-            }
-        }
-        self.held.remove(&seen.key);
-        if !own {
-            tracing::info!(
-                flow = &*self.flow, file = %seen.path.display(),
-                "a file was born and rotated away between two looks; it is read from 0"
-            );
-        }
-        let start = if own && !reborn { self.start_of(seen) } else { Start::Beginning };
-        self.begin(seen, start, now);
-        true
-    }
-
-    /// A file that cannot be told from a copy is sent all the same after a while: better twice
-    /// than not at all.
-    fn held_for_too_long(&mut self, seen: &Seen, now: Duration) -> bool {
-        let since = *self.held.entry(seen.key).or_insert(now);
-        if is_compressed(&seen.path) || seen.size == 0 || now.saturating_sub(since) < HELD {
-            return false;
-        }
-        tracing::warn!(
-            flow = &*self.flow, file = %seen.path.display(), bytes = seen.size,
-            "the file holds the same bytes as the beginning of another and does not change; it is sent although it may be a copy; exclude copies by excludePattern"
-        );
-        self.counters.bytes_repeated.add(seen.size);
-        true
-    }
-
-    /// Whether a file outside the patterns may be one that had the name of a tail between two
-    /// looks: its name says so, the tail's file was rotated since the last look, and it was
-    /// written later than any of the family was known to be.
-    fn is_generation(&self, seen: &Seen, family: &[TailId]) -> bool {
-        let rotated = self.rotated.iter().any(|home| self.leads_to(&seen.path, home));
-        let known = family.iter().filter_map(|id| self.tails[id].known_modified_millis).max();
-        rotated
-            && known.is_none_or(|latest| latest < seen.modified_millis)
-            && seen.modified_millis + CLOCK_SLACK_MILLIS >= self.past.first_start_millis
-            && !self.strangers.contains(&seen.key)
-            && !self.patterns.excluded(&seen.path)
-    }
-
-    /// Whether the file holds nothing but bytes of a known one: a copy, complete or in the making.
-    fn is_known_content(&mut self, seen: &Seen, family: &[TailId], now: Duration) -> io::Result<bool> {
-        for id in family {
-            let Some(mut body) = open_file(&seen.path, seen.key)? else { return Ok(true) };
-            let Some(tail) = self.tails.get_mut(id) else { continue };
-            if is_compressed(&seen.path) {
-                if tail.identity.head_length > 0 && tail.identity.head_agrees(&mut body)? {
-                    return Ok(true);
-                }
-                continue;
-            }
-            let mut reopened;
-            let origin = match tail.is_open() {
-                true => tail.body(),
-                false => {
-                    reopened = open_file(&tail.path, tail.key()).ok().flatten();
-                    reopened.as_mut()
-                }
-            };
-            let Some(origin) = origin else { continue };
-            if is_copy_so_far(&mut body, origin)? {
-                return Ok(true);
-            }
-            // If the origin was truncated since the folder was listed, this may be its copy.
-            if !holds_what_was_read(tail, now) {
-                self.foreign.insert(*id);
-                self.scan_due = true;
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    /// `initialPosition` counts for files that were there before the flow; others are new.
-    fn start_of(&self, seen: &Seen) -> Start {
-        let at_first_look = self.past.is_first_start && !self.scanned;
-        let older = at_first_look || seen.modified_millis + CLOCK_SLACK_MILLIS < self.past.first_start_millis;
-        match self.options.initial_position {
-            InitialPosition::EndOfFile if older && !self.past.start_over => Start::Before(u64::MAX),
-            _ => Start::Beginning,
-        }
-    }
-
-    /// Begins anew where something was written: nobody wrote what a hole reads as.
-    pub(super) fn skip_hole(&mut self, id: TailId, written: u64, now: Duration) {
-        let Some(tail) = self.tails.get(&id) else { return };
-        let seen = Seen {
-            path: tail.path.clone(),
-            key: tail.key(),
-            size: tail.size,
-            modified_millis: tail.modified_millis,
-            matched: tail.state == TailState::Live,
-        };
-        tracing::info!(
-            flow = &*self.flow, file = %seen.path.display(), bytes = written,
-            "the file begins with a hole, which is skipped; its writer does not append (O_APPEND), which copytruncate needs"
-        );
-        self.end(id, 0);
-        self.begin(&seen, Start::At(written), now);
-    }
-
-    /// A new tail for the file at `seen`.
-    fn begin(&mut self, seen: &Seen, start: Start, now: Duration) {
-        match self.try_begin(seen, start, now) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => self.scan_due = true,
-            Err(error) => {
-                self.complain(&seen.path, now, &error.to_string());
-            }
-        }
-    }
-
-    fn try_begin(&mut self, seen: &Seen, start: Start, now: Duration) -> io::Result<()> {
-        let Some(mut body) = open_file(&seen.path, seen.key)? else {
-            self.scan_due = true;
-            return Ok(());
-        };
-        let packed = is_compressed(&seen.path);
-        let identity = if packed {
-            Identity { device: seen.key.0, inode: seen.key.1, ..Identity::default() }
-        } else {
-            Identity::of(&mut body, seen.key)?
-        };
-        let (home, state) = match seen.matched && !packed {
-            true => (seen.path.clone(), TailState::Live),
-            false => (home_of(&seen.path, &self.patterns), TailState::Rotated),
-        };
-        let mut tail = Tail::new(self.known(seen, identity, state), home, now);
-        tail.adopt(body, 0)?;
-        match start {
-            Start::Beginning => {}
-            Start::At(offset) => tail.begin_at(offset)?,
-            Start::Before(limit) => {
-                tail.look(now)?;
-                tail.start_before(limit.min(tail.size), self.options.max_line_bytes)?;
-            }
-        }
-        if tail.position > 0 {
-            tail.awaiting = Some(Stored::default());
-        }
-        tracing::debug!(flow = &*self.flow, file = %seen.path.display(), tail = tail.id.0, start = tail.position, "new tail");
-        if self.may_stay_open() {
-            self.open_files += 1;
-        } else {
-            tail.close();
-        }
-        let stored = tail.awaiting.clone();
-        self.notes.push_back(TailNote::Started { flow: self.key.clone(), known: tail.known(), stored });
-        let id = tail.id;
-        self.insert(tail);
-        self.enqueue(id);
-        Ok(())
-    }
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Start {
-    /// At the first byte.
-    Beginning,
-    /// At this offset, where a line begins.
-    At(u64),
-    /// Behind the last complete line before this offset, or before the end.
-    Before(u64),
 }
 
 /// Whether an open tail's file still holds what was read from it. What cannot be told now shows
 /// when it is read.
-fn holds_what_was_read(tail: &mut Tail, now: Duration) -> bool {
+pub(super) fn holds_what_was_read(tail: &mut Tail, now: Duration) -> bool {
     if !tail.is_open() {
         return !matches!(tail.open(), Ok(Some(Verdict::UpTo(_) | Verdict::Different)));
     }
