@@ -84,7 +84,6 @@ struct Common {
     accepted: HashMap<Destination, Accepted>,
     to_settle: ToSettle,
     abandon_sending: CancellationToken,
-    start_over: bool,
     max_open: usize,
     copies_limit: usize,
 }
@@ -108,7 +107,6 @@ impl Agent {
             accepted: HashMap::new(),
             to_settle,
             abandon_sending: CancellationToken::new(),
-            start_over: store.start_over(),
             max_open: raise_open_files() / flows.max(1),
             copies_limit: shares.copies / 2 / flows_that_copy(&settings),
         };
@@ -164,9 +162,6 @@ impl Agent {
             budget: budget.clone(),
             outlet: events,
             notes: common.to_settle.notes.clone(),
-            scan_interval: flow.file.scan_interval,
-            use_events: flow.file.use_events,
-            flow: flow.name.as_str().into(),
         };
         std::thread::Builder::new().name(thread_name(&flow.name)).spawn(move || stage.run())?;
         self.mailboxes.push(mailbox);
@@ -300,7 +295,6 @@ fn tailers(
             known: resumed.known,
             first_start_millis: i64::try_from(first_start.as_millis()).unwrap_or(i64::MAX),
             is_first_start: resumed.is_first,
-            start_over: common.start_over,
         },
         counters: counters.clone(),
         max_open: common.max_open,

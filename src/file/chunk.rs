@@ -126,3 +126,31 @@ impl Settled {
         Settled { tail: chunk.tail, span, anchor: chunk.anchor_at(span.end) }
     }
 }
+
+/// The length of `bytes` without a character that has begun but is not complete.
+pub fn whole_characters(bytes: &[u8]) -> usize {
+    for back in 1..=3.min(bytes.len()) {
+        let at = bytes.len() - back;
+        let needs = match bytes[at] {
+            0b1000_0000..=0b1011_1111 => continue,
+            0b1100_0000..=0b1101_1111 => 2,
+            0b1110_0000..=0b1110_1111 => 3,
+            0b1111_0000..=0b1111_0111 => 4,
+            _ => 1,
+        };
+        return if needs > back { at } else { bytes.len() };
+    }
+    bytes.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn characters_stay_whole() {
+        assert_eq!(whole_characters(&"😀".as_bytes()[..3]), 0);
+        assert_eq!(whole_characters("x😀".as_bytes()), 5);
+        assert_eq!(whole_characters(&[0x80; 9]), 9);
+    }
+}

@@ -73,19 +73,23 @@ pub fn verify(body: &mut Body, identity: &Identity, ladder: &Ladder) -> io::Resu
     }
     let mut agreed = None;
     for anchor in ladder.anchors().iter().rev() {
-        let length = Anchor::length(anchor.offset);
-        let before = body.bytes_at(anchor.offset - length as u64, length)?;
-        if before.len() == length && Anchor::of(anchor.offset, &before) == *anchor {
-            agreed = Some(*anchor);
-        } else {
+        if !anchor_agrees(body, anchor)? {
             break;
         }
+        agreed = Some(*anchor);
     }
     Ok(match (agreed, ladder.newest()) {
         (agreed, newest) if agreed == newest => Verdict::Same,
         (Some(anchor), _) if anchor.offset > 0 => Verdict::UpTo(anchor),
         _ => Verdict::Different,
     })
+}
+
+/// Whether the file holds before the anchor's offset what it held when the anchor was made.
+pub fn anchor_agrees(body: &mut Body, anchor: &Anchor) -> io::Result<bool> {
+    let length = Anchor::length(anchor.offset);
+    let before = body.bytes_at(anchor.offset - length as u64, length)?;
+    Ok(before.len() == length && Anchor::of(anchor.offset, &before) == *anchor)
 }
 
 /// Whether all bytes of `copy` (as far as a few samples tell: both ends and the middle) are the

@@ -137,7 +137,7 @@ impl Tailers {
         let at_first_look = self.past.is_first_start && !self.scanned;
         let older = at_first_look || seen.modified_millis + CLOCK_SLACK_MILLIS < self.past.first_start_millis;
         match self.options.initial_position {
-            InitialPosition::EndOfFile if older && !self.past.start_over => Start::Before(u64::MAX),
+            InitialPosition::EndOfFile if older => Start::Before(u64::MAX),
             _ => Start::Beginning,
         }
     }

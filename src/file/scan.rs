@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::body::{Body, is_compressed, is_unpackable};
 use super::chunk::{Anchor, TailId};
-use super::identity::{self, Verdict, verify};
+use super::identity::{self, Verdict, anchor_agrees, verify};
 use super::listing::{Listing, rotated_elsewhere};
 use super::newcomer::Start;
 use super::note::{Identity, TailNote, TailState};
@@ -400,9 +400,7 @@ fn holds_prefix(body: &mut Body, tail: &Tail, size: u64) -> io::Result<bool> {
         agrees = tail.identity.head_length > 0;
     }
     for anchor in tail.ladder().anchors().iter().filter(|anchor| anchor.offset <= size) {
-        let length = Anchor::length(anchor.offset);
-        let before = body.bytes_at(anchor.offset - length as u64, length)?;
-        if Anchor::of(anchor.offset, &before) != *anchor {
+        if !anchor_agrees(body, anchor)? {
             return Ok(false);
         }
         agrees = true;

@@ -42,9 +42,6 @@ pub struct Stage {
     pub budget: Arc<FlowBudget>,
     pub outlet: mpsc::Sender<TailEvent>,
     pub notes: mpsc::Sender<TailNote>,
-    pub scan_interval: Duration,
-    pub use_events: bool,
-    pub flow: Arc<str>,
 }
 
 /// What the stage knows of time and folders.
@@ -77,7 +74,7 @@ impl Stage {
             scanned: Duration::ZERO,
             scan_cost: Duration::ZERO,
             tended: Duration::ZERO,
-            polled: !self.use_events,
+            polled: !self.tailers.options.use_events,
             folders: HashMap::new(),
             busy: HashMap::new(),
             blocked: false,
@@ -102,7 +99,7 @@ impl Stage {
         mail.renamed.iter().for_each(|path| self.tailers.renamed(path));
         self.tailers.scan_due |= mail.overflow;
         for folder in &mail.busy {
-            tracing::debug!(flow = &*self.flow, folder = %folder.display(), "very many writes: the folder is polled until it calms down");
+            tracing::debug!(flow = &*self.tailers.flow, folder = %folder.display(), "very many writes: the folder is polled until it calms down");
             self.watch.unwatch(folder);
             clock.busy.insert(folder.clone(), Busy::default());
             clock.folders.remove(folder);
@@ -149,7 +146,7 @@ impl Stage {
         let folders = self.tailers.scan(before, self.budget.used());
         clock.scanned = clock.started.elapsed();
         clock.scan_cost = clock.scanned - before;
-        if !self.use_events {
+        if !self.tailers.options.use_events {
             return;
         }
         clock.polled = false;
@@ -178,7 +175,7 @@ impl Stage {
             Watched::Polled(why) => {
                 if before != Some(false) && folder.exists() {
                     tracing::warn!(
-                        flow = &*self.flow, folder = %folder.display(), why,
+                        flow = &*self.tailers.flow, folder = %folder.display(), why,
                         "no file-system events for this folder; it is looked at every second instead (see fs.inotify.max_user_watches if a limit was reached)"
                     );
                 }
@@ -215,8 +212,8 @@ impl Stage {
             return clock.scanned + clock.scan_cost * SCAN_SHARE;
         }
         let (interval, share) = match clock.polled || !clock.busy.is_empty() {
-            true => (self.scan_interval.min(POLLED_SCAN), SCAN_SHARE * 10),
-            false => (self.scan_interval, SCAN_SHARE_HEALTHY),
+            true => (self.tailers.options.scan_interval.min(POLLED_SCAN), SCAN_SHARE * 10),
+            false => (self.tailers.options.scan_interval, SCAN_SHARE_HEALTHY),
         };
         clock.scanned + interval.max(clock.scan_cost * share)
     }
@@ -249,7 +246,7 @@ impl Stage {
         self.tailers.finish_deleted(clock.started.elapsed(), &self.budget);
         for (path, bytes) in self.tailers.unread_nameless() {
             tracing::error!(
-                flow = &*self.flow, file = %path.display(), bytes,
+                flow = &*self.tailers.flow, file = %path.display(), bytes,
                 "the agent stops before it could read the rest of a file that was deleted or moved away: these bytes are lost"
             );
         }

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use super::body::{Available, Body};
 use super::budget::{FlowBudget, Permit};
-use super::chunk::{Anchor, Chunk, TailId};
-use super::identity::{FileKey, HEAD_BYTES, Verdict, file_key, modified_millis, verify};
+use super::chunk::{Anchor, Chunk, TailId, whole_characters};
+use super::identity::{FileKey, HEAD_BYTES, Verdict, anchor_agrees, file_key, modified_millis, verify};
 use super::ladder::Ladder;
 use super::note::{ChunkEnd, Identity, KnownTail, Stored, TailState};
 
@@ -296,9 +296,7 @@ impl Tail {
             self.verified_size = self.size;
             return Ok(true);
         };
-        let length = Anchor::length(anchor.offset);
-        let before = body.bytes_at(anchor.offset - length as u64, length)?;
-        let agrees = before.len() == length && Anchor::of(anchor.offset, &before) == anchor;
+        let agrees = anchor_agrees(body, &anchor)?;
         if agrees {
             self.verified_size = self.size;
         }
@@ -348,7 +346,11 @@ impl Tail {
             return Some(self.emit(fetched, ChunkEnd::Line, all));
         }
         if full {
-            let end = lead + character_border(&fetched.data[lead..]);
+            // Bytes that are no text at all are cut anywhere.
+            let end = match whole_characters(&fetched.data[lead..]) {
+                0 => fetched.data.len(),
+                whole => lead + whole,
+            };
             let all = all && end == fetched.data.len();
             fetched.data.truncate(end);
             return Some(self.emit(fetched, ChunkEnd::MidLine, all));
@@ -440,23 +442,6 @@ struct Fetched {
     lead: usize,
     data: Vec<u8>,
     permit: Permit,
-}
-
-/// Where to cut so that no UTF-8 sequence is torn: at most 3 bytes before the end.
-fn character_border(bytes: &[u8]) -> usize {
-    let end = bytes.len();
-    for back in 1..=3.min(end.saturating_sub(1)) {
-        let byte = bytes[end - back];
-        let needed = match byte {
-            0xc0..=0xdf => 2,
-            0xe0..=0xef => 3,
-            0xf0..=0xf7 => 4,
-            0x80..=0xbf => continue,
-            _ => return end,
-        };
-        return if needed > back { end - back } else { end };
-    }
-    end
 }
 
 #[cfg(test)]

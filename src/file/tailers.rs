@@ -54,8 +54,6 @@ pub struct Past {
     pub first_start_millis: i64,
     /// Whether that is now.
     pub is_first_start: bool,
-    /// What was stored is lost: files are read from 0, not from their ends.
-    pub start_over: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,6 +177,7 @@ impl Tailers {
         Ok(tailers)
     }
 
+    #[cfg(test)]
     pub fn tails(&self) -> impl Iterator<Item = &Tail> {
         self.tails.values()
     }

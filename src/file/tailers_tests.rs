@@ -39,7 +39,7 @@ fn options(folder: &Path, pattern: &str, initial_position: InitialPosition) -> O
 fn tailers(options: Options, known: Vec<KnownTail>, is_first_start: bool, next: u64) -> Tailers {
     let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     let first_start_millis = if is_first_start { since_epoch.as_millis() as i64 } else { 0 };
-    let past = Past { known, first_start_millis, is_first_start, start_over: false };
+    let past = Past { known, first_start_millis, is_first_start };
     let parts = Parts {
         key: "kinesis:stream#flow".into(),
         flow: "flow".into(),
@@ -824,4 +824,21 @@ fn a_generation_that_was_born_after_a_look_at_an_empty_place_is_read() {
     flow.look();
     flow.lines.sort();
     flow.expect(&["1", "2", "3"]);
+}
+
+#[test]
+fn a_copy_that_shrinks_after_it_was_listed_is_no_copy_and_no_panic() {
+    let mut flow = Flow::new("app.log");
+    for part in ["1\n", "2\n", "3\n"] {
+        flow.append("app.log", part);
+        flow.look();
+    }
+    flow.append("app.log.1", "1\n2\n");
+    flow.truncate("app.log");
+    flow.append("app.log", "4\n");
+    let listing = flow.tailers.list();
+    flow.truncate("app.log.1");
+    flow.tailers.act_on(listing, flow.now, 0);
+    flow.look();
+    flow.expect(&["1", "2", "3", "4"]);
 }

@@ -107,22 +107,6 @@ pub fn cut_between_characters(bytes: &[u8], limit: usize) -> usize {
     (0..=3.min(limit)).map(|back| limit - back).find(|&at| !goes_on(at)).filter(|&at| at > 0).unwrap_or(limit)
 }
 
-/// The length of `bytes` without a character that has begun but is not complete.
-pub fn whole_characters(bytes: &[u8]) -> usize {
-    for back in 1..=3.min(bytes.len()) {
-        let at = bytes.len() - back;
-        let needs = match bytes[at] {
-            0b1000_0000..=0b1011_1111 => continue,
-            0b1100_0000..=0b1101_1111 => 2,
-            0b1110_0000..=0b1110_1111 => 3,
-            0b1111_0000..=0b1111_0111 => 4,
-            _ => 1,
-        };
-        return if needs > back { at } else { bytes.len() };
-    }
-    bytes.len()
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -153,9 +137,6 @@ mod tests {
         assert_eq!(cut_between_characters("x😀y".as_bytes(), 4), 1);
         assert_eq!(cut_between_characters("x😀y".as_bytes(), 5), 5);
         assert_eq!(cut_between_characters(&[0x80; 9], 4), 4);
-        assert_eq!(whole_characters(&"😀".as_bytes()[..3]), 0);
-        assert_eq!(whole_characters("x😀".as_bytes()), 5);
-        assert_eq!(whole_characters(&[0x80; 9]), 9);
     }
 
     proptest! {

@@ -11,8 +11,9 @@ use bytes::Bytes;
 
 use super::block::{Block, Dead, FilterReason, Output, Shape};
 use super::copies::{Copied, Copies};
-use super::frame::{LineEnd, cut_between_characters, whole_characters};
+use super::frame::{LineEnd, cut_between_characters};
 use super::options::{Options, Oversized};
+use crate::file::chunk::whole_characters;
 use crate::file::{Chunk, Settled, Span};
 
 /// What has become of the line so far.
