@@ -101,6 +101,7 @@ fn start(run: &Run) -> ExitCode {
         LogFormat::Text => logging::LogFormat::Text,
         LogFormat::Json => logging::LogFormat::Json,
     };
+    end_on_panic();
     let ended = logging::init(run.log_level, format)
         .map_err(anyhow::Error::from)
         .and_then(|()| tokio::runtime::Runtime::new().context("the async runtime cannot be started"))
@@ -117,6 +118,16 @@ fn start(run: &Run) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// A stage that died alone would leave its flow unread in silence. The service manager starts the
+/// agent again, and what was not settled is sent then.
+fn end_on_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        std::process::abort();
+    }));
 }
 
 async fn serve(settings: Settings) -> anyhow::Result<()> {
