@@ -17,12 +17,12 @@ use crate::file::pattern::{PatternError, Patterns};
 use crate::file::stage::{CHANNEL_CAPACITY, Stage};
 use crate::file::tailers::{Parts, Past, TailIds, Tailers};
 use crate::file::watch::Watch;
-use crate::file::{Budget, TailNote};
-use crate::observe::FlowCounters;
+use crate::file::{Budget, FlowBudget, TailNote};
 use crate::observe::progress::{self, Progress};
+use crate::observe::{Board, FlowBoard, FlowCounters, Health};
 use crate::record::Recorder;
 use crate::record::stage::Outlets;
-use crate::send::{Accepted, Bodies, ClientError, Clients, Destination, Ending, Health, Sender, Setup};
+use crate::send::{Accepted, Bodies, ClientError, Clients, Destination, Ending, Sender, Setup};
 use crate::settle::{
     DeadLetters, FlowIdentity, Inlets, Resumed, Settler, SettlerFlow, Store, StoreError, Summary,
 };
@@ -76,6 +76,7 @@ struct ToSettle {
 
 /// What the flows share.
 struct Common {
+    board: Arc<Board>,
     budget: Arc<Budget>,
     bodies: usize,
     watch: Arc<Watch>,
@@ -90,7 +91,7 @@ struct Common {
 
 impl Agent {
     /// Opens the state, makes the clients, and starts every flow.
-    pub async fn start(settings: Settings) -> Result<Agent, StartError> {
+    pub async fn start(settings: Settings, board: Arc<Board>) -> Result<Agent, StartError> {
         for warning in &settings.warnings {
             tracing::warn!("{warning}");
         }
@@ -99,6 +100,7 @@ impl Agent {
         let (to_settle, inlets) = channels();
         let shares = Shares::of(settings.memory_budget);
         let mut common = Common {
+            board,
             budget: Budget::new(shares.read, flows),
             bodies: shares.bodies / flows.max(1),
             watch: Watch::new(),
@@ -177,13 +179,15 @@ impl Agent {
         };
         self.records.spawn(crate::record::stage::run(recorder, events_end, outlets, common.copies_limit));
 
+        let health = Arc::new(Health::default());
+        common.board.put(on_board(flow, &counters, &health, &budget));
         let sender = Sender::new(Setup {
             flow: key,
             options: flow.send.clone(),
             client,
             clients: common.clients.clone(),
             counters,
-            health: Arc::new(Health::default()),
+            health,
             bodies: Bodies::new(common.bodies),
             accepted: common.accepted.entry(flow.send.destination.clone()).or_default().clone(),
             settled: common.to_settle.settled.clone(),
@@ -238,6 +242,25 @@ impl Agent {
         }
         if drained && stored { Ended::Drained } else { Ended::OutOfTime }
     }
+}
+
+/// What can be seen of a flow.
+fn on_board(
+    flow: &Flow,
+    counters: &Arc<FlowCounters>,
+    health: &Arc<Health>,
+    budget: &Arc<FlowBudget>,
+) -> Arc<FlowBoard> {
+    let budget = budget.clone();
+    Arc::new(FlowBoard {
+        name: flow.name.clone(),
+        key: flow.key.as_str().into(),
+        destination: flow.send.destination.to_string(),
+        counters: counters.clone(),
+        health: health.clone(),
+        memory_used: Box::new(move || budget.used() as u64),
+        draining: false.into(),
+    })
 }
 
 fn open_state(settings: &Settings) -> Result<(Store, Vec<Resumed>), StartError> {

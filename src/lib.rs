@@ -21,3 +21,8 @@ pub mod observe;
 
 /// The wiring: stages, channels, resume, shutdown order.
 pub mod agent;
+
+/// What may be typed on the command line.
+pub mod command_line;
+/// What each command does.
+pub mod commands;

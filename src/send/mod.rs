@@ -13,8 +13,6 @@ pub mod entry;
 mod failure;
 /// PutRecordBatch.
 mod firehose;
-/// Whether the destination accepts what it is sent.
-pub mod health;
 /// PutRecords.
 mod kinesis;
 /// How much may be under way.
@@ -36,7 +34,6 @@ pub mod sender;
 
 pub use clients::{Client, ClientError, Clients};
 pub use entry::{Batch, DeadLetter, Entry, FlushReason, Part};
-pub use health::Health;
 pub use limit::{Accepted, Bodies};
 pub use options::{Aggregation, Credentials, Destination, Options, PartitionKey};
 pub use sender::{Ending, Sender, Setup};

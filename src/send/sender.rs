@@ -15,12 +15,11 @@ use super::batch::Batcher;
 use super::clients::{Client, Clients};
 use super::delivery::Delivery;
 use super::entry::{Batch, DeadLetter, FlushReason};
-use super::health::Health;
 use super::limit::{Accepted, Bodies};
 use super::link::{Closed, Link};
 use super::options::Options;
 use crate::file::{FlowBudget, Settled};
-use crate::observe::FlowCounters;
+use crate::observe::{FlowCounters, Health};
 use crate::record::Block;
 
 /// What a sender is made of.

@@ -1,0 +1,7 @@
+//! What each command of the command line does, and the code that it exits with.
+
+mod check;
+mod run;
+
+pub use check::check;
+pub use run::run;

@@ -1,0 +1,108 @@
+//! All of the running agent that can be seen from outside: the wiring puts each flow on the
+//! board when it starts and takes it off when it ends; the status and the metrics read it.
+//!
+//! It holds no file: those are asked of the settle stage, which knows them.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::{Instant, SystemTime};
+
+use super::counters::FlowCounters;
+use super::health::{Health, LastError};
+
+/// The whole agent.
+#[derive(Debug)]
+pub struct Board {
+    pub started_at: SystemTime,
+    pub started: Instant,
+    pub config_file: PathBuf,
+    pub checkpoint_file: PathBuf,
+    /// Bytes.
+    pub memory_budget: AtomicU64,
+    configuration: Mutex<Configuration>,
+    flows: RwLock<Vec<Arc<FlowBoard>>>,
+}
+
+/// The configuration that is used, and what became of the last attempt to change it.
+#[derive(Clone, Debug)]
+pub struct Configuration {
+    pub loaded_at: SystemTime,
+    pub reloads: u64,
+    pub failed_reloads: u64,
+    pub last_error: Option<LastError>,
+}
+
+/// One flow.
+pub struct FlowBoard {
+    pub name: String,
+    /// What the flow's rows are stored under.
+    pub key: Arc<str>,
+    pub destination: String,
+    pub counters: Arc<FlowCounters>,
+    pub health: Arc<Health>,
+    /// How many bytes of the memory budget it holds now.
+    pub memory_used: Box<dyn Fn() -> u64 + Send + Sync>,
+    pub draining: AtomicBool,
+}
+
+impl Board {
+    pub fn new(config_file: PathBuf, checkpoint_file: PathBuf, memory_budget: u64) -> Self {
+        let started_at = SystemTime::now();
+        let loaded = Configuration { loaded_at: started_at, reloads: 0, failed_reloads: 0, last_error: None };
+        Board {
+            started_at,
+            started: Instant::now(),
+            config_file,
+            checkpoint_file,
+            memory_budget: AtomicU64::new(memory_budget),
+            configuration: Mutex::new(loaded),
+            flows: RwLock::default(),
+        }
+    }
+
+    /// In the order in which they were put there.
+    pub fn flows(&self) -> Vec<Arc<FlowBoard>> {
+        self.flows.read().unwrap().clone()
+    }
+
+    pub fn put(&self, flow: Arc<FlowBoard>) {
+        self.flows.write().unwrap().push(flow);
+    }
+
+    pub fn take_off(&self, flow: &Arc<FlowBoard>) {
+        self.flows.write().unwrap().retain(|other| !Arc::ptr_eq(other, flow));
+    }
+
+    pub fn configuration(&self) -> Configuration {
+        self.configuration.lock().unwrap().clone()
+    }
+
+    /// The configuration was read anew and is used now.
+    pub fn reloaded(&self) {
+        let mut configuration = self.configuration.lock().unwrap();
+        configuration.loaded_at = SystemTime::now();
+        configuration.reloads += 1;
+        configuration.last_error = None;
+    }
+
+    /// The configuration could not be changed; the one before is still used.
+    pub fn reload_failed(&self, text: String) {
+        let mut configuration = self.configuration.lock().unwrap();
+        configuration.failed_reloads += 1;
+        configuration.last_error = Some(LastError { text, at: SystemTime::now() });
+    }
+}
+
+impl FlowBoard {
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+}
+
+impl fmt::Debug for FlowBoard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FlowBoard").field("name", &self.name).finish_non_exhaustive()
+    }
+}
