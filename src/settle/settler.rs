@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use smallvec::smallvec;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -20,6 +20,7 @@ use tracing::{error, info, warn};
 
 use super::book::Book;
 use super::dead_letters::{DeadLetterError, DeadLetters, Letter};
+use super::resume::{FlowIdentity, Resumed};
 use super::store::{Changes, Store, StoreError};
 use crate::file::{KnownTail, Settled, Stored, TailNote};
 use crate::observe::{FlowCounters, Repeated};
@@ -54,6 +55,21 @@ pub struct SettlerFlow {
     pub known: Vec<KnownTail>,
 }
 
+/// What each flow goes on from, in the order in which it was asked.
+pub type FlowsResumed = Result<Vec<Resumed>, Arc<StoreError>>;
+
+/// Flows that end and flows that begin, at one moment. Those that end have said all they will.
+#[derive(Debug)]
+pub struct FlowChange {
+    pub removed: Vec<Arc<str>>,
+    /// All that are configured from now on.
+    pub flows: Vec<FlowIdentity>,
+    /// The new ones among them, of which nothing is known here yet.
+    pub added: Vec<SettlerFlow>,
+    /// Gets what each of `flows` goes on from. If it fails nothing is changed.
+    pub reply: oneshot::Sender<FlowsResumed>,
+}
+
 /// Where the stage hears from the others.
 #[derive(Debug)]
 pub struct Inlets {
@@ -63,6 +79,7 @@ pub struct Inlets {
     pub dead: mpsc::Receiver<DeadLetter>,
     /// Lines that are too long to be sent, with the keys of their flows.
     pub oversized: mpsc::Receiver<(Arc<str>, Dead)>,
+    pub changes: mpsc::Receiver<FlowChange>,
 }
 
 /// How the stage ended.
@@ -84,6 +101,8 @@ pub struct Settler {
     letters: Letters,
     bell: Bell,
     began: Instant,
+    /// Waits until nothing is being written.
+    change: Option<FlowChange>,
 }
 
 struct Commits {
@@ -105,8 +124,9 @@ struct Commits {
 struct Committed {
     store: Store,
     changes: Changes,
-    result: Result<(), StoreError>,
+    result: Result<(), Arc<StoreError>>,
     backup: Result<(), StoreError>,
+    change: Option<(FlowChange, FlowsResumed)>,
 }
 
 struct Letters {
@@ -133,7 +153,7 @@ impl Settler {
             written: Vec::new(),
             due: now,
             began: now,
-            backup_due: now,
+            backup_due: now + BACKUP_EVERY,
             housekeeping_due: now + FIRST_HOUSEKEEPING,
             failures: Repeated::default(),
         };
@@ -144,7 +164,7 @@ impl Settler {
             retry_at: None,
             failures: Repeated::default(),
         };
-        Settler { book: Book::new(flows), commits, letters, bell, began: now }
+        Settler { book: Book::new(flows), commits, letters, bell, began: now, change: None }
     }
 
     /// Runs until all inlets are closed and empty, or until `abandon` is cancelled.
@@ -153,6 +173,10 @@ impl Settler {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut notes, mut dead, mut oversized, mut settled) = (true, true, true, true);
         while notes || dead || oversized || settled {
+            if self.change.is_some() {
+                self.hear_out(&mut inlets);
+                self.commit_change();
+            }
             let room = self.letters.waiting.len() < MAX_LETTERS;
             tokio::select! {
                 biased;
@@ -167,6 +191,7 @@ impl Settler {
                 () = sleep_until(self.commits.due), if self.commits.store.is_some() && self.book.is_dirty() => {
                     self.commit();
                 }
+                Some(change) = inlets.changes.recv(), if self.change.is_none() => self.change = Some(change),
                 letter = inlets.dead.recv(), if dead && (room || inlets.dead.is_closed()) => match letter {
                     Some(letter) => self.give_up(letter),
                     None => dead = false,
@@ -186,13 +211,24 @@ impl Settler {
                 },
             }
         }
+        self.hear_out(&mut inlets);
+        self.end().await
+    }
+
+    /// Takes in what has been said so far.
+    fn hear_out(&mut self, inlets: &mut Inlets) {
         while let Ok(note) = inlets.notes.try_recv() {
             self.note(note);
         }
         while let Ok(settled) = inlets.settled.try_recv() {
             self.settle(settled);
         }
-        self.end().await
+        while let Ok(letter) = inlets.dead.try_recv() {
+            self.give_up(letter);
+        }
+        while let Ok((flow, line)) = inlets.oversized.try_recv() {
+            self.give_up(letter_of(flow, line));
+        }
     }
 
     fn note(&mut self, note: TailNote) {
@@ -220,6 +256,20 @@ impl Settler {
     /// Starts a commit of all that is not stored, unless one is running: the next begins when
     /// that is done if somebody waits for it, else with the next tick.
     fn commit(&mut self) {
+        self.commit_with(None);
+    }
+
+    /// Starts the commit with which flows end and begin, unless something is still being
+    /// written: letters that cannot be written now are written when the flow is there again.
+    fn commit_change(&mut self) {
+        let letters_wait = !self.letters.waiting.is_empty() && self.letters.retry_at.is_none();
+        if self.commits.store.is_some() && self.letters.running.is_none() && !letters_wait {
+            let change = self.change.take();
+            self.commit_with(change);
+        }
+    }
+
+    fn commit_with(&mut self, change: Option<FlowChange>) {
         let Some(mut store) = self.commits.store.take() else { return };
         let now = Instant::now();
         self.commits.began = now;
@@ -243,7 +293,14 @@ impl Settler {
                 result = store.purge(time).map(|_| ());
             }
             let backup = if backup && result.is_ok() { store.backup() } else { Ok(()) };
-            Committed { store, changes, result, backup }
+            let result = result.map_err(Arc::new);
+            let change = change.map(|change| {
+                // What was settled last must be in the rows that are resumed.
+                let resumed =
+                    result.clone().and_then(|()| store.resume(&change.flows, time).map_err(Arc::new));
+                (change, resumed)
+            });
+            Committed { store, changes, result, backup, change }
         }));
     }
 
@@ -281,6 +338,24 @@ impl Settler {
                 }
             }
         }
+        if let Some((change, resumed)) = done.change {
+            self.changed(change, resumed);
+        }
+    }
+
+    fn changed(&mut self, change: FlowChange, resumed: FlowsResumed) {
+        if let Ok(resumed) = &resumed {
+            change.removed.iter().for_each(|key| self.book.remove_flow(key));
+            for mut flow in change.added {
+                let at = change.flows.iter().position(|identity| *identity.key == *flow.key);
+                flow.known = at.map(|at| resumed[at].known.clone()).unwrap_or_default();
+                self.book.add_flow(flow);
+            }
+            // Were the backup used, it should know of the new flows' first starts.
+            self.commits.backup_due = Instant::now();
+        }
+        // Whoever asked may have stopped waiting because the agent ends.
+        let _ = change.reply.send(resumed);
     }
 
     fn give_up(&mut self, letter: DeadLetter) {
