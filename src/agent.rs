@@ -135,7 +135,7 @@ impl Agent {
             shown.push((flow.name.clone(), counters.clone()));
             agent.start_flow(flow, resumed, counters, &mut common).await?;
         }
-        agent.start_settling(&settings, store, settler_flows, inlets);
+        agent.start_settling(&settings, store, settler_flows, inlets, &common.board);
         tokio::spawn(show_progress(shown));
         tracing::info!(flows, version = env!("CARGO_PKG_VERSION"), checkpoints = %settings.checkpoint_file.display(), "the agent runs");
         Ok(agent)
@@ -197,11 +197,18 @@ impl Agent {
         Ok(())
     }
 
-    fn start_settling(&mut self, settings: &Settings, store: Store, flows: Vec<SettlerFlow>, inlets: Inlets) {
+    fn start_settling(
+        &mut self,
+        settings: &Settings,
+        store: Store,
+        flows: Vec<SettlerFlow>,
+        inlets: Inlets,
+        board: &Board,
+    ) {
         let mailboxes = self.mailboxes.clone();
         let bell = move || mailboxes.iter().for_each(|mailbox| crate::file::budget::Wake::wake(&**mailbox));
         let letters = DeadLetters::new(settings.dead_letter_file.clone(), settings.dead_letter_max_bytes);
-        let settler = Settler::new(store, letters, flows, Box::new(bell));
+        let settler = Settler::new(store, letters, flows, Box::new(bell), board.checkpoints.clone());
         self.settler = Some(tokio::spawn(settler.run(inlets, self.abandon_settling.clone())));
     }
 

@@ -492,6 +492,7 @@ impl Tailers {
             }
         }
         self.open_files = open;
+        self.counters.files_followed.set(self.tails.len() as u64);
         idle.sort_unstable();
         let too_many = open.saturating_sub(self.max_open);
         for (number, (changed_at, id)) in idle.into_iter().enumerate() {
@@ -502,8 +503,10 @@ impl Tailers {
             }
             if let Some(tail) = self.tails.get_mut(&id) {
                 tail.close();
+                self.open_files -= 1;
             }
         }
+        self.counters.open_files.set(self.open_files as u64);
     }
 
     /// Looks at the open files in `folder` that changed lately; how many changed.

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Instant, SystemTime};
 
+use super::checkpoints::Checkpoints;
 use super::counters::FlowCounters;
 use super::health::{Health, LastError};
 
@@ -21,6 +22,8 @@ pub struct Board {
     pub checkpoint_file: PathBuf,
     /// Bytes.
     pub memory_budget: AtomicU64,
+    /// The settle stage writes it.
+    pub checkpoints: Arc<Checkpoints>,
     configuration: Mutex<Configuration>,
     flows: RwLock<Vec<Arc<FlowBoard>>>,
 }
@@ -57,6 +60,7 @@ impl Board {
             config_file,
             checkpoint_file,
             memory_budget: AtomicU64::new(memory_budget),
+            checkpoints: Arc::default(),
             configuration: Mutex::new(loaded),
             flows: RwLock::default(),
         }

@@ -3,6 +3,10 @@
 
 /// What can be seen of the agent from outside.
 pub mod board;
+/// How well the positions are stored.
+pub mod checkpoints;
+/// Totals, gauges and histograms.
+pub mod counter;
 /// What a flow has done so far.
 pub mod counters;
 /// Whether a destination accepts what it is sent.
@@ -17,6 +21,8 @@ pub mod repeated;
 pub mod status;
 
 pub use board::{Board, FlowBoard};
+pub use checkpoints::Checkpoints;
+pub use counter::Shards;
 pub use counters::FlowCounters;
 pub use health::Health;
 pub use progress::Progress;

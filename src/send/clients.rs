@@ -22,6 +22,7 @@ use super::firehose::Firehose;
 use super::kinesis::Kinesis;
 use super::options::{Credentials, Destination, Options};
 use super::outcome::{Failure, Outcome};
+use crate::observe::Shards;
 
 const APP_NAME: &str = "kinesis-agent";
 
@@ -52,10 +53,11 @@ pub enum Client {
 }
 
 impl Client {
-    /// One attempt to send `entries`: one outcome for each, in their order.
-    pub async fn put(&self, entries: &[Entry]) -> Result<Vec<Outcome>, Failure> {
+    /// One attempt to send `entries`: one outcome for each, in their order. `shards` is told
+    /// where a Data Stream put them.
+    pub async fn put(&self, entries: &[Entry], shards: &Shards) -> Result<Vec<Outcome>, Failure> {
         match self {
-            Client::Kinesis(kinesis) => kinesis.put(entries).await,
+            Client::Kinesis(kinesis) => kinesis.put(entries, shards).await,
             Client::Firehose(firehose) => firehose.put(entries).await,
             #[cfg(test)]
             Client::Scripted(scripted) => scripted.put(entries).await,

@@ -22,7 +22,7 @@ use super::book::Book;
 use super::dead_letters::{DeadLetterError, DeadLetters, Letter};
 use super::store::{Changes, Store, StoreError};
 use crate::file::{KnownTail, Settled, Stored, TailNote};
-use crate::observe::{FlowCounters, Repeated};
+use crate::observe::{Checkpoints, FlowCounters, Repeated};
 use crate::record::Dead;
 use crate::send::{DeadLetter, Entry, Part};
 
@@ -83,6 +83,7 @@ pub struct Settler {
     commits: Commits,
     letters: Letters,
     bell: Bell,
+    checkpoints: Arc<Checkpoints>,
     began: Instant,
 }
 
@@ -124,7 +125,13 @@ struct Written {
 }
 
 impl Settler {
-    pub fn new(store: Store, dead_letters: DeadLetters, flows: Vec<SettlerFlow>, bell: Bell) -> Self {
+    pub fn new(
+        store: Store,
+        dead_letters: DeadLetters,
+        flows: Vec<SettlerFlow>,
+        bell: Bell,
+        checkpoints: Arc<Checkpoints>,
+    ) -> Self {
         let now = Instant::now();
         let commits = Commits {
             store: Some(store),
@@ -144,7 +151,7 @@ impl Settler {
             retry_at: None,
             failures: Repeated::default(),
         };
-        Settler { book: Book::new(flows), commits, letters, bell, began: now }
+        Settler { book: Book::new(flows), commits, letters, bell, checkpoints, began: now }
     }
 
     /// Runs until all inlets are closed and empty, or until `abandon` is cancelled.
@@ -184,6 +191,9 @@ impl Settler {
                     }
                     None => settled = false,
                 },
+            }
+            if self.book.is_dirty() {
+                self.checkpoints.wait();
             }
         }
         while let Ok(note) = inlets.notes.try_recv() {
@@ -235,6 +245,7 @@ impl Settler {
         if backup {
             self.commits.backup_due = now + BACKUP_EVERY;
         }
+        self.checkpoints.begin();
         self.commits.written = take(&mut self.commits.waiting);
         self.commits.running = Some(tokio::task::spawn_blocking(move || {
             let time = SystemTime::now();
@@ -258,6 +269,7 @@ impl Settler {
         }
         match done.result {
             Ok(()) => {
+                self.checkpoints.stored(self.book.is_dirty());
                 for stored in &written {
                     stored.set();
                 }
@@ -270,6 +282,7 @@ impl Settler {
             }
             Err(problem) => {
                 self.book.give_back(done.changes);
+                self.checkpoints.failed(problem.to_string());
                 self.commits.waiting.extend(written);
                 if let Some(more) = self.commits.failures.ask("commit", self.began.elapsed()) {
                     error!(

@@ -21,6 +21,7 @@ struct Outlets {
     oversized: mpsc::Sender<(Arc<str>, Dead)>,
     rung: Arc<AtomicUsize>,
     counters: Arc<FlowCounters>,
+    checkpoints: Arc<Checkpoints>,
 }
 
 fn open(folder: &Path) -> (Store, Resumed) {
@@ -46,15 +47,16 @@ fn start(folder: &TempDir, max_letter_bytes: u64) -> (Outlets, JoinHandle<Summar
     let bell: Bell = Box::new(move || {
         bell.fetch_add(1, Ordering::Relaxed);
     });
+    let checkpoints = Arc::<Checkpoints>::default();
     let letters = DeadLetters::new(folder.path().join("d.jsonl"), max_letter_bytes);
-    let settler = Settler::new(store, letters, vec![flow], bell);
+    let settler = Settler::new(store, letters, vec![flow], bell, checkpoints.clone());
     let (notes, notes_rx) = mpsc::channel(8);
     let (settled, settled_rx) = mpsc::channel(8);
     let (dead, dead_rx) = mpsc::channel(8);
     let (oversized, oversized_rx) = mpsc::channel(8);
     let inlets = Inlets { notes: notes_rx, settled: settled_rx, dead: dead_rx, oversized: oversized_rx };
     (
-        Outlets { notes, settled, dead, oversized, rung, counters },
+        Outlets { notes, settled, dead, oversized, rung, counters, checkpoints },
         tokio::spawn(settler.run(inlets, CancellationToken::new())),
     )
 }
@@ -169,11 +171,16 @@ async fn a_commit_that_fails_is_made_up_for_by_the_next() {
     to.settled.send(vec![Settled::new(&chunk(), Span::new(40, 50))]).await.unwrap();
     tokio::time::sleep(Duration::from_secs(30)).await;
     assert!(!stored.is_set() && to.rung.load(Ordering::Relaxed) == 0);
+    let report = to.checkpoints.report();
+    assert!(report.age >= Duration::from_secs(29) && report.commits == 0 && report.failures > 0);
+    assert!(report.last_error.is_some());
     drop(other);
     while !stored.is_set() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+    let checkpoints = to.checkpoints.clone();
     drop(to);
     assert!(task.await.unwrap().stored);
+    assert_eq!(checkpoints.report().age, Duration::ZERO);
     assert_eq!(offset(&folder), 50);
 }
