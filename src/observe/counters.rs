@@ -10,6 +10,8 @@ macro_rules! counters {
             $($(#[$doc])* pub $name: Counter,)*
             /// Bytes of the flow's files that are not settled yet: now, not a total.
             pub lag_bytes: AtomicI64,
+            /// The age of the oldest of them in milliseconds: now.
+            pub lag_millis: AtomicU64,
         }
     };
 }
