@@ -19,7 +19,8 @@ use crate::file::tailers::{Parts, Past, TailIds, Tailers};
 use crate::file::watch::Watch;
 use crate::file::{Budget, FlowBudget, TailNote};
 use crate::observe::progress::{self, Progress};
-use crate::observe::{Board, FlowBoard, FlowCounters, Health};
+use crate::observe::survey::Question;
+use crate::observe::{Board, FlowBoard, FlowCounters, Health, Troubles};
 use crate::record::Recorder;
 use crate::record::stage::Outlets;
 use crate::send::{Accepted, Bodies, ClientError, Clients, Destination, Ending, Sender, Setup};
@@ -31,6 +32,8 @@ use crate::settle::{
 const BLOCKS: usize = 16;
 /// Messages on their way to the settle stage.
 const SETTLED: usize = 1024;
+/// Questions about files that wait for their answer.
+const QUESTIONS: usize = 4;
 
 /// Why the agent cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +59,8 @@ pub enum Ended {
 
 /// A running agent.
 pub struct Agent {
+    /// For those who want to know of the files.
+    pub questions: mpsc::Sender<Question>,
     mailboxes: Vec<Arc<Mailbox>>,
     records: JoinSet<()>,
     senders: JoinSet<Ending>,
@@ -97,7 +102,7 @@ impl Agent {
         }
         let flows = settings.flows.len();
         let (store, resumed) = open_state(&settings)?;
-        let (to_settle, inlets) = channels();
+        let (to_settle, questions, inlets) = channels();
         let shares = Shares::of(settings.memory_budget);
         let mut common = Common {
             board,
@@ -113,6 +118,7 @@ impl Agent {
             copies_limit: shares.copies / 2 / flows_that_copy(&settings),
         };
         let mut agent = Agent {
+            questions,
             mailboxes: Vec::new(),
             records: JoinSet::new(),
             senders: JoinSet::new(),
@@ -157,8 +163,9 @@ impl Agent {
         let mailbox = Arc::new(Mailbox::default());
         common.budget.ring_on_release(Arc::downgrade(&(mailbox.clone() as _)));
         let budget = common.budget.flow();
+        let troubles = Arc::<Troubles>::default();
         let stage = Stage {
-            tailers: tailers(flow, resumed, &counters, common)?,
+            tailers: tailers(flow, resumed, &counters, &troubles, common)?,
             mailbox: mailbox.clone(),
             watch: common.watch.clone(),
             budget: budget.clone(),
@@ -180,7 +187,18 @@ impl Agent {
         self.records.spawn(crate::record::stage::run(recorder, events_end, outlets, common.copies_limit));
 
         let health = Arc::new(Health::default());
-        common.board.put(on_board(flow, &counters, &health, &budget));
+        let used = budget.clone();
+        common.board.put(Arc::new(FlowBoard {
+            name: flow.name.clone(),
+            key: flow.key.as_str().into(),
+            destination: flow.send.destination.to_string(),
+            counters: counters.clone(),
+            health: health.clone(),
+            troubles,
+            credentials: common.clients.seen(&flow.send.credentials).await,
+            memory_used: Box::new(move || used.used() as u64),
+            draining: false.into(),
+        }));
         let sender = Sender::new(Setup {
             flow: key,
             options: flow.send.clone(),
@@ -251,25 +269,6 @@ impl Agent {
     }
 }
 
-/// What can be seen of a flow.
-fn on_board(
-    flow: &Flow,
-    counters: &Arc<FlowCounters>,
-    health: &Arc<Health>,
-    budget: &Arc<FlowBudget>,
-) -> Arc<FlowBoard> {
-    let budget = budget.clone();
-    Arc::new(FlowBoard {
-        name: flow.name.clone(),
-        key: flow.key.as_str().into(),
-        destination: flow.send.destination.to_string(),
-        counters: counters.clone(),
-        health: health.clone(),
-        memory_used: Box::new(move || budget.used() as u64),
-        draining: false.into(),
-    })
-}
-
 fn open_state(settings: &Settings) -> Result<(Store, Vec<Resumed>), StartError> {
     let now = SystemTime::now();
     let (mut store, warnings) = Store::open(&settings.checkpoint_file, now)?;
@@ -299,19 +298,27 @@ fn open_state(settings: &Settings) -> Result<(Store, Vec<Resumed>), StartError> 
     Ok((store, resumed))
 }
 
-fn channels() -> (ToSettle, Inlets) {
+fn channels() -> (ToSettle, mpsc::Sender<Question>, Inlets) {
     let (notes, notes_end) = mpsc::channel(SETTLED);
     let (settled, settled_end) = mpsc::channel(SETTLED);
     let (dead, dead_end) = mpsc::channel(16);
     let (oversized, oversized_end) = mpsc::channel(16);
-    let inlets = Inlets { notes: notes_end, settled: settled_end, dead: dead_end, oversized: oversized_end };
-    (ToSettle { notes, settled, dead, oversized }, inlets)
+    let (questions, questions_end) = mpsc::channel(QUESTIONS);
+    let inlets = Inlets {
+        notes: notes_end,
+        settled: settled_end,
+        dead: dead_end,
+        oversized: oversized_end,
+        questions: questions_end,
+    };
+    (ToSettle { notes, settled, dead, oversized }, questions, inlets)
 }
 
 fn tailers(
     flow: &Flow,
     resumed: Resumed,
     counters: &Arc<FlowCounters>,
+    troubles: &Arc<Troubles>,
     common: &Common,
 ) -> Result<Tailers, StartError> {
     // A clock that was ahead at the first start must not make every file an old one.
@@ -327,6 +334,7 @@ fn tailers(
             is_first_start: resumed.is_first,
         },
         counters: counters.clone(),
+        troubles: troubles.clone(),
         max_open: common.max_open,
     };
     Tailers::try_new(flow.file.clone(), parts)

@@ -46,6 +46,7 @@ fn tailers(options: Options, known: Vec<KnownTail>, is_first_start: bool, next: 
         ids: Arc::new(TailIds::starting_at(next)),
         past,
         counters: Arc::default(),
+        troubles: Arc::default(),
         max_open: 100,
     };
     Tailers::try_new(options, parts).unwrap()

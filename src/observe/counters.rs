@@ -1,7 +1,7 @@
 //! What a flow has done so far. Everything is a total since the agent started unless it says
 //! otherwise; nothing is reset.
 
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicI64, AtomicU64};
 
 use super::counter::{Counter, Gauge, Shards};
 
@@ -20,6 +20,8 @@ macro_rules! counters {
             pub files_followed: Gauge,
             /// The shards that took records.
             pub shards: Shards,
+            /// The age of the oldest of them in milliseconds: now.
+            pub lag_millis: AtomicU64,
         }
     };
 }

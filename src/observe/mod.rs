@@ -9,21 +9,33 @@ pub mod checkpoints;
 pub mod counter;
 /// What a flow has done so far.
 pub mod counters;
+/// Where the credentials came from.
+pub mod credentials;
 /// Whether a destination accepts what it is sent.
 pub mod health;
+/// Numbers as people read them.
+pub mod human;
 /// Where log lines go, and which.
 pub mod logging;
+/// What an operator has to know.
+pub mod problems;
 /// The line that says how a flow is doing.
 pub mod progress;
 /// One line for each cause and minute.
 pub mod repeated;
 /// What the agent says of itself, as data.
 pub mod status;
+/// What the agent says of itself, put together.
+pub mod survey;
+/// Which files cannot be read, and why.
+pub mod troubles;
 
 pub use board::{Board, FlowBoard};
 pub use checkpoints::Checkpoints;
 pub use counter::Shards;
 pub use counters::FlowCounters;
+pub use credentials::SeenCredentials;
 pub use health::Health;
 pub use progress::Progress;
 pub use repeated::Repeated;
+pub use troubles::Troubles;

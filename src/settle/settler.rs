@@ -18,10 +18,12 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use super::arrivals::Moment;
 use super::book::Book;
 use super::dead_letters::{DeadLetterError, DeadLetters, Letter};
 use super::store::{Changes, Store, StoreError};
 use crate::file::{KnownTail, Settled, Stored, TailNote};
+use crate::observe::survey::Question;
 use crate::observe::{Checkpoints, FlowCounters, Repeated};
 use crate::record::Dead;
 use crate::send::{DeadLetter, Entry, Part};
@@ -63,6 +65,8 @@ pub struct Inlets {
     pub dead: mpsc::Receiver<DeadLetter>,
     /// Lines that are too long to be sent, with the keys of their flows.
     pub oversized: mpsc::Receiver<(Arc<str>, Dead)>,
+    /// What somebody wants to know of the files.
+    pub questions: mpsc::Receiver<Question>,
 }
 
 /// How the stage ended.
@@ -151,7 +155,7 @@ impl Settler {
             retry_at: None,
             failures: Repeated::default(),
         };
-        Settler { book: Book::new(flows), commits, letters, bell, checkpoints, began: now }
+        Settler { book: Book::new(flows, moment(now)), commits, letters, bell, checkpoints, began: now }
     }
 
     /// Runs until all inlets are closed and empty, or until `abandon` is cancelled.
@@ -163,6 +167,8 @@ impl Settler {
             let room = self.letters.waiting.len() < MAX_LETTERS;
             tokio::select! {
                 biased;
+                // First, since an operator waits, and since it changes nothing.
+                Some(question) = inlets.questions.recv() => self.answer(question),
                 note = inlets.notes.recv(), if notes => match note {
                     Some(note) => self.note(note),
                     None => notes = false,
@@ -206,10 +212,16 @@ impl Settler {
     }
 
     fn note(&mut self, note: TailNote) {
-        if let Some(stored) = self.book.note(note) {
+        if let Some(stored) = self.book.note(note, moment(self.began)) {
             self.commits.waiting.push(stored);
             self.commit();
         }
+    }
+
+    fn answer(&self, question: Question) {
+        let page = self.book.files(&question.query, moment(self.began));
+        // Whoever asked may have stopped waiting.
+        let _ = question.reply.send(page);
     }
 
     fn settle(&mut self, settled: Vec<Settled>) {
@@ -223,7 +235,7 @@ impl Settler {
         if Instant::now() >= due {
             self.commit();
         }
-        self.book.update_lag();
+        self.book.update_lag(moment(self.began));
         self.write_letters();
     }
 
@@ -233,7 +245,7 @@ impl Settler {
         let Some(mut store) = self.commits.store.take() else { return };
         let now = Instant::now();
         self.commits.began = now;
-        self.book.update_lag();
+        self.book.update_lag(moment(self.began));
         let housekeeping = now >= self.commits.housekeeping_due;
         let backup = now >= self.commits.backup_due;
         let mut changes = self.book.changes();
@@ -378,6 +390,11 @@ impl Settler {
         }
         Summary { stored, unwritten_letters: self.letters.waiting.len() }
     }
+}
+
+/// Now, as the book counts time.
+fn moment(began: Instant) -> Moment {
+    Moment::new(began.elapsed(), SystemTime::now())
 }
 
 /// Waits for ever where nothing is running. Cancelling it loses nothing.

@@ -19,6 +19,7 @@ struct Outlets {
     settled: mpsc::Sender<Vec<Settled>>,
     dead: mpsc::Sender<DeadLetter>,
     oversized: mpsc::Sender<(Arc<str>, Dead)>,
+    questions: mpsc::Sender<Question>,
     rung: Arc<AtomicUsize>,
     counters: Arc<FlowCounters>,
     checkpoints: Arc<Checkpoints>,
@@ -54,9 +55,16 @@ fn start(folder: &TempDir, max_letter_bytes: u64) -> (Outlets, JoinHandle<Summar
     let (settled, settled_rx) = mpsc::channel(8);
     let (dead, dead_rx) = mpsc::channel(8);
     let (oversized, oversized_rx) = mpsc::channel(8);
-    let inlets = Inlets { notes: notes_rx, settled: settled_rx, dead: dead_rx, oversized: oversized_rx };
+    let (questions, questions_rx) = mpsc::channel(8);
+    let inlets = Inlets {
+        notes: notes_rx,
+        settled: settled_rx,
+        dead: dead_rx,
+        oversized: oversized_rx,
+        questions: questions_rx,
+    };
     (
-        Outlets { notes, settled, dead, oversized, rung, counters, checkpoints },
+        Outlets { notes, settled, dead, oversized, questions, rung, counters, checkpoints },
         tokio::spawn(settler.run(inlets, CancellationToken::new())),
     )
 }
