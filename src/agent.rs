@@ -195,7 +195,6 @@ impl Agent {
             counters: counters.clone(),
             health: health.clone(),
             troubles,
-            credentials: common.clients.seen(&flow.send.credentials).await,
             memory_used: Box::new(move || used.used() as u64),
             draining: false.into(),
         }));

@@ -11,7 +11,6 @@ use std::time::{Instant, SystemTime};
 
 use super::checkpoints::Checkpoints;
 use super::counters::FlowCounters;
-use super::credentials::SeenCredentials;
 use super::health::{Health, LastError};
 use super::troubles::Troubles;
 
@@ -49,7 +48,6 @@ pub struct FlowBoard {
     pub health: Arc<Health>,
     /// The files that cannot be read.
     pub troubles: Arc<Troubles>,
-    pub credentials: Arc<SeenCredentials>,
     /// How many bytes of the memory budget it holds now.
     pub memory_used: Box<dyn Fn() -> u64 + Send + Sync>,
     pub draining: AtomicBool,

@@ -9,8 +9,6 @@ pub mod checkpoints;
 pub mod counter;
 /// What a flow has done so far.
 pub mod counters;
-/// Where the credentials came from.
-pub mod credentials;
 /// Whether a destination accepts what it is sent.
 pub mod health;
 /// Numbers as people read them.
@@ -34,7 +32,6 @@ pub use board::{Board, FlowBoard};
 pub use checkpoints::Checkpoints;
 pub use counter::Shards;
 pub use counters::FlowCounters;
-pub use credentials::SeenCredentials;
 pub use health::Health;
 pub use progress::Progress;
 pub use repeated::Repeated;

@@ -6,7 +6,6 @@
 //! asks for a [renewed](Clients::renewed) client, whose credentials chain starts afresh.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use aws_config::meta::region::ProvideRegion;
@@ -23,8 +22,7 @@ use super::firehose::Firehose;
 use super::kinesis::Kinesis;
 use super::options::{Credentials, Destination, Options};
 use super::outcome::{Failure, Outcome};
-use super::watched::Watched;
-use crate::observe::{SeenCredentials, Shards};
+use crate::observe::Shards;
 
 const APP_NAME: &str = "kinesis-agent";
 
@@ -72,7 +70,6 @@ impl Client {
 pub struct Clients {
     shared: Mutex<HashMap<Credentials, Shared>>,
     default_region: Mutex<Option<Region>>,
-    seen: Mutex<HashMap<Credentials, Arc<SeenCredentials>>>,
 }
 
 /// What flows with the same credentials share.
@@ -108,11 +105,6 @@ impl Clients {
         self.client(flow, options).await
     }
 
-    /// What is known of the credentials that clients with these settings use.
-    pub async fn seen(&self, credentials: &Credentials) -> Arc<SeenCredentials> {
-        self.seen.lock().await.entry(credentials.clone()).or_default().clone()
-    }
-
     async fn region(&self, flow: &str, options: &Options) -> Result<Region, ClientError> {
         if let Some(region) = configured_region(options) {
             return Ok(region);
@@ -130,14 +122,6 @@ impl Clients {
             return shared.config.clone();
         }
         let config = load(credentials, region.clone()).await;
-        let seen = self.seen(credentials).await;
-        let config = match config.credentials_provider() {
-            Some(provider) => {
-                let provider = SharedCredentialsProvider::new(Watched::new(provider, seen));
-                config.into_builder().credentials_provider(provider).build()
-            }
-            None => config,
-        };
         shared.insert(credentials.clone(), Shared { config: config.clone(), built: Instant::now() });
         config
     }

@@ -31,8 +31,6 @@ mod receipt;
 pub mod retry;
 /// The loop of one flow: blocks in, settled spans out.
 pub mod sender;
-/// Credentials that say where they came from.
-mod watched;
 
 pub use clients::{Client, ClientError, Clients};
 pub use entry::{Batch, DeadLetter, Entry, FlushReason, Part};
