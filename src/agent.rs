@@ -19,7 +19,7 @@ use crate::file::tailers::{Parts, Past, TailIds, Tailers};
 use crate::file::watch::Watch;
 use crate::file::{Budget, FlowBudget, TailNote};
 use crate::observe::progress::{self, Progress};
-use crate::observe::{Board, FlowBoard, FlowCounters, Health};
+use crate::observe::{Board, CredentialsReport, FlowBoard, FlowCounters, Health};
 use crate::record::Recorder;
 use crate::record::stage::Outlets;
 use crate::send::{Accepted, Bodies, ClientError, Clients, Destination, Ending, Sender, Setup};
@@ -180,7 +180,8 @@ impl Agent {
         self.records.spawn(crate::record::stage::run(recorder, events_end, outlets, common.copies_limit));
 
         let health = Arc::new(Health::default());
-        common.board.put(on_board(flow, &counters, &health, &budget));
+        let credentials = common.clients.report(&flow.send.credentials);
+        common.board.put(on_board(flow, &counters, &health, credentials, &budget));
         let sender = Sender::new(Setup {
             flow: key,
             options: flow.send.clone(),
@@ -249,6 +250,7 @@ fn on_board(
     flow: &Flow,
     counters: &Arc<FlowCounters>,
     health: &Arc<Health>,
+    credentials: Arc<CredentialsReport>,
     budget: &Arc<FlowBudget>,
 ) -> Arc<FlowBoard> {
     let budget = budget.clone();
@@ -258,6 +260,7 @@ fn on_board(
         destination: flow.send.destination.to_string(),
         counters: counters.clone(),
         health: health.clone(),
+        credentials,
         memory_used: Box::new(move || budget.used() as u64),
         draining: false.into(),
     })

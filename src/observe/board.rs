@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Instant, SystemTime};
 
 use super::counters::FlowCounters;
+use super::credentials_report::CredentialsReport;
 use super::health::{Health, LastError};
 
 /// The whole agent.
@@ -42,6 +43,7 @@ pub struct FlowBoard {
     pub destination: String,
     pub counters: Arc<FlowCounters>,
     pub health: Arc<Health>,
+    pub credentials: Arc<CredentialsReport>,
     /// How many bytes of the memory budget it holds now.
     pub memory_used: Box<dyn Fn() -> u64 + Send + Sync>,
     pub draining: AtomicBool,

@@ -5,6 +5,8 @@
 pub mod board;
 /// What a flow has done so far.
 pub mod counters;
+/// Which credentials a flow uses.
+pub mod credentials_report;
 /// Whether a destination accepts what it is sent.
 pub mod health;
 /// Where log lines go, and which.
@@ -18,6 +20,7 @@ pub mod status;
 
 pub use board::{Board, FlowBoard};
 pub use counters::FlowCounters;
+pub use credentials_report::CredentialsReport;
 pub use health::Health;
 pub use progress::Progress;
 pub use repeated::Repeated;
