@@ -9,6 +9,8 @@ pub mod checkpoints;
 pub mod counter;
 /// What a flow has done so far.
 pub mod counters;
+/// Which credentials a flow uses.
+pub mod credentials_report;
 /// Whether a destination accepts what it is sent.
 pub mod health;
 /// Numbers as people read them.
@@ -32,6 +34,7 @@ pub use board::{Board, FlowBoard};
 pub use checkpoints::Checkpoints;
 pub use counter::Shards;
 pub use counters::FlowCounters;
+pub use credentials_report::CredentialsReport;
 pub use health::Health;
 pub use progress::Progress;
 pub use repeated::Repeated;
