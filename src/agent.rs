@@ -27,6 +27,7 @@ use crate::file::watch::Watch;
 use crate::file::{Budget, TailNote};
 use crate::observe::Board;
 use crate::observe::progress::{self, Progress};
+use crate::observe::survey::Question;
 use crate::send::{Accepted, ClientError, Clients, Destination};
 use crate::settle::{
     DeadLetters, FlowChange, FlowIdentity, Inlets, Resumed, Settler, SettlerFlow, Store, StoreError, Summary,
@@ -35,6 +36,9 @@ use flow::{Prepared, RunningFlow};
 
 /// Messages on their way to the settle stage.
 const SETTLED: usize = 1024;
+
+/// Questions about files that wait for their answer.
+const QUESTIONS: usize = 4;
 
 /// After a reload that the database refused it is tried again so much later.
 const RETRY_RESUME: Duration = Duration::from_secs(2);
@@ -67,6 +71,8 @@ pub enum Ended {
 
 /// A running agent.
 pub struct Agent {
+    /// For those who want to know of the files.
+    pub questions: mpsc::Sender<Question>,
     common: Common,
     flows: Vec<RunningFlow>,
     settler: tokio::task::JoinHandle<Summary>,
@@ -148,7 +154,7 @@ impl Agent {
         for warning in warnings {
             tracing::error!("{warning}");
         }
-        let (to_settle, inlets) = channels();
+        let (to_settle, questions, inlets) = channels();
         let common = Common {
             board,
             budget: Budget::new(0, 0),
@@ -162,8 +168,9 @@ impl Agent {
             sizes: Sizes { bodies: 0, copies: 0 },
         };
         let abandon_settling = CancellationToken::new();
-        let settler = settler(&settings, store, common.mailboxes.clone());
+        let settler = settler(&settings, store, &common);
         let mut agent = Agent {
+            questions,
             flows: Vec::new(),
             settler: tokio::spawn(settler.run(inlets, abandon_settling.clone())),
             abandon_settling,
@@ -376,12 +383,13 @@ impl Fixed {
 }
 
 /// A task that only stores what it hears, and a bell that wakes every flow.
-fn settler(settings: &Settings, store: Store, mailboxes: Arc<Mutex<Vec<Weak<Mailbox>>>>) -> Settler {
+fn settler(settings: &Settings, store: Store, common: &Common) -> Settler {
+    let mailboxes = common.mailboxes.clone();
     let bell = move || {
         mailboxes.lock().unwrap().iter().filter_map(Weak::upgrade).for_each(|mailbox| mailbox.wake());
     };
     let letters = DeadLetters::new(settings.dead_letter_file.clone(), settings.dead_letter_max_bytes);
-    Settler::new(store, letters, Vec::new(), Box::new(bell))
+    Settler::new(store, letters, Vec::new(), Box::new(bell), common.board.checkpoints.clone())
 }
 
 fn patterns(flow: &Flow) -> Result<Patterns, StartError> {
@@ -400,20 +408,22 @@ fn identity(flow: &Flow, begins: bool) -> Result<FlowIdentity, StartError> {
     })
 }
 
-fn channels() -> (ToSettle, Inlets) {
+fn channels() -> (ToSettle, mpsc::Sender<Question>, Inlets) {
     let (notes, notes_end) = mpsc::channel(SETTLED);
     let (settled, settled_end) = mpsc::channel(SETTLED);
     let (dead, dead_end) = mpsc::channel(16);
     let (oversized, oversized_end) = mpsc::channel(16);
     let (changes, changes_end) = mpsc::channel(1);
+    let (questions, questions_end) = mpsc::channel(QUESTIONS);
     let inlets = Inlets {
         notes: notes_end,
         settled: settled_end,
         dead: dead_end,
         oversized: oversized_end,
         changes: changes_end,
+        questions: questions_end,
     };
-    (ToSettle { notes, settled, dead, oversized, changes }, inlets)
+    (ToSettle { notes, settled, dead, oversized, changes }, questions, inlets)
 }
 
 /// Between how many flows the memory for copies is shared: those that put events together.

@@ -14,8 +14,8 @@ use crate::config::Flow;
 use crate::file::mailbox::Mailbox;
 use crate::file::stage::{CHANNEL_CAPACITY, Stage};
 use crate::file::tailers::{Parts, Past, Tailers};
-use crate::file::{FlowBudget, watch::Watch};
-use crate::observe::{Board, FlowBoard, FlowCounters, Health};
+use crate::file::watch::Watch;
+use crate::observe::{Board, FlowBoard, FlowCounters, Health, Troubles};
 use crate::record::copies::Copies;
 use crate::record::stage::Outlets;
 use crate::record::{Block, Recorder};
@@ -63,8 +63,9 @@ impl RunningFlow {
         let budget = common.budget.flow();
         let mailbox = Arc::new(Mailbox::default());
         common.register(&mailbox);
+        let troubles = Arc::<Troubles>::default();
         let stage = Stage {
-            tailers: tailers(&flow, resumed, &counters, common)?,
+            tailers: tailers(&flow, resumed, &counters, &troubles, common)?,
             mailbox: mailbox.clone(),
             watch: common.watch.clone(),
             budget: budget.clone(),
@@ -83,7 +84,18 @@ impl RunningFlow {
         });
 
         let health = Arc::new(Health::default());
-        let on_board = on_board(&flow, &counters, &health, &budget);
+        let used = budget.clone();
+        let on_board = Arc::new(FlowBoard {
+            name: flow.name.clone(),
+            key: flow.key.as_str().into(),
+            destination: flow.send.destination.to_string(),
+            counters: counters.clone(),
+            health: health.clone(),
+            troubles,
+            credentials: common.clients.report(&flow.send.credentials),
+            memory_used: Box::new(move || used.used() as u64),
+            draining: false.into(),
+        });
         common.board.put(on_board.clone());
         let bodies = Bodies::new(common.sizes.bodies);
         let sender = Sender::new(Setup {
@@ -184,29 +196,11 @@ fn outlets(
     }
 }
 
-/// What can be seen of a flow.
-fn on_board(
-    flow: &Flow,
-    counters: &Arc<FlowCounters>,
-    health: &Arc<Health>,
-    budget: &Arc<FlowBudget>,
-) -> Arc<FlowBoard> {
-    let budget = budget.clone();
-    Arc::new(FlowBoard {
-        name: flow.name.clone(),
-        key: flow.key.as_str().into(),
-        destination: flow.send.destination.to_string(),
-        counters: counters.clone(),
-        health: health.clone(),
-        memory_used: Box::new(move || budget.used() as u64),
-        draining: false.into(),
-    })
-}
-
 fn tailers(
     flow: &Flow,
     resumed: Resumed,
     counters: &Arc<FlowCounters>,
+    troubles: &Arc<Troubles>,
     common: &Common,
 ) -> Result<Tailers, StartError> {
     // A clock that was ahead at the first start must not make every file an old one.
@@ -222,6 +216,7 @@ fn tailers(
             is_first_start: resumed.is_first,
         },
         counters: counters.clone(),
+        troubles: troubles.clone(),
         max_open: common.max_open.clone(),
     };
     Tailers::try_new(flow.file.clone(), parts)

@@ -18,12 +18,14 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use super::arrivals::Moment;
 use super::book::Book;
 use super::dead_letters::{DeadLetterError, DeadLetters, Letter};
 use super::resume::{FlowIdentity, Resumed};
 use super::store::{Changes, Store, StoreError};
 use crate::file::{KnownTail, Settled, Stored, TailNote};
-use crate::observe::{FlowCounters, Repeated};
+use crate::observe::survey::Question;
+use crate::observe::{Checkpoints, FlowCounters, Repeated};
 use crate::record::Dead;
 use crate::send::{DeadLetter, Entry, Part};
 
@@ -80,6 +82,8 @@ pub struct Inlets {
     /// Lines that are too long to be sent, with the keys of their flows.
     pub oversized: mpsc::Receiver<(Arc<str>, Dead)>,
     pub changes: mpsc::Receiver<FlowChange>,
+    /// What somebody wants to know of the files.
+    pub questions: mpsc::Receiver<Question>,
 }
 
 /// How the stage ended.
@@ -100,6 +104,7 @@ pub struct Settler {
     commits: Commits,
     letters: Letters,
     bell: Bell,
+    checkpoints: Arc<Checkpoints>,
     began: Instant,
     /// Waits until nothing is being written.
     change: Option<FlowChange>,
@@ -144,7 +149,13 @@ struct Written {
 }
 
 impl Settler {
-    pub fn new(store: Store, dead_letters: DeadLetters, flows: Vec<SettlerFlow>, bell: Bell) -> Self {
+    pub fn new(
+        store: Store,
+        dead_letters: DeadLetters,
+        flows: Vec<SettlerFlow>,
+        bell: Bell,
+        checkpoints: Arc<Checkpoints>,
+    ) -> Self {
         let now = Instant::now();
         let commits = Commits {
             store: Some(store),
@@ -164,7 +175,15 @@ impl Settler {
             retry_at: None,
             failures: Repeated::default(),
         };
-        Settler { book: Book::new(flows), commits, letters, bell, began: now, change: None }
+        Settler {
+            book: Book::new(flows, moment(now)),
+            commits,
+            letters,
+            bell,
+            checkpoints,
+            began: now,
+            change: None,
+        }
     }
 
     /// Runs until all inlets are closed and empty, or until `abandon` is cancelled.
@@ -180,6 +199,8 @@ impl Settler {
             let room = self.letters.waiting.len() < MAX_LETTERS;
             tokio::select! {
                 biased;
+                // First, since an operator waits, and since it changes nothing.
+                Some(question) = inlets.questions.recv() => self.answer(question),
                 note = inlets.notes.recv(), if notes => match note {
                     Some(note) => self.note(note),
                     None => notes = false,
@@ -210,6 +231,9 @@ impl Settler {
                     None => settled = false,
                 },
             }
+            if self.book.is_dirty() {
+                self.checkpoints.wait();
+            }
         }
         self.hear_out(&mut inlets);
         self.end().await
@@ -232,10 +256,16 @@ impl Settler {
     }
 
     fn note(&mut self, note: TailNote) {
-        if let Some(stored) = self.book.note(note) {
+        if let Some(stored) = self.book.note(note, moment(self.began)) {
             self.commits.waiting.push(stored);
             self.commit();
         }
+    }
+
+    fn answer(&self, question: Question) {
+        let page = self.book.files(&question.query, moment(self.began));
+        // Whoever asked may have stopped waiting.
+        let _ = question.reply.send(page);
     }
 
     fn settle(&mut self, settled: Vec<Settled>) {
@@ -249,7 +279,7 @@ impl Settler {
         if Instant::now() >= due {
             self.commit();
         }
-        self.book.update_lag();
+        self.book.update_lag(moment(self.began));
         self.write_letters();
     }
 
@@ -273,7 +303,7 @@ impl Settler {
         let Some(mut store) = self.commits.store.take() else { return };
         let now = Instant::now();
         self.commits.began = now;
-        self.book.update_lag();
+        self.book.update_lag(moment(self.began));
         let housekeeping = now >= self.commits.housekeeping_due;
         let backup = now >= self.commits.backup_due;
         let mut changes = self.book.changes();
@@ -285,6 +315,7 @@ impl Settler {
         if backup {
             self.commits.backup_due = now + BACKUP_EVERY;
         }
+        self.checkpoints.begin();
         self.commits.written = take(&mut self.commits.waiting);
         self.commits.running = Some(tokio::task::spawn_blocking(move || {
             let time = SystemTime::now();
@@ -315,6 +346,7 @@ impl Settler {
         }
         match done.result {
             Ok(()) => {
+                self.checkpoints.stored(self.book.is_dirty());
                 for stored in &written {
                     stored.set();
                 }
@@ -327,6 +359,7 @@ impl Settler {
             }
             Err(problem) => {
                 self.book.give_back(done.changes);
+                self.checkpoints.failed(problem.to_string());
                 self.commits.waiting.extend(written);
                 if let Some(more) = self.commits.failures.ask("commit", self.began.elapsed()) {
                     error!(
@@ -349,7 +382,7 @@ impl Settler {
             for mut flow in change.added {
                 let at = change.flows.iter().position(|identity| *identity.key == *flow.key);
                 flow.known = at.map(|at| resumed[at].known.clone()).unwrap_or_default();
-                self.book.add_flow(flow);
+                self.book.add_flow(flow, moment(Instant::now()));
             }
             // Were the backup used, it should know of the new flows' first starts.
             self.commits.backup_due = Instant::now();
@@ -440,6 +473,11 @@ impl Settler {
         }
         Summary { stored, unwritten_letters: self.letters.waiting.len() }
     }
+}
+
+/// Now, as the book counts time.
+fn moment(began: Instant) -> Moment {
+    Moment::new(began.elapsed(), SystemTime::now())
 }
 
 /// Waits for ever where nothing is running. Cancelling it loses nothing.

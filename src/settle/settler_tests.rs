@@ -20,8 +20,10 @@ struct Outlets {
     dead: mpsc::Sender<DeadLetter>,
     oversized: mpsc::Sender<(Arc<str>, Dead)>,
     changes: mpsc::Sender<FlowChange>,
+    questions: mpsc::Sender<Question>,
     rung: Arc<AtomicUsize>,
     counters: Arc<FlowCounters>,
+    checkpoints: Arc<Checkpoints>,
 }
 
 fn identity(key: &str) -> FlowIdentity {
@@ -51,22 +53,25 @@ fn start(folder: &TempDir, max_letter_bytes: u64) -> (Outlets, JoinHandle<Summar
     let bell: Bell = Box::new(move || {
         bell.fetch_add(1, Ordering::Relaxed);
     });
+    let checkpoints = Arc::<Checkpoints>::default();
     let letters = DeadLetters::new(folder.path().join("d.jsonl"), max_letter_bytes);
-    let settler = Settler::new(store, letters, vec![flow], bell);
+    let settler = Settler::new(store, letters, vec![flow], bell, checkpoints.clone());
     let (notes, notes_rx) = mpsc::channel(8);
     let (settled, settled_rx) = mpsc::channel(8);
     let (dead, dead_rx) = mpsc::channel(8);
     let (oversized, oversized_rx) = mpsc::channel(8);
     let (changes, changes_rx) = mpsc::channel(1);
+    let (questions, questions_rx) = mpsc::channel(8);
     let inlets = Inlets {
         notes: notes_rx,
         settled: settled_rx,
         dead: dead_rx,
         oversized: oversized_rx,
         changes: changes_rx,
+        questions: questions_rx,
     };
     (
-        Outlets { notes, settled, dead, oversized, changes, rung, counters },
+        Outlets { notes, settled, dead, oversized, changes, questions, rung, counters, checkpoints },
         tokio::spawn(settler.run(inlets, CancellationToken::new())),
     )
 }
@@ -181,12 +186,17 @@ async fn a_commit_that_fails_is_made_up_for_by_the_next() {
     to.settled.send(vec![Settled::new(&chunk(), Span::new(40, 50))]).await.unwrap();
     tokio::time::sleep(Duration::from_secs(30)).await;
     assert!(!stored.is_set() && to.rung.load(Ordering::Relaxed) == 0);
+    let report = to.checkpoints.report();
+    assert!(report.age >= Duration::from_secs(29) && report.commits == 0 && report.failures > 0);
+    assert!(report.last_error.is_some());
     drop(other);
     while !stored.is_set() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+    let checkpoints = to.checkpoints.clone();
     drop(to);
     assert!(task.await.unwrap().stored);
+    assert_eq!(checkpoints.report().age, Duration::ZERO);
     assert_eq!(offset(&folder), 50);
 }
 
