@@ -9,6 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::agent::Agent;
 use crate::command_line::{LogFormat, Run};
 use crate::config::{self, Settings};
+use crate::observe::server::{Metrics, Server};
 use crate::observe::{Board, logging};
 
 /// EX_CONFIG of sysexits(3): starting again would not help.
@@ -64,11 +65,14 @@ async fn serve(settings: Settings, board: Arc<Board>) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
+    let status = settings.status.clone();
     let agent = tokio::select! {
-        agent = Agent::start(settings, board) => agent.map_err(|error| anyhow::anyhow!("{error}"))?,
+        agent = Agent::start(settings, board.clone()) => agent.map_err(|error| anyhow::anyhow!("{error}"))?,
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     };
+    let metrics = Box::new(|| Metrics { content_type: "text/plain", text: String::new() });
+    let _server = Server::start(status, board, agent.questions.clone(), metrics);
     loop {
         tokio::select! {
             _ = terminate.recv() => break,

@@ -64,8 +64,8 @@ fn compare(sort: Sort, a: &Line<'_>, b: &Line<'_>) -> Ordering {
         Sort::Path => Ordering::Equal,
     };
     // Paths are compared as bytes, since comparing them part by part takes several times as long.
-    let path = |line: &Line<'_>| line.row.known.path.as_os_str().as_bytes();
-    first.then_with(|| path(a).cmp(path(b))).then_with(|| a.row.known.tail.cmp(&b.row.known.tail))
+    let [left, right] = [a, b].map(|line| line.row.known.path.as_os_str().as_bytes());
+    first.then_with(|| left.cmp(right)).then_with(|| a.row.known.tail.cmp(&b.row.known.tail))
 }
 
 impl Line<'_> {
@@ -171,7 +171,11 @@ mod tests {
     #[test]
     fn filters_by_flow_by_a_part_and_by_a_glob() {
         let by = |flow: Option<&str>, file: Option<&str>| {
-            let query = FilesQuery { flow: flow.map(Into::into), file: file.map(Into::into), ..FilesQuery::default() };
+            let query = FilesQuery {
+                flow: flow.map(Into::into),
+                file: file.map(Into::into),
+                ..FilesQuery::default()
+            };
             paths(&query)
         };
         assert_eq!(by(Some("odd"), None), (4, 2, "access.log b.log".into()));
