@@ -9,6 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::agent::Agent;
 use crate::command_line::{LogFormat, Run};
 use crate::config::{self, Settings};
+use crate::observe::server::{Metrics, Server};
 use crate::observe::{Board, logging};
 
 /// EX_CONFIG of sysexits(3): starting again would not help.
@@ -62,10 +63,13 @@ fn end_on_panic() {
 
 async fn serve(settings: Settings, board: Arc<Board>) -> anyhow::Result<()> {
     let mut signals = Signals::listen()?;
+    let status = settings.status.clone();
     let mut agent = tokio::select! {
         agent = Agent::start(settings, board.clone()) => agent.map_err(|error| anyhow::anyhow!("{error}"))?,
         () = signals.ending() => return Ok(()),
     };
+    let metrics = Box::new(|| Metrics { content_type: "text/plain", text: String::new() });
+    let _server = Server::start(status, board.clone(), agent.questions.clone(), metrics);
     loop {
         match signals.next().await {
             Asked::ToEnd => break,
