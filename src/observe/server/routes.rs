@@ -174,7 +174,9 @@ fn parse(query: &str) -> Result<FilesQuery, String> {
                 }
             }
             _ => {
-                return Err(format!("{name}: no such parameter; there is flow, file, sort, offset and limit"));
+                return Err(format!(
+                    "{name}: no such parameter; there is flow, file, sort, offset and limit"
+                ));
             }
         }
     }
