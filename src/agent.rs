@@ -20,7 +20,7 @@ use crate::file::watch::Watch;
 use crate::file::{Budget, FlowBudget, TailNote};
 use crate::observe::progress::{self, Progress};
 use crate::observe::survey::Question;
-use crate::observe::{Board, FlowBoard, FlowCounters, Health, Troubles};
+use crate::observe::{Board, DeadLetterFile, FlowBoard, FlowCounters, Health, Troubles};
 use crate::record::Recorder;
 use crate::record::stage::Outlets;
 use crate::send::{Accepted, Bodies, ClientError, Clients, Destination, Ending, Sender, Setup};
@@ -225,6 +225,10 @@ impl Agent {
     ) {
         let mailboxes = self.mailboxes.clone();
         let bell = move || mailboxes.iter().for_each(|mailbox| crate::file::budget::Wake::wake(&**mailbox));
+        board.dead_letters_at(DeadLetterFile {
+            path: settings.dead_letter_file.clone(),
+            max_bytes: settings.dead_letter_max_bytes,
+        });
         let letters = DeadLetters::new(settings.dead_letter_file.clone(), settings.dead_letter_max_bytes);
         let settler = Settler::new(store, letters, flows, Box::new(bell), board.checkpoints.clone());
         self.settler = Some(tokio::spawn(settler.run(inlets, self.abandon_settling.clone())));

@@ -13,6 +13,7 @@ use super::mailbox::{Mail, Mailbox};
 use super::note::{TailEvent, TailNote};
 use super::tailers::{Tailers, Turn};
 use super::watch::{Watch, Watched};
+use crate::observe::LossReason;
 
 /// What is waiting in the channel is also held by the budget, so that the channel never fills
 /// before it; the rest is for the events that hold no bytes.
@@ -98,6 +99,7 @@ impl Stage {
         mail.written.iter().for_each(|path| self.tailers.written(path));
         mail.renamed.iter().for_each(|path| self.tailers.renamed(path));
         self.tailers.scan_due |= mail.overflow;
+        self.tailers.counters.event_overflows.add(u64::from(mail.overflow));
         for folder in &mail.busy {
             tracing::debug!(flow = &*self.tailers.flow, folder = %folder.display(), "very many writes: the folder is polled until it calms down");
             self.watch.unwatch(folder);
@@ -245,6 +247,7 @@ impl Stage {
         }
         self.tailers.finish_deleted(clock.started.elapsed(), &self.budget);
         for (path, bytes) in self.tailers.unread_nameless() {
+            self.tailers.counters.bytes_lost.add(LossReason::Shutdown.word(), bytes);
             tracing::error!(
                 flow = &*self.tailers.flow, file = %path.display(), bytes,
                 "the agent stops before it could read the rest of a file that was deleted or moved away: these bytes are lost"

@@ -134,9 +134,9 @@ impl Flow {
                 TailNote::Changed { known } => {
                     self.rows.insert(known.tail, known);
                 }
-                TailNote::Gone { tail: _, lost } => self.lost += lost,
+                TailNote::Gone { tail: _, lost } => self.lost += lost.map_or(0, |lost| lost.bytes),
                 TailNote::Ended { tail, lost } => {
-                    self.lost += lost;
+                    self.lost += lost.map_or(0, |lost| lost.bytes);
                     self.rows.remove(&tail);
                 }
             }

@@ -69,7 +69,8 @@ fn of_positions(board: &Board, files_known: bool, problems: &mut Vec<Problem>) {
     let mut critical = |text| problems.push(Problem { severity: Severity::Critical, flow: None, text });
     let report = board.checkpoints.report();
     if report.age >= STORED_LATE {
-        let error = report.last_error.map_or_else(String::new, |error| format!(" The last error: {}.", error.text));
+        let error =
+            report.last_error.map_or_else(String::new, |error| format!(" The last error: {}.", error.text));
         critical(format!(
             "Positions have not been stored in {} for {}.{error} Delivery goes on, but lines are sent again if \
              the agent is restarted now; check the disk and its permissions",

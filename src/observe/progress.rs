@@ -137,13 +137,13 @@ mod tests {
         assert_eq!(first.to_string(), "Delivered 10 records (2.0 KiB), nothing is left to send");
         counters.records_delivered.add(1);
         counters.entries_retried.add(3);
-        counters.requests_failed.add(1);
+        counters.requests_failed.add("network", 1);
         counters.lag_bytes.store(5 << 30, Ordering::Relaxed);
         let second = progress.report(&counters);
         assert_eq!((second.records, second.records_total, second.bytes), (1, 11, 0));
         assert_eq!(second.to_string(), "Delivered 1 records (0 B), 5.0 GiB are left to send, 4 retries");
         counters.records_dead.add(2);
-        counters.bytes_lost.add(3);
+        counters.bytes_lost.add("removed", 3);
         let third = progress.report(&counters).to_string();
         assert!(third.ends_with(", 2 records in the dead-letter file so far, 3 B lost so far"), "{third}");
     }

@@ -95,10 +95,10 @@ fn flow_status(flow: &FlowBoard) -> FlowStatus {
         failing_since: health.failing_since.map(millis),
         errors: health.errors,
         last_error: health.last_error.map(error_status),
-        credentials: flow.credentials.last().map(|seen| CredentialsStatus {
-            source: seen.source,
-            expires_at: seen.expires_at.map(millis),
-        }),
+        credentials: flow
+            .credentials
+            .last()
+            .map(|seen| CredentialsStatus { source: seen.source, expires_at: seen.expires_at.map(millis) }),
         shards_seen: flow.destination.starts_with("kinesis:").then(|| counters.shards.count()),
         unreadable_files: troubles.count,
         unreadable: troubles

@@ -76,6 +76,7 @@ async fn hand_on(out: &mut Vec<Output>, outlets: &Outlets) -> Result<(), Closed>
             Output::Block(block) => outlets.blocks.send(block).await.map_err(|_| Closed)?,
             Output::Filtered { settled, .. } => filtered.push(settled),
             Output::Dead(dead) => {
+                outlets.counters.records_read.add(1);
                 outlets.dead.send((outlets.flow.clone(), dead)).await.map_err(|_| Closed)?;
             }
         }
@@ -87,6 +88,7 @@ async fn hand_on(out: &mut Vec<Output>, outlets: &Outlets) -> Result<(), Closed>
 }
 
 fn count(tally: Tally, outlets: &Outlets, warning: &mut Repeated, now: Duration) {
+    outlets.counters.records_read.add(tally.filtered);
     outlets.counters.records_filtered.add(tally.filtered);
     outlets.counters.records_oversized.add(tally.oversized);
     if tally.oversized > 0

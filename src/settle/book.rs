@@ -16,7 +16,7 @@ use super::inquiry::{self, Line};
 use super::ledger::Ledger;
 use super::settler::SettlerFlow;
 use super::store::{Changes, TailRow};
-use crate::file::{KnownTail, Settled, Stored, TailId, TailNote, TailState};
+use crate::file::{KnownTail, Lost, Settled, Stored, TailId, TailNote, TailState};
 use crate::observe::FlowCounters;
 use crate::observe::status::{FilePage, FilesQuery};
 
@@ -225,18 +225,19 @@ impl Book {
 
     /// From now on the lost bytes do not count as a part of the file, so that the next start
     /// does not find them missing again.
-    fn lose(&mut self, tail: TailId, lost: u64) {
+    fn lose(&mut self, tail: TailId, lost: Option<Lost>) {
         let Some(entry) = self.tails.get_mut(&tail) else { return };
         let row = &mut entry.row;
         row.present = false;
-        row.known.size = row.known.size.saturating_sub(lost);
         self.dirty.insert(tail);
+        let Some(lost) = lost else { return };
+        row.known.size = row.known.size.saturating_sub(lost.bytes);
         let (flow, path) = (&row.flow, row.known.path.display());
         let Some(page) = self.flows.get(flow) else {
-            warn!(%flow, %path, lost, "A file of a flow that is not known is gone");
+            warn!(%flow, %path, bytes = lost.bytes, "XX");
             return;
         };
-        page.counters.bytes_lost.add(lost);
+        page.counters.bytes_lost.add(lost.reason.word(), lost.bytes);
     }
 }
 
@@ -244,6 +245,7 @@ impl Book {
 mod tests {
     use super::*;
     use crate::file::{Anchor, Identity, Span};
+    use crate::observe::LossReason;
 
     fn known(tail: u64, size: u64) -> KnownTail {
         KnownTail {
@@ -312,8 +314,8 @@ mod tests {
     fn a_file_that_is_gone_is_reported_once_and_forgotten_when_it_is_settled() {
         let (mut book, counters) = book();
         book.note(started(2, 30), at(1));
-        book.note(TailNote::Gone { tail: TailId(2), lost: 10 }, at(2));
-        assert_eq!(counters.bytes_lost.get(), 10);
+        book.note(TailNote::Gone { tail: TailId(2), lost: Lost::of(10, LossReason::Removed) }, at(2));
+        assert_eq!(counters.bytes_lost.words(), [("removed", 10)].into());
         assert_eq!(stored(&book.changes()), [(2, 0, 20)]);
         assert_eq!(book.present(), [TailId(1)]);
         book.settle(settled(2, 0, 20));

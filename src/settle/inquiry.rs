@@ -171,7 +171,11 @@ mod tests {
     #[test]
     fn filters_by_flow_by_a_part_and_by_a_glob() {
         let by = |flow: Option<&str>, file: Option<&str>| {
-            let query = FilesQuery { flow: flow.map(Into::into), file: file.map(Into::into), ..FilesQuery::default() };
+            let query = FilesQuery {
+                flow: flow.map(Into::into),
+                file: file.map(Into::into),
+                ..FilesQuery::default()
+            };
             paths(&query)
         };
         assert_eq!(by(Some("odd"), None), (4, 2, "access.log b.log".into()));
