@@ -17,7 +17,7 @@ use crate::file::pattern::{PatternError, Patterns};
 use crate::file::stage::{CHANNEL_CAPACITY, Stage};
 use crate::file::tailers::{Parts, Past, TailIds, Tailers};
 use crate::file::watch::Watch;
-use crate::file::{Budget, FlowBudget, TailNote};
+use crate::file::{Budget, TailNote};
 use crate::observe::progress::{self, Progress};
 use crate::observe::survey::Question;
 use crate::observe::{Board, DeadLetterFile, FlowBoard, FlowCounters, Health, Troubles};
@@ -195,7 +195,7 @@ impl Agent {
             counters: counters.clone(),
             health: health.clone(),
             troubles,
-            credentials: common.clients.seen(&flow.send.credentials).await,
+            credentials: common.clients.report(&flow.send.credentials),
             memory_used: Box::new(move || used.used() as u64),
             draining: false.into(),
         }));

@@ -11,7 +11,7 @@ use std::time::{Instant, SystemTime};
 
 use super::checkpoints::Checkpoints;
 use super::counters::FlowCounters;
-use super::credentials::SeenCredentials;
+use super::credentials_report::CredentialsReport;
 use super::health::{Health, LastError};
 use super::troubles::Troubles;
 
@@ -65,7 +65,7 @@ pub struct FlowBoard {
     pub health: Arc<Health>,
     /// The files that cannot be read.
     pub troubles: Arc<Troubles>,
-    pub credentials: Arc<SeenCredentials>,
+    pub credentials: Arc<CredentialsReport>,
     /// How many bytes of the memory budget it holds now.
     pub memory_used: Box<dyn Fn() -> u64 + Send + Sync>,
     pub draining: AtomicBool,

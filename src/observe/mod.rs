@@ -9,8 +9,8 @@ pub mod checkpoints;
 pub mod counter;
 /// What a flow has done so far.
 pub mod counters;
-/// Where the credentials came from.
-pub mod credentials;
+/// Which credentials a flow uses.
+pub mod credentials_report;
 /// Whether a destination accepts what it is sent.
 pub mod health;
 /// Numbers as people read them.
@@ -38,7 +38,7 @@ pub use board::{Board, DeadLetterFile, FlowBoard};
 pub use checkpoints::Checkpoints;
 pub use counter::Shards;
 pub use counters::FlowCounters;
-pub use credentials::SeenCredentials;
+pub use credentials_report::CredentialsReport;
 pub use health::Health;
 pub use kinds::{LossReason, RotationKind};
 pub use progress::Progress;

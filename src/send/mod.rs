@@ -5,6 +5,8 @@
 pub mod batch;
 /// The clients of the destinations, and where their credentials come from.
 pub mod clients;
+/// Tells where credentials came from.
+mod credentials;
 /// One batch, until each of its entries is settled.
 mod delivery;
 /// What AWS counts as a record, and the request that carries many.
@@ -31,8 +33,6 @@ mod receipt;
 pub mod retry;
 /// The loop of one flow: blocks in, settled spans out.
 pub mod sender;
-/// Credentials that say where they came from.
-mod watched;
 
 pub use clients::{Client, ClientError, Clients};
 pub use entry::{Batch, DeadLetter, Entry, FlushReason, Part};

@@ -167,3 +167,64 @@ async fn what_is_missing_is_said_with_the_keys_that_set_it() {
         "flow `access`: `awsSecretAccessKey` is set without `awsAccessKeyId`; set both, or neither"
     );
 }
+
+#[tokio::test]
+async fn the_report_names_the_source_until_when_it_counts_and_what_went_wrong() {
+    let credentials = "<AssumeRoleResponse><AssumeRoleResult><Credentials>\
+        <AccessKeyId>ASIAROLE</AccessKeyId><SecretAccessKey>s</SecretAccessKey>\
+        <SessionToken>token</SessionToken><Expiration>2099-01-01T00:00:00Z</Expiration>\
+        </Credentials><AssumedRoleUser><AssumedRoleId>AROA:x</AssumedRoleId>\
+        <Arn>arn:aws:sts::123456789012:assumed-role/writer/x</Arn></AssumedRoleUser>\
+        </AssumeRoleResult></AssumeRoleResponse>";
+    let sts = Canned::start(200, "", credentials).await;
+    let server = Canned::start(200, "", r#"{"Records":[{"SequenceNumber":"1"}]}"#).await;
+    let clients = Clients::default();
+    let options = server.options(Destination::Kinesis("s".into()));
+    let report = clients.report(&options.credentials);
+    let client = clients.client("keys", &options).await.unwrap();
+    assert_eq!(report.status(), None, "nothing was asked for yet");
+    client.put(&[entry(&[b"a"])]).await.unwrap();
+    let found = report.state().found.unwrap();
+    assert_eq!((&*found.source, found.expires_at), ("kinesis-agent configuration", None));
+
+    let mut role = options.clone();
+    role.credentials.assume_role_arn = Some("arn:aws:iam::123456789012:role/writer".into());
+    role.credentials.sts_endpoint = Some(sts.url.clone());
+    let report = clients.report(&role.credentials);
+    let client = clients.client("role", &role).await.unwrap();
+    client.put(&[entry(&[b"a"])]).await.unwrap();
+    let found = report.state().found.unwrap();
+    assert_eq!(
+        found.source,
+        "assumed role arn:aws:iam::123456789012:role/writer, by kinesis-agent configuration"
+    );
+    assert_eq!(found.account.as_deref(), Some("123456789012"));
+    assert_eq!(report.status().unwrap().expires_at, Some(4_070_908_800_000));
+
+    let denied = "<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code>\
+                  <Message>not yours</Message></Error></ErrorResponse>";
+    let refusing = Canned::start(403, "", denied).await;
+    role.credentials.sts_endpoint = Some(refusing.url.clone());
+    let report = clients.report(&role.credentials);
+    let client = clients.client("refused", &role).await.unwrap();
+    client.put(&[entry(&[b"a"])]).await.unwrap_err();
+    let state = report.state();
+    assert_eq!(state.found, None);
+    assert!(state.last_error.unwrap().text.contains("not yours"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_report_outlives_the_renewal_of_its_credentials() {
+    let mut options = options();
+    options.credentials.access_key_id = Some("AKIDEXAMPLE".into());
+    options.credentials.secret_access_key = Some("secret".into());
+    let clients = Clients::default();
+    let client = clients.client("a", &options).await.unwrap();
+    let report = clients.report(&options.credentials);
+    tokio::time::advance(FRESH * 2).await;
+    clients.renewed("a", &options, &client).await.unwrap();
+    assert!(Arc::ptr_eq(&report, &clients.report(&options.credentials)));
+    let provider = clients.shared.lock().await[&options.credentials].config.credentials_provider().unwrap();
+    aws_credential_types::provider::ProvideCredentials::provide_credentials(&provider).await.unwrap();
+    assert_eq!(report.state().found.unwrap().source, "kinesis-agent configuration");
+}
