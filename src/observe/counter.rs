@@ -99,6 +99,11 @@ impl Histogram {
         self.sum.load(Ordering::Relaxed)
     }
 
+    /// How many values there were.
+    pub fn count(&self) -> u64 {
+        self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).sum()
+    }
+
     /// The borders and how many values lay between each and the one before it; the last has no
     /// border.
     pub fn buckets(&self) -> Vec<(Option<u64>, u64)> {

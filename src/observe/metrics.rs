@@ -124,7 +124,7 @@ fn encode(family: &Family, encoder: &mut MetricEncoder<'_>, value: f64) -> fmt::
 fn encode_histogram(encoder: &mut MetricEncoder<'_>, histogram: &Histogram, scale: f64) -> fmt::Result {
     let buckets = histogram.buckets();
     let count = buckets.iter().map(|(_, n)| n).sum();
-    let border = |border: Option<u64>| border.map_or(f64::MAX, |border| border as f64 / scale);
+    let border = |border: Option<u64>| border.map_or(f64::INFINITY, |border| border as f64 / scale);
     let buckets: Vec<(f64, u64)> = buckets.into_iter().map(|(at, n)| (border(at), n)).collect();
     encoder.encode_histogram::<Labels<'static>>(histogram.sum() as f64 / scale, count, &buckets, None)
 }

@@ -98,7 +98,7 @@ fn count(tally: Tally, outlets: &Outlets, warning: &mut Repeated, now: Duration)
             flow = outlets.name,
             file = tally.oversized_in.as_deref().map(|path| display(path.display())),
             more_since_the_last_such_line = more,
-            "A line is longer than the destination takes in a record; it is handled as `oversizedRecords` says"
+            "a line is longer than the destination takes in a record; it is handled as `oversizedRecords` says"
         );
     }
 }
@@ -157,5 +157,6 @@ mod tests {
         assert!(sent.recv().await.is_none(), "the event that may go on is read again by the next start");
         task.await.unwrap();
         assert_eq!(counters.records_filtered.get(), 1);
+        assert_eq!(counters.records_read.get(), 1);
     }
 }

@@ -198,7 +198,8 @@ impl Link {
         match clients.renewed(flow, options, &old).await {
             Ok(client) => *self.client.lock().unwrap() = client,
             Err(error) => {
-                tracing::error!(flow = %flow, %error, "the credentials cannot be looked for afresh")
+                tracing::error!(flow = %flow, %error, "the credentials cannot be looked for afresh; those before are used on, and it is \
+                     tried again in a minute; mend what the error names");
             }
         }
     }

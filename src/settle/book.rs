@@ -205,7 +205,7 @@ impl Book {
     fn change(&mut self, known: KnownTail, now: Moment) {
         let tail = known.tail;
         let Some(entry) = self.tails.get_mut(&tail) else {
-            debug!(%tail, path = %known.path.display(), "A file that was forgotten has changed");
+            debug!(%tail, path = %known.path.display(), "a file that was forgotten has changed");
             return;
         };
         self.arrivals.grown(tail, self.ledger.watermark(tail), known.size, now);
@@ -234,7 +234,7 @@ impl Book {
         row.known.size = row.known.size.saturating_sub(lost.bytes);
         let (flow, path) = (&row.flow, row.known.path.display());
         let Some(page) = self.flows.get(flow) else {
-            warn!(%flow, %path, bytes = lost.bytes, "XX");
+            warn!(%flow, %path, bytes = lost.bytes, "bytes of a file are lost whose flow is no longer configured, so no metric counts them; put the flow back if its files still matter");
             return;
         };
         page.counters.bytes_lost.add(lost.reason.word(), lost.bytes);

@@ -22,6 +22,8 @@ mod licences;
 mod logrotate;
 /// The memory during an outage.
 mod memory;
+/// What Prometheus reads, and the documents, rules and dashboard that go with it.
+mod metrics;
 /// The agent against servers that somebody else wrote.
 mod real_servers;
 /// What survives the end of the agent.

@@ -80,7 +80,8 @@ impl Drop for Ministack {
     }
 }
 
-fn peers() -> PathBuf {
+/// The virtual environment of the Python peers.
+pub fn peers() -> PathBuf {
     let built = || {
         let agent = Path::new(env!("CARGO_BIN_EXE_kinesis-agent"));
         agent.ancestors().nth(2).expect("it stands in target/debug").join("peers")
