@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::body::{Body, is_compressed};
@@ -109,7 +109,7 @@ pub struct Tailers {
     pub(super) counters: Arc<FlowCounters>,
     pub(super) complaints: Repeated,
     pub(super) troubles: Arc<Troubles>,
-    max_open: usize,
+    max_open: Arc<AtomicUsize>,
     /// How many are open, as far as is known without counting.
     pub(super) open_files: usize,
 }
@@ -125,8 +125,8 @@ pub struct Parts {
     pub past: Past,
     pub counters: Arc<FlowCounters>,
     pub troubles: Arc<Troubles>,
-    /// How many files the flow may hold open for longer than it reads them.
-    pub max_open: usize,
+    /// How many files a flow may hold open for longer than it reads them.
+    pub max_open: Arc<AtomicUsize>,
 }
 
 impl Tailers {
@@ -294,7 +294,7 @@ impl Tailers {
         };
         if !was_open && tail.is_open() && !tail.deleted {
             self.open_files += 1;
-            if self.open_files > self.max_open {
+            if self.open_files > self.max_open.load(Ordering::Relaxed) {
                 tail.close();
                 self.open_files -= 1;
             }
@@ -511,7 +511,7 @@ impl Tailers {
         self.open_files = open;
         self.counters.files_followed.set(self.tails.len() as u64);
         idle.sort_unstable();
-        let too_many = open.saturating_sub(self.max_open);
+        let too_many = open.saturating_sub(self.max_open.load(Ordering::Relaxed));
         for (number, (changed_at, id)) in idle.into_iter().enumerate() {
             let out_of_sight = self.tails.get(&id).is_some_and(|tail| tail.out_of_sight);
             let idle = if out_of_sight { FORGOTTEN } else { IDLE };
@@ -549,7 +549,7 @@ impl Tailers {
 
     /// Whether one more file may stay open.
     pub(super) fn may_stay_open(&self) -> bool {
-        self.open_files < self.max_open
+        self.open_files < self.max_open.load(Ordering::Relaxed)
     }
 
     /// When no more is read: the last lines of deleted files that were read to their ends.

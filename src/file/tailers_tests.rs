@@ -52,7 +52,7 @@ fn tailers(options: Options, known: Vec<KnownTail>, is_first_start: bool, next: 
         past,
         counters: Arc::default(),
         troubles: Arc::default(),
-        max_open: 100,
+        max_open: Arc::new(100.into()),
     };
     Tailers::try_new(options, parts).unwrap()
 }

@@ -55,14 +55,28 @@ impl Book {
             arrivals: Arrivals::default(),
             dirty: HashSet::new(),
         };
-        for flow in flows {
-            for known in flow.known {
-                book.open(flow.key.clone(), known, now);
-            }
-            let page = FlowPage { name: flow.name, destination: flow.destination, counters: flow.counters };
-            book.flows.insert(flow.key, page);
-        }
+        flows.into_iter().for_each(|flow| book.add_flow(flow, now));
         book
+    }
+
+    pub fn add_flow(&mut self, flow: SettlerFlow, now: Moment) {
+        for known in flow.known {
+            self.open(flow.key.clone(), known, now);
+        }
+        let page = FlowPage { name: flow.name, destination: flow.destination, counters: flow.counters };
+        self.flows.insert(flow.key, page);
+    }
+
+    /// Forgets the flow and its tails; what of them is not taken as a change is not stored.
+    pub fn remove_flow(&mut self, key: &str) {
+        self.flows.remove(key);
+        let gone: Vec<TailId> =
+            self.tails.iter().filter(|(_, entry)| *entry.row.flow == *key).map(|(tail, _)| *tail).collect();
+        for tail in gone {
+            self.tails.remove(&tail);
+            self.ledger.forget(tail);
+            self.dirty.remove(&tail);
+        }
     }
 
     /// Returns what must be set once the tail is durably stored. A tail that starts again

@@ -24,5 +24,5 @@ pub mod store;
 
 pub use dead_letters::DeadLetters;
 pub use resume::{FlowIdentity, Resumed};
-pub use settler::{Inlets, Settler, SettlerFlow, Summary};
+pub use settler::{FlowChange, Inlets, Settler, SettlerFlow, Summary};
 pub use store::{Store, StoreError};

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use smallvec::smallvec;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -21,6 +21,7 @@ use tracing::{error, info, warn};
 use super::arrivals::Moment;
 use super::book::Book;
 use super::dead_letters::{DeadLetterError, DeadLetters, Letter};
+use super::resume::{FlowIdentity, Resumed};
 use super::store::{Changes, Store, StoreError};
 use crate::file::{KnownTail, Settled, Stored, TailNote};
 use crate::observe::survey::Question;
@@ -56,6 +57,21 @@ pub struct SettlerFlow {
     pub known: Vec<KnownTail>,
 }
 
+/// What each flow goes on from, in the order in which it was asked.
+pub type FlowsResumed = Result<Vec<Resumed>, Arc<StoreError>>;
+
+/// Flows that end and flows that begin, at one moment. Those that end have said all they will.
+#[derive(Debug)]
+pub struct FlowChange {
+    pub removed: Vec<Arc<str>>,
+    /// All that are configured from now on.
+    pub flows: Vec<FlowIdentity>,
+    /// The new ones among them, of which nothing is known here yet.
+    pub added: Vec<SettlerFlow>,
+    /// Gets what each of `flows` goes on from. If it fails nothing is changed.
+    pub reply: oneshot::Sender<FlowsResumed>,
+}
+
 /// Where the stage hears from the others.
 #[derive(Debug)]
 pub struct Inlets {
@@ -65,6 +81,7 @@ pub struct Inlets {
     pub dead: mpsc::Receiver<DeadLetter>,
     /// Lines that are too long to be sent, with the keys of their flows.
     pub oversized: mpsc::Receiver<(Arc<str>, Dead)>,
+    pub changes: mpsc::Receiver<FlowChange>,
     /// What somebody wants to know of the files.
     pub questions: mpsc::Receiver<Question>,
 }
@@ -89,6 +106,8 @@ pub struct Settler {
     bell: Bell,
     checkpoints: Arc<Checkpoints>,
     began: Instant,
+    /// Waits until nothing is being written.
+    change: Option<FlowChange>,
 }
 
 struct Commits {
@@ -110,8 +129,9 @@ struct Commits {
 struct Committed {
     store: Store,
     changes: Changes,
-    result: Result<(), StoreError>,
+    result: Result<(), Arc<StoreError>>,
     backup: Result<(), StoreError>,
+    change: Option<(FlowChange, FlowsResumed)>,
 }
 
 struct Letters {
@@ -144,7 +164,7 @@ impl Settler {
             written: Vec::new(),
             due: now,
             began: now,
-            backup_due: now,
+            backup_due: now + BACKUP_EVERY,
             housekeeping_due: now + FIRST_HOUSEKEEPING,
             failures: Repeated::default(),
         };
@@ -155,7 +175,15 @@ impl Settler {
             retry_at: None,
             failures: Repeated::default(),
         };
-        Settler { book: Book::new(flows, moment(now)), commits, letters, bell, checkpoints, began: now }
+        Settler {
+            book: Book::new(flows, moment(now)),
+            commits,
+            letters,
+            bell,
+            checkpoints,
+            began: now,
+            change: None,
+        }
     }
 
     /// Runs until all inlets are closed and empty, or until `abandon` is cancelled.
@@ -164,6 +192,10 @@ impl Settler {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut notes, mut dead, mut oversized, mut settled) = (true, true, true, true);
         while notes || dead || oversized || settled {
+            if self.change.is_some() {
+                self.hear_out(&mut inlets);
+                self.commit_change();
+            }
             let room = self.letters.waiting.len() < MAX_LETTERS;
             tokio::select! {
                 biased;
@@ -180,6 +212,7 @@ impl Settler {
                 () = sleep_until(self.commits.due), if self.commits.store.is_some() && self.book.is_dirty() => {
                     self.commit();
                 }
+                Some(change) = inlets.changes.recv(), if self.change.is_none() => self.change = Some(change),
                 letter = inlets.dead.recv(), if dead && (room || inlets.dead.is_closed()) => match letter {
                     Some(letter) => self.give_up(letter),
                     None => dead = false,
@@ -202,13 +235,24 @@ impl Settler {
                 self.checkpoints.wait();
             }
         }
+        self.hear_out(&mut inlets);
+        self.end().await
+    }
+
+    /// Takes in what has been said so far.
+    fn hear_out(&mut self, inlets: &mut Inlets) {
         while let Ok(note) = inlets.notes.try_recv() {
             self.note(note);
         }
         while let Ok(settled) = inlets.settled.try_recv() {
             self.settle(settled);
         }
-        self.end().await
+        while let Ok(letter) = inlets.dead.try_recv() {
+            self.give_up(letter);
+        }
+        while let Ok((flow, line)) = inlets.oversized.try_recv() {
+            self.give_up(letter_of(flow, line));
+        }
     }
 
     fn note(&mut self, note: TailNote) {
@@ -242,6 +286,20 @@ impl Settler {
     /// Starts a commit of all that is not stored, unless one is running: the next begins when
     /// that is done if somebody waits for it, else with the next tick.
     fn commit(&mut self) {
+        self.commit_with(None);
+    }
+
+    /// Starts the commit with which flows end and begin, unless something is still being
+    /// written: letters that cannot be written now are written when the flow is there again.
+    fn commit_change(&mut self) {
+        let letters_wait = !self.letters.waiting.is_empty() && self.letters.retry_at.is_none();
+        if self.commits.store.is_some() && self.letters.running.is_none() && !letters_wait {
+            let change = self.change.take();
+            self.commit_with(change);
+        }
+    }
+
+    fn commit_with(&mut self, change: Option<FlowChange>) {
         let Some(mut store) = self.commits.store.take() else { return };
         let now = Instant::now();
         self.commits.began = now;
@@ -266,7 +324,14 @@ impl Settler {
                 result = store.purge(time).map(|_| ());
             }
             let backup = if backup && result.is_ok() { store.backup() } else { Ok(()) };
-            Committed { store, changes, result, backup }
+            let result = result.map_err(Arc::new);
+            let change = change.map(|change| {
+                // What was settled last must be in the rows that are resumed.
+                let resumed =
+                    result.clone().and_then(|()| store.resume(&change.flows, time).map_err(Arc::new));
+                (change, resumed)
+            });
+            Committed { store, changes, result, backup, change }
         }));
     }
 
@@ -306,6 +371,24 @@ impl Settler {
                 }
             }
         }
+        if let Some((change, resumed)) = done.change {
+            self.changed(change, resumed);
+        }
+    }
+
+    fn changed(&mut self, change: FlowChange, resumed: FlowsResumed) {
+        if let Ok(resumed) = &resumed {
+            change.removed.iter().for_each(|key| self.book.remove_flow(key));
+            for mut flow in change.added {
+                let at = change.flows.iter().position(|identity| *identity.key == *flow.key);
+                flow.known = at.map(|at| resumed[at].known.clone()).unwrap_or_default();
+                self.book.add_flow(flow, moment(Instant::now()));
+            }
+            // Were the backup used, it should know of the new flows' first starts.
+            self.commits.backup_due = Instant::now();
+        }
+        // Whoever asked may have stopped waiting because the agent ends.
+        let _ = change.reply.send(resumed);
     }
 
     fn give_up(&mut self, letter: DeadLetter) {
