@@ -38,3 +38,5 @@ mod shutdown;
 mod tailing;
 /// The structure of the code.
 mod tidy;
+/// Every message that an operator may have to act on.
+mod troubleshooting;
