@@ -16,7 +16,7 @@ use super::inquiry::{self, Line};
 use super::ledger::Ledger;
 use super::settler::SettlerFlow;
 use super::store::{Changes, TailRow};
-use crate::file::{KnownTail, Settled, Stored, TailId, TailNote, TailState};
+use crate::file::{KnownTail, Lost, Settled, Stored, TailId, TailNote, TailState};
 use crate::observe::FlowCounters;
 use crate::observe::status::{FilePage, FilesQuery};
 
@@ -219,7 +219,7 @@ impl Book {
     fn change(&mut self, known: KnownTail, now: Moment) {
         let tail = known.tail;
         let Some(entry) = self.tails.get_mut(&tail) else {
-            debug!(%tail, path = %known.path.display(), "A file that was forgotten has changed");
+            debug!(%tail, path = %known.path.display(), "a file that was forgotten has changed");
             return;
         };
         self.arrivals.grown(tail, self.ledger.watermark(tail), known.size, now);
@@ -239,18 +239,19 @@ impl Book {
 
     /// From now on the lost bytes do not count as a part of the file, so that the next start
     /// does not find them missing again.
-    fn lose(&mut self, tail: TailId, lost: u64) {
+    fn lose(&mut self, tail: TailId, lost: Option<Lost>) {
         let Some(entry) = self.tails.get_mut(&tail) else { return };
         let row = &mut entry.row;
         row.present = false;
-        row.known.size = row.known.size.saturating_sub(lost);
         self.dirty.insert(tail);
+        let Some(lost) = lost else { return };
+        row.known.size = row.known.size.saturating_sub(lost.bytes);
         let (flow, path) = (&row.flow, row.known.path.display());
         let Some(page) = self.flows.get(flow) else {
-            warn!(%flow, %path, lost, "A file of a flow that is not known is gone");
+            warn!(%flow, %path, bytes = lost.bytes, "bytes of a file are lost whose flow is no longer configured, so no metric counts them; put the flow back if its files still matter");
             return;
         };
-        page.counters.bytes_lost.add(lost);
+        page.counters.bytes_lost.add(lost.reason.word(), lost.bytes);
     }
 }
 
@@ -258,6 +259,7 @@ impl Book {
 mod tests {
     use super::*;
     use crate::file::{Anchor, Identity, Span};
+    use crate::observe::LossReason;
     use crate::observe::status::FileState;
 
     fn known(tail: u64, size: u64) -> KnownTail {
@@ -327,8 +329,8 @@ mod tests {
     fn a_file_that_is_gone_is_reported_once_and_forgotten_when_it_is_settled() {
         let (mut book, counters) = book();
         book.note(started(2, 30), at(1));
-        book.note(TailNote::Gone { tail: TailId(2), lost: 10 }, at(2));
-        assert_eq!(counters.bytes_lost.get(), 10);
+        book.note(TailNote::Gone { tail: TailId(2), lost: Lost::of(10, LossReason::Removed) }, at(2));
+        assert_eq!(counters.bytes_lost.words(), [("removed", 10)].into());
         assert_eq!(stored(&book.changes()), [(2, 0, 20)]);
         assert_eq!(book.present(), [TailId(1)]);
         book.settle(settled(2, 0, 20));
@@ -361,10 +363,10 @@ mod tests {
         book.settle(settled(2, 5, 30));
         book.update_lag(at(30));
         assert_eq!(counters.lag_millis.load(Ordering::Relaxed), 10_000, "since the file grew");
-        book.note(TailNote::Gone { tail: TailId(2), lost: 8 }, at(30));
+        book.note(TailNote::Gone { tail: TailId(2), lost: Lost::of(8, LossReason::Removed) }, at(30));
         let files = book.files(&FilesQuery { file: Some("2".into()), ..FilesQuery::default() }, at(31));
         assert_eq!((files.items[0].state, files.items[0].lag_bytes), (FileState::Gone, 2));
-        book.note(TailNote::Ended { tail: TailId(2), lost: 0 }, at(32));
+        book.note(TailNote::Ended { tail: TailId(2), lost: None }, at(32));
         assert_eq!(book.files(&FilesQuery::default(), at(33)).total, 1, "no file holds its bytes any more");
     }
 

@@ -22,6 +22,8 @@ mod licences;
 mod logrotate;
 /// The memory during an outage.
 mod memory;
+/// What Prometheus reads, and the documents, rules and dashboard that go with it.
+mod metrics;
 /// The agent against servers that somebody else wrote.
 mod real_servers;
 /// Another configuration while the agent runs.
@@ -40,3 +42,5 @@ mod status_page;
 mod tailing;
 /// The structure of the code.
 mod tidy;
+/// Every message that an operator may have to act on.
+mod troubleshooting;

@@ -80,7 +80,8 @@ impl Drop for Ministack {
     }
 }
 
-fn peers() -> PathBuf {
+/// The virtual environment of the Python peers.
+pub fn peers() -> PathBuf {
     let peers = peers_folder();
     let ready = peers.join("bin/ministack").exists();
     assert!(ready, "no Python peers in {}: run `make peers`", peers.display());
