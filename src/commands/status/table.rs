@@ -153,15 +153,12 @@ mod tests {
             assert!(lines.iter().all(|line| line.chars().count() <= width), "{width}: {lines:?}");
             assert!(lines[1].contains("access.log") && lines[1].ends_with("1 B"), "{width}: {lines:?}");
         }
-        assert_eq!(
-            table().lines(Some(30), false),
-            [
-                "FILE                STATE  LAG",
-                "…nginx/access.log   live   1 B",
-                "/a                  gone     -"
-            ]
-            .map(|line| line.replacen("   ", "  ", usize::from(line.starts_with('…'))))
-        );
+        let short = [
+            "FILE                STATE  LAG",
+            "…/nginx/access.log  live   1 B",
+            "/a                  gone     -",
+        ];
+        assert_eq!(table().lines(Some(30), false), short);
     }
 
     #[test]
