@@ -2,6 +2,8 @@
 
 mod check;
 mod run;
+mod status;
 
 pub use check::check;
 pub use run::run;
+pub use status::status;

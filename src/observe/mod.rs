@@ -27,6 +27,8 @@ pub mod problems;
 pub mod progress;
 /// One line for each cause and minute.
 pub mod repeated;
+/// Answers whoever asks how the agent is doing.
+pub mod server;
 /// What the agent says of itself, as data.
 pub mod status;
 /// What the agent says of itself, put together.

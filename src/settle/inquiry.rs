@@ -81,7 +81,8 @@ impl Line<'_> {
                 TailState::Finished => FileState::Finished,
                 TailState::Over => FileState::Gone,
             },
-            size: known.size,
+            // What was read since the file's size was last told is there, too.
+            size: known.size.max(self.read),
             read: self.read,
             settled: self.settled,
             lag_bytes: self.lag,

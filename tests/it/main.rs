@@ -34,6 +34,10 @@ mod restart;
 mod rotation;
 /// How the agent ends when it is asked to.
 mod shutdown;
+/// What the agent says of itself.
+mod status;
+/// The page of the status, in a browser.
+mod status_page;
 /// Which files are read, from where, and what is in the way.
 mod tailing;
 /// The structure of the code.
