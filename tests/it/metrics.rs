@@ -68,6 +68,7 @@ fn board(name: &str) -> Arc<Board> {
         troubles: Arc::default(),
         credentials: Arc::default(),
         memory_used: Box::new(|| 5),
+        pulses: kinesis_agent::observe::Pulses::default(),
         draining: false.into(),
     };
     flow.health.failed("why".into());
