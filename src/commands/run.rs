@@ -68,10 +68,9 @@ async fn serve(settings: Settings, board: Arc<Board>) -> anyhow::Result<()> {
         agent = Agent::start(settings, board.clone()) => agent.map_err(|error| anyhow::anyhow!("{error}"))?,
         () = signals.ending() => return Ok(()),
     };
-    let metered = board.clone();
-    let metrics =
-        Box::new(move || Metrics { content_type: metrics::CONTENT_TYPE, text: metrics::render(&metered) });
-    let _server = Server::start(status, board.clone(), agent.questions.clone(), metrics);
+    let seen = board.clone();
+    let metrics = move || Metrics { content_type: metrics::CONTENT_TYPE, text: metrics::render(&seen) };
+    let _server = Server::start(status, board.clone(), agent.questions.clone(), Box::new(metrics));
     loop {
         match signals.next().await {
             Asked::ToEnd => break,
