@@ -116,7 +116,7 @@ The agent answers `GET /metrics` with the OpenMetrics text format: on its status
 scrape_configs:
   - job_name: kinesis-agent
     static_configs:
-      - targets: ['localhost:9808']   # what status.listen says
+      - targets: ['localhost:9494']   # what status.listen says
 ```
 
 Totals begin at 0 when the agent starts. Labels are the flow's `name`, its destination (`kinesis:NAME` or `firehose:NAME`) and words of a fixed list; a file's name is never one, so a flow has about a hundred series however many files it follows. What belongs to one file is shown by `kinesis-agent status`.
