@@ -244,7 +244,7 @@ impl Agent {
         for flow in flows {
             patterns(&flow)?;
             let client = self.common.clients.client(&flow.name, &flow.send).await?;
-            prepared.push(Prepared { flow, client, counters: Arc::default() });
+            prepared.push(Prepared::new(flow, client, &self.common));
         }
         Ok(prepared)
     }
@@ -266,7 +266,7 @@ impl Agent {
             key: prepared.flow.key.as_str().into(),
             name: prepared.flow.name.clone(),
             destination: prepared.flow.send.destination.to_string(),
-            counters: prepared.counters.clone(),
+            counters: prepared.on_board.counters.clone(),
             known: Vec::new(),
         });
         let (reply, answer) = oneshot::channel();

@@ -276,3 +276,22 @@ async fn a_change_that_cannot_be_stored_changes_nothing() {
     assert!(task.await.unwrap().stored);
     assert_eq!(offset(&folder), 40);
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_files_can_be_asked_for_while_nothing_can_be_stored() {
+    let folder = tempfile::tempdir().unwrap();
+    let (to, task) = start(&folder, 1000);
+    let other = lock_writers_out(&folder.path().join("c.db"));
+    to.notes.send(started(1, 0, Some(Stored::default()))).await.unwrap();
+    to.settled.send(vec![Settled::new(&chunk(), Span::new(0, 30))]).await.unwrap();
+    let mut seen = None;
+    while seen != Some((100, 30)) {
+        let (reply, answer) = oneshot::channel();
+        to.questions.send(Question { query: FilesQuery::default(), reply }).await.unwrap();
+        let page = answer.await.unwrap();
+        seen = page.items.first().map(|file| (file.size, file.settled));
+    }
+    drop(other);
+    drop(to);
+    assert!(task.await.unwrap().stored);
+}
