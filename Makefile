@@ -34,16 +34,20 @@ unit: ## Runs the tests of the pure parts alone (seconds).
 bench: ## Measures CPU, memory, latency and repeats after kill -9 (BENCH_MB, BENCH_LIVES; ONLY=throughput|latency|crash).
 	$(CARGO) bench --locked --bench throughput -- $(ONLY)
 
-peers: $(PEERS)/ready ## Installs what the tests need besides Rust: Python peers under the target folder, logrotate.
-	@command -v logrotate >/dev/null || test -x /usr/sbin/logrotate \
-	  || { test "$$(id -u)" = 0 && apt-get update -q && apt-get install -y -q --no-install-recommends logrotate; } \
-	  || { echo "the tests need logrotate: install it (apt-get install logrotate)" >&2; exit 1; }
+peers: $(PEERS)/ready ## Installs what the tests need besides Rust: Python peers and a browser's driver under the target folder, logrotate, Chromium.
+	@for need in logrotate chromium; do \
+	  command -v $$need >/dev/null || test -x /usr/sbin/$$need \
+	  || { test "$$(id -u)" = 0 && apt-get update -q && apt-get install -y -q --no-install-recommends $$need; } \
+	  || { echo "the tests need $$need: install it (apt-get install $$need)" >&2; exit 1; }; \
+	done
 
 # The stamp is written last, so that a half-made environment is made again.
-$(PEERS)/ready: tests/it/peers/requirements.txt
+$(PEERS)/ready: tests/it/peers/requirements.txt tests/it/peers/package-lock.json
 	rm -rf $(PEERS)
 	python3 -m venv $(PEERS)
 	$(PEERS)/bin/pip install --quiet --disable-pip-version-check -r $<
+	cp tests/it/peers/package.json tests/it/peers/package-lock.json $(PEERS)/
+	cd $(PEERS) && PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD=1 npm ci --silent --no-audit --no-fund
 	touch $@
 
 clean-peers: ## Removes the Python peers.
