@@ -20,5 +20,6 @@ fn main() -> ExitCode {
         Command::Run(arguments) => commands::run(&arguments),
         Command::Check(arguments) => commands::check(&arguments),
         Command::Status(arguments) => commands::status(&arguments),
+        Command::Reload(arguments) => commands::reload(&arguments),
     }
 }

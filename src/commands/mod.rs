@@ -1,9 +1,11 @@
 //! What each command of the command line does, and the code that it exits with.
 
 mod check;
+mod reload;
 mod run;
 mod status;
 
+pub use self::status::status;
 pub use check::check;
+pub use reload::reload;
 pub use run::run;
-pub use status::status;

@@ -159,8 +159,8 @@ mod tests {
         let mut complaints = Repeated::default();
         assert!(is_alive(&board, Duration::ZERO, &mut complaints, Duration::ZERO));
         board.settling.works();
-        let until = std::time::Instant::now() + Duration::from_millis(5);
-        while std::time::Instant::now() < until {
+        let until = Instant::now() + Duration::from_millis(5);
+        while Instant::now() < until {
             std::thread::yield_now();
         }
         assert!(!is_alive(&board, Duration::from_millis(1), &mut complaints, Duration::ZERO));

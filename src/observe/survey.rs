@@ -39,6 +39,7 @@ pub fn status(board: &Board, files: Option<FilePage>, unready_after: Duration) -
             file: text(&board.config_file),
             loaded_at: millis(configuration.loaded_at),
             reloads: configuration.reloads,
+            failed_reloads: configuration.failed_reloads,
             last_reload_error: configuration.last_error.map(error_status),
         },
         memory: Memory {
