@@ -128,7 +128,7 @@ fn sentence(board: &Board, rate: f64) -> String {
         lag => format!("{} are left to send", bytes(lag)),
     };
     let going = format!("{}, {}/s, {behind}", count(flows.len() as u64, "flow", "flows"), bytes(rate as u64));
-    match problems::all(board, true, Duration::ZERO).first() {
+    match problems::all(board, None, Duration::ZERO).first() {
         None => going,
         Some(problem) if flows.is_empty() => problem.text.clone(),
         Some(problem) => format!("{going}. {}", problem.text),
