@@ -90,8 +90,12 @@ struct Common {
 }
 
 impl Agent {
-    /// Opens the state, makes the clients, and starts every flow.
-    pub async fn start(settings: Settings, board: Arc<Board>) -> Result<Agent, StartError> {
+    /// Opens the state and starts every flow, each with one of the clients.
+    pub async fn start(
+        settings: Settings,
+        board: Arc<Board>,
+        clients: Arc<Clients>,
+    ) -> Result<Agent, StartError> {
         for warning in &settings.warnings {
             tracing::warn!("{warning}");
         }
@@ -105,7 +109,7 @@ impl Agent {
             bodies: shares.bodies / flows.max(1),
             watch: Watch::new(),
             ids: Arc::new(TailIds::starting_at(store.first_tail().0)),
-            clients: Arc::default(),
+            clients,
             accepted: HashMap::new(),
             to_settle,
             abandon_sending: CancellationToken::new(),

@@ -30,6 +30,15 @@ pub enum Command {
 pub struct Run {
     #[command(flatten)]
     pub config: ConfigFile,
+    /// Prints the records that would be sent, and touches neither AWS nor the stored positions.
+    ///
+    /// It starts where the agent would, and follows the files until Ctrl-C. `--log-level debug`
+    /// shows on stderr which request and entry each record is in.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Ends a dry run when all that is in the files now was printed.
+    #[arg(long, requires = "dry_run")]
+    pub until_end: bool,
     /// How log lines on stderr look.
     #[arg(long, value_enum, default_value = "text")]
     pub log_format: LogFormat,

@@ -9,6 +9,7 @@ use kinesis_agent::commands;
 fn main() -> ExitCode {
     let line = CommandLine::parse();
     match line.command.unwrap_or(Command::Run(line.run)) {
+        Command::Run(arguments) if arguments.dry_run => commands::dry_run(&arguments),
         Command::Run(arguments) => commands::run(&arguments),
         Command::Check(arguments) => commands::check(&arguments),
     }

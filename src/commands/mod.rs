@@ -1,7 +1,9 @@
 //! What each command of the command line does, and the code that it exits with.
 
 mod check;
+mod dry_run;
 mod run;
 
 pub use check::check;
+pub use dry_run::dry_run;
 pub use run::run;

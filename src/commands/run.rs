@@ -12,7 +12,7 @@ use crate::config::{self, Settings};
 use crate::observe::{Board, logging};
 
 /// EX_CONFIG of sysexits(3): starting again would not help.
-const BAD_CONFIGURATION: u8 = 78;
+pub(super) const BAD_CONFIGURATION: u8 = 78;
 
 pub fn run(arguments: &Run) -> ExitCode {
     let settings = match config::load(&arguments.config.path) {
@@ -27,12 +27,8 @@ pub fn run(arguments: &Run) -> ExitCode {
         settings.checkpoint_file.clone(),
         settings.memory_budget as u64,
     ));
-    let format = match arguments.log_format {
-        LogFormat::Text => logging::LogFormat::Text,
-        LogFormat::Json => logging::LogFormat::Json,
-    };
     end_on_panic();
-    let ended = logging::init(arguments.log_level, format)
+    let ended = logging::init(arguments.log_level, log_format(arguments.log_format))
         .map_err(anyhow::Error::from)
         .and_then(|()| tokio::runtime::Runtime::new().context("the async runtime cannot be started"))
         .and_then(|runtime| {
@@ -50,9 +46,16 @@ pub fn run(arguments: &Run) -> ExitCode {
     }
 }
 
+pub(super) fn log_format(format: LogFormat) -> logging::LogFormat {
+    match format {
+        LogFormat::Text => logging::LogFormat::Text,
+        LogFormat::Json => logging::LogFormat::Json,
+    }
+}
+
 /// A stage that died alone would leave its flow unread in silence. The service manager starts the
 /// agent again, and what was not settled is sent then.
-fn end_on_panic() {
+pub(super) fn end_on_panic() {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         report(panic);
@@ -65,7 +68,7 @@ async fn serve(settings: Settings, board: Arc<Board>) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
     let agent = tokio::select! {
-        agent = Agent::start(settings, board) => agent.map_err(|error| anyhow::anyhow!("{error}"))?,
+        agent = Agent::start(settings, board, Arc::default()) => agent.map_err(|error| anyhow::anyhow!("{error}"))?,
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     };

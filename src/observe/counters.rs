@@ -1,7 +1,7 @@
 //! What a flow has done so far. Everything is a total since the agent started unless it says
 //! otherwise; nothing is reset.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
@@ -10,6 +10,8 @@ macro_rules! counters {
             $($(#[$doc])* pub $name: Counter,)*
             /// Bytes of the flow's files that are not settled yet: now, not a total.
             pub lag_bytes: AtomicI64,
+            /// Whether all that the file stage knows of has been read: now.
+            pub caught_up: AtomicBool,
         }
     };
 }
@@ -49,6 +51,12 @@ counters! {
     bytes_lost,
     /// Bytes that were read twice because a file could not be told from a copy.
     bytes_repeated,
+}
+
+impl FlowCounters {
+    pub fn is_caught_up(&self) -> bool {
+        self.caught_up.load(Ordering::Acquire)
+    }
 }
 
 #[derive(Debug, Default)]

@@ -19,6 +19,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::credentials::{self, Watched};
+use super::dry_run::{DryRun, DryRunClient};
 use super::entry::Entry;
 use super::firehose::Firehose;
 use super::kinesis::Kinesis;
@@ -50,6 +51,7 @@ pub enum ClientError {
 pub enum Client {
     Kinesis(Kinesis),
     Firehose(Firehose),
+    DryRun(DryRunClient),
     #[cfg(test)]
     Scripted(super::scripted::Scripted),
 }
@@ -60,6 +62,7 @@ impl Client {
         match self {
             Client::Kinesis(kinesis) => kinesis.put(entries).await,
             Client::Firehose(firehose) => firehose.put(entries).await,
+            Client::DryRun(client) => Ok(client.put(entries)),
             #[cfg(test)]
             Client::Scripted(scripted) => scripted.put(entries).await,
         }
@@ -73,6 +76,7 @@ pub struct Clients {
     /// They outlive the chains, so that who shows one need not know of renewals.
     reports: std::sync::Mutex<HashMap<Credentials, Arc<CredentialsReport>>>,
     default_region: Mutex<Option<Region>>,
+    dry_run: Option<Arc<DryRun>>,
 }
 
 /// What flows with the same credentials share.
@@ -83,8 +87,17 @@ struct Shared {
 }
 
 impl Clients {
+    /// Clients that ask nothing of AWS: neither credentials nor a region are looked for.
+    pub fn of_dry_run(dry_run: Arc<DryRun>) -> Self {
+        Clients { dry_run: Some(dry_run), ..Clients::default() }
+    }
+
     /// The client for a flow's destination. Sends nothing to the destination.
     pub async fn client(&self, flow: &str, options: &Options) -> Result<Client, ClientError> {
+        if let Some(dry_run) = &self.dry_run {
+            let (dry_run, flow, options) = (dry_run.clone(), flow.to_owned(), options.clone());
+            return Ok(Client::DryRun(DryRunClient { dry_run, flow, options }));
+        }
         complete_key(flow, &options.credentials)?;
         let region = self.region(flow, options).await?;
         let shared = self.shared_config(&options.credentials, &region).await;

@@ -9,6 +9,8 @@ pub mod clients;
 mod credentials;
 /// One batch, until each of its entries is settled.
 mod delivery;
+/// Prints what would be sent.
+pub mod dry_run;
 /// What AWS counts as a record, and the request that carries many.
 pub mod entry;
 /// The SDK's errors, as we see them.
@@ -35,6 +37,7 @@ pub mod retry;
 pub mod sender;
 
 pub use clients::{Client, ClientError, Clients};
+pub use dry_run::DryRun;
 pub use entry::{Batch, DeadLetter, Entry, FlushReason, Part};
 pub use limit::{Accepted, Bodies};
 pub use options::{Aggregation, Credentials, Destination, Options, PartitionKey};

@@ -16,6 +16,8 @@ mod content;
 mod crash;
 /// Every way in which a destination fails.
 mod delivery;
+/// `run --dry-run`.
+mod dry_run;
 /// The licences of all that is built in.
 mod licences;
 /// The agent beside the logrotate that hosts really run.
