@@ -7,6 +7,8 @@ pub mod board;
 pub mod counters;
 /// Which credentials a flow uses.
 pub mod credentials_report;
+/// One line of a check.
+pub mod finding;
 /// Whether a destination accepts what it is sent.
 pub mod health;
 /// Where log lines go, and which.

@@ -14,17 +14,18 @@ use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::sts::AssumeRoleProvider;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{AppName, BehaviorVersion, Region, SdkConfig};
-use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::credentials::{self, Watched};
 use super::dry_run::{DryRun, DryRunClient};
 use super::entry::Entry;
+use super::failure::causes;
 use super::firehose::Firehose;
 use super::kinesis::Kinesis;
 use super::options::{Credentials, Destination, Options};
-use super::outcome::{Failure, Outcome};
+use super::outcome::{Failure, FailureClass, Outcome};
 use crate::observe::CredentialsReport;
 
 const APP_NAME: &str = "kinesis-agent";
@@ -125,6 +126,25 @@ impl Clients {
     /// after they were renewed.
     pub fn report(&self, credentials: &Credentials) -> Arc<CredentialsReport> {
         self.reports.lock().unwrap().entry(credentials.clone()).or_default().clone()
+    }
+
+    /// Asks for credentials now, without the SDK's cache. What comes of it stands in the report.
+    pub async fn resolve(&self, flow: &str, options: &Options) -> Result<(), Failure> {
+        let no_credentials = |message: String| Failure {
+            class: FailureClass::Waiting { authentication: true },
+            code: "no credentials".into(),
+            message,
+        };
+        let region = self.region(flow, options).await.map_err(|error| no_credentials(error.to_string()))?;
+        let config = self.shared_config(&options.credentials, &region).await;
+        let provider =
+            config.credentials_provider().ok_or_else(|| no_credentials("there is no source".into()))?;
+        provider.provide_credentials().await.map(drop).map_err(|error| no_credentials(causes(&error)))
+    }
+
+    /// The region that a flow's requests go to.
+    pub async fn region_name(&self, flow: &str, options: &Options) -> Result<String, ClientError> {
+        Ok(self.region(flow, options).await?.to_string())
     }
 
     async fn region(&self, flow: &str, options: &Options) -> Result<Region, ClientError> {
