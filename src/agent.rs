@@ -276,6 +276,12 @@ fn open_state(settings: &Settings) -> Result<(Store, Vec<Resumed>), StartError> 
     for warning in warnings {
         tracing::error!("{warning}");
     }
+    let resumed = resume(settings, &mut store, now)?;
+    Ok((store, resumed))
+}
+
+/// What each flow goes on from, in the order of the flows.
+pub fn resume(settings: &Settings, store: &mut Store, now: SystemTime) -> Result<Vec<Resumed>, StartError> {
     let mut patterns = Vec::new();
     for flow in &settings.flows {
         let built = Patterns::try_new(&flow.file.patterns, &flow.file.excludes);
@@ -295,8 +301,19 @@ fn open_state(settings: &Settings) -> Result<(Store, Vec<Resumed>), StartError> 
             matches: &matches[n],
         })
         .collect();
-    let resumed = store.resume(&identities, now)?;
-    Ok((store, resumed))
+    Ok(store.resume(&identities, now)?)
+}
+
+/// The same in the words of the file stage.
+pub fn past(resumed: Resumed) -> Past {
+    // A clock that was ahead at the first start must not make every file an old one.
+    let first_start = resumed.first_start.min(SystemTime::now());
+    let first_start = first_start.duration_since(UNIX_EPOCH).unwrap_or_default();
+    Past {
+        known: resumed.known,
+        first_start_millis: i64::try_from(first_start.as_millis()).unwrap_or(i64::MAX),
+        is_first_start: resumed.is_first,
+    }
 }
 
 fn channels() -> (ToSettle, Inlets) {
@@ -314,18 +331,11 @@ fn tailers(
     counters: &Arc<FlowCounters>,
     common: &Common,
 ) -> Result<Tailers, StartError> {
-    // A clock that was ahead at the first start must not make every file an old one.
-    let first_start = resumed.first_start.min(SystemTime::now());
-    let first_start = first_start.duration_since(UNIX_EPOCH).unwrap_or_default();
     let parts = Parts {
         key: flow.key.as_str().into(),
         flow: flow.name.as_str().into(),
         ids: common.ids.clone(),
-        past: Past {
-            known: resumed.known,
-            first_start_millis: i64::try_from(first_start.as_millis()).unwrap_or(i64::MAX),
-            is_first_start: resumed.is_first,
-        },
+        past: past(resumed),
         counters: counters.clone(),
         max_open: common.max_open,
     };

@@ -51,6 +51,11 @@ pub struct Run {
 pub struct Check {
     #[command(flatten)]
     pub config: ConfigFile,
+    /// Also asks AWS whether each destination would take records, and tries to read the files.
+    ///
+    /// Nothing is sent or stored. It ends with 2 if anything failed; warnings alone are no failure.
+    #[arg(long)]
+    pub online: bool,
 }
 
 #[derive(Args, Clone, Debug)]

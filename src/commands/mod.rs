@@ -2,6 +2,8 @@
 
 mod check;
 mod dry_run;
+mod online;
+mod reader;
 mod run;
 
 pub use check::check;

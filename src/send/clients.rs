@@ -96,8 +96,12 @@ impl Clients {
     /// The client for a flow's destination. Sends nothing to the destination.
     pub async fn client(&self, flow: &str, options: &Options) -> Result<Client, ClientError> {
         if let Some(dry_run) = &self.dry_run {
-            let (dry_run, flow, options) = (dry_run.clone(), flow.to_owned(), options.clone());
-            return Ok(Client::DryRun(DryRunClient { dry_run, flow, options }));
+            return Ok(Client::DryRun(DryRunClient {
+                dry_run: dry_run.clone(),
+                flow: flow.to_owned(),
+                destination: options.destination.clone(),
+                partition_key: options.partition_key,
+            }));
         }
         complete_key(flow, &options.credentials)?;
         let region = self.region(flow, options).await?;

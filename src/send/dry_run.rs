@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use tokio_util::sync::CancellationToken;
 
 use super::entry::Entry;
-use super::options::{Destination, Options};
+use super::options::{Destination, PartitionKey};
 use super::outcome::Outcome;
 use super::partition;
 
@@ -28,7 +28,8 @@ pub struct DryRun {
 pub struct DryRunClient {
     pub dry_run: Arc<DryRun>,
     pub flow: String,
-    pub options: Options,
+    pub destination: Destination,
+    pub partition_key: PartitionKey,
 }
 
 impl DryRun {
@@ -72,12 +73,12 @@ impl DryRunClient {
     }
 
     fn log(&self, entries: &[Entry]) {
-        let (flow, destination) = (&*self.flow, &self.options.destination);
+        let (flow, destination) = (&*self.flow, &self.destination);
         let bytes: usize = entries.iter().map(|entry| entry.bytes).sum();
         tracing::debug!(flow, %destination, entries = entries.len(), bytes, "a request would be sent");
         for (number, entry) in entries.iter().enumerate() {
             let partition_key = match destination {
-                Destination::Kinesis(_) => Some(partition::key(self.options.partition_key, entry)),
+                Destination::Kinesis(_) => Some(partition::key(self.partition_key, entry)),
                 Destination::Firehose(_) => None,
             };
             let first = entry.parts.first().map(|part| (part.chunk.tail.0, part.span.start));
@@ -93,7 +94,7 @@ impl DryRunClient {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::send::testing::{entry, options};
+    use crate::send::testing::entry;
 
     /// An output that breaks after so many bytes.
     struct Pipe(Arc<Mutex<Vec<u8>>>, usize);
@@ -117,7 +118,12 @@ mod tests {
     fn records_are_printed_with_a_newline_each_until_nobody_reads_them() {
         let written = Arc::<Mutex<Vec<u8>>>::default();
         let dry_run = Arc::new(DryRun::new(Box::new(Pipe(written.clone(), 20))));
-        let client = DryRunClient { dry_run: dry_run.clone(), flow: "f".into(), options: options() };
+        let client = DryRunClient {
+            dry_run: dry_run.clone(),
+            flow: "f".into(),
+            destination: Destination::Kinesis("s".into()),
+            partition_key: PartitionKey::Random,
+        };
         let outcomes = client.put(&[entry(&[b"he", b"llo\n"]), entry(&[b"no newline"])]);
         assert_eq!(outcomes, [Outcome::Delivered, Outcome::Delivered]);
         assert_eq!(*written.lock().unwrap(), b"hello\nno newline\n");

@@ -12,7 +12,7 @@ use super::kinesis::{Kinesis, Permission};
 use super::options::{Aggregation, Destination, Options};
 use super::outcome::{Failure, FailureClass};
 use super::trouble::Trouble;
-use crate::observe::finding::Finding;
+use crate::observe::finding::{Finding, Grade};
 
 /// For one question; the sources of credentials are asked one after the other by the SDK, and
 /// some are slow to say that they are not there.
@@ -35,7 +35,7 @@ pub async fn inquire(clients: &Clients, flow: &str, options: &Options) -> Vec<Fi
         Err(error) => return vec![Finding::failed(REGION, error.to_string())],
     };
     let mut findings = vec![credentials(clients, flow, options, &region).await];
-    if findings[0].grade == crate::observe::finding::Grade::Failed {
+    if findings[0].grade == Grade::Failed {
         return findings;
     }
     match &client {
@@ -63,7 +63,7 @@ async fn credentials(clients: &Clients, flow: &str, options: &Options, region: &
     let resolved = tokio::time::timeout(RESOLVED_WITHIN, clients.resolve(flow, options)).await;
     let resolved = resolved.unwrap_or_else(|_| Err(no_answer(RESOLVED_WITHIN)));
     if let Err(failure) = resolved {
-        let action = if options.credentials.assume_role_arn.is_some() { "sts:AssumeRole" } else { "" };
+        let action = "sts:AssumeRole (and trust in the role's own policy)";
         return Finding::failed(CREDENTIALS, explained(&failure, Trouble::of(&failure), action, region));
     }
     let Some(found) = clients.report(&options.credentials).state().found else {
@@ -128,15 +128,19 @@ fn explained(failure: &Failure, trouble: Trouble, action: &str, region: &str) ->
 }
 
 /// The answer to a question, which is asked again if that may help.
-async fn asked<T>(question: impl AsyncFn() -> Result<T, Failure>) -> Result<T, Failure> {
-    let once = async || {
-        let answer = tokio::time::timeout(ANSWERED_WITHIN, question()).await;
-        answer.unwrap_or_else(|_| Err(no_answer(ANSWERED_WITHIN)))
-    };
-    match once().await {
-        Err(failure) if passes(&failure) => once().await,
+async fn asked<T, A>(question: impl Fn() -> A) -> Result<T, Failure>
+where
+    A: Future<Output = Result<T, Failure>>,
+{
+    match answer(question()).await {
+        Err(failure) if passes(&failure) => answer(question()).await,
         answer => answer,
     }
+}
+
+async fn answer<T>(question: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let answer = tokio::time::timeout(ANSWERED_WITHIN, question).await;
+    answer.unwrap_or_else(|_| Err(no_answer(ANSWERED_WITHIN)))
 }
 
 fn passes(failure: &Failure) -> bool {

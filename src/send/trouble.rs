@@ -29,6 +29,13 @@ impl Trouble {
         let message = failure.message.to_lowercase();
         let says = |words: &[&str]| words.iter().any(|word| message.contains(word));
         match failure.code.as_str() {
+            // A role could not be assumed: the words of STS tell why.
+            "no credentials" if says(&["signature expired", "not yet current"]) => Trouble::ClockSkew,
+            "no credentials" if says(&["accessdenied", "not authorized"]) => Trouble::Denied,
+            "no credentials" if says(&["expiredtoken", "token is expired"]) => Trouble::Expired,
+            "no credentials" if says(&["invalidclienttokenid", "signaturedoesnotmatch"]) => {
+                Trouble::UnknownKeys
+            }
             "no credentials" => Trouble::NoCredentials,
             "RequestTimeTooSkewed" | "RequestInTheFuture" | "RequestExpired" => Trouble::ClockSkew,
             "InvalidSignatureException" | "SignatureDoesNotMatch"
@@ -131,6 +138,9 @@ mod tests {
             ("network", "tcp connect error: Connection refused (os error 111)", Trouble::Refused),
             ("network", "HTTP connect timeout occurred after 5s", Trouble::NoAnswer),
             ("InternalFailure", "oops", Trouble::Other),
+            ("no credentials", "no providers in chain provided credentials", Trouble::NoCredentials),
+            ("no credentials", "unhandled error (AccessDenied): not yours", Trouble::Denied),
+            ("no credentials", "the service error: ExpiredTokenException", Trouble::Expired),
         ] {
             assert_eq!(of(code, message), trouble, "{code}: {message}");
         }

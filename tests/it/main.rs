@@ -24,6 +24,8 @@ mod licences;
 mod logrotate;
 /// The memory during an outage.
 mod memory;
+/// `check --online`.
+mod online;
 /// The agent against servers that somebody else wrote.
 mod real_servers;
 /// What survives the end of the agent.
