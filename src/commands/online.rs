@@ -146,8 +146,7 @@ fn lost(file: &Path, warning: &Warning) -> String {
 }
 
 fn of_files(options: &crate::file::Options, past: &Past, service: Option<&Reader>) -> Vec<Finding> {
-    let deadline = std::time::Instant::now() + OPENED_WITHIN;
-    match forecast::forecast(options, past, deadline) {
+    match forecast::forecast(options, past, OPENED_WITHIN) {
         Ok(forecast) => findings(&forecast, &options.patterns, service),
         Err(error) => vec![Finding::failed(FILES, format!("filePattern: {error}"))],
     }

@@ -8,7 +8,7 @@
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::body::{Body, is_compressed};
 use super::identity::{FileKey, HEAD_BYTES, Verdict, file_key, verify};
@@ -55,8 +55,9 @@ pub enum Begin {
     Start,
 }
 
-/// Files are opened until `deadline`.
-pub fn forecast(options: &Options, past: &Past, deadline: Instant) -> Result<Forecast, PatternError> {
+/// Files are opened for as long as `within` says.
+pub fn forecast(options: &Options, past: &Past, within: Duration) -> Result<Forecast, PatternError> {
+    let deadline = Instant::now() + within;
     let patterns = Patterns::try_new(&options.patterns, &options.excludes)?;
     let live = || past.known.iter().filter(|known| known.state != TailState::Over);
     let mut homes = Homes::new();
@@ -131,7 +132,6 @@ mod tests {
     use crate::file::chunk::{Anchor, TailId};
     use crate::file::identity::modified_millis;
     use crate::file::note::Identity;
-    use std::time::Duration;
 
     struct Folder(tempfile::TempDir);
 
@@ -171,7 +171,7 @@ mod tests {
                 use_events: false,
                 finished_after: Duration::from_secs(30),
             };
-            forecast(&options, past, Instant::now() + Duration::from_secs(60)).unwrap()
+            forecast(&options, past, Duration::from_secs(60)).unwrap()
         }
     }
 
