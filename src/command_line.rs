@@ -24,6 +24,8 @@ pub enum Command {
     Run(Run),
     /// Checks the configuration and prints every mistake in it.
     Check(Check),
+    /// Prints the JSON Schema of the configuration, for editors.
+    Schema,
 }
 
 #[derive(Args, Debug)]

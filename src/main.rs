@@ -11,6 +11,7 @@ fn main() -> ExitCode {
     match line.command.unwrap_or(Command::Run(line.run)) {
         Command::Run(arguments) if arguments.dry_run => commands::dry_run(&arguments),
         Command::Run(arguments) => commands::run(&arguments),
+        Command::Schema => commands::schema(),
         Command::Check(arguments) => commands::check(&arguments),
     }
 }

@@ -5,7 +5,9 @@ mod dry_run;
 mod online;
 mod reader;
 mod run;
+mod schema;
 
 pub use check::check;
 pub use dry_run::dry_run;
 pub use run::run;
+pub use schema::schema;
