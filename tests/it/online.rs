@@ -167,6 +167,21 @@ fn an_endpoint_that_is_not_there_or_speaks_no_tls_is_told_apart() {
 }
 
 #[test]
+fn an_endpoint_that_never_answers_is_not_waited_for_long() {
+    let world = World::new();
+    // Connections are made by the system and answered by nobody.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let config = Config::for_server(&world, &url)
+        .with("awsAccessKeyId", ACCESS_KEY)
+        .with("awsSecretAccessKey", SECRET_KEY)
+        .flow(Flow::new(&world, Kinesis, "*.log"))
+        .flow(Flow::new(&world, Firehose, "*.log"));
+    let said = bad(&world, &config, &["no answer within 5 s; nothing answers", "2 failures"]);
+    assert_eq!(said.matches("FAILED   stream").count(), 2, "{said}");
+}
+
+#[test]
 fn no_credentials_and_no_region_are_told() {
     let (world, endpoint) = (World::new(), Endpoint::start());
     let flow = Flow::new(&world, Kinesis, "*.log");
@@ -303,4 +318,25 @@ fn a_role_is_told_with_who_assumes_it_and_why_it_cannot() {
     );
     let wrong = config.with("assumeRoleExternalId", "close-sesame");
     bad(&world, &wrong, &["FAILED   credentials", "allow sts:AssumeRole"]);
+}
+
+#[test]
+fn a_web_identity_is_told_with_its_role() {
+    let world = World::new();
+    let server = Ministack::start(&world, &[]);
+    server.aws(&["stream", "test-stream", "1"]);
+    let token = world.root().join("token");
+    fs::write(&token, "header.payload.signature").unwrap();
+    let config = Config::for_server(&world, &server.url()).flow(Flow::new(&world, Kinesis, "*.log"));
+    let (url, token) = (server.url(), token.display().to_string());
+    let role = "arn:aws:iam::000000000000:role/pod";
+    let web = [
+        ("AWS_ROLE_ARN", role),
+        ("AWS_WEB_IDENTITY_TOKEN_FILE", &*token),
+        ("AWS_ENDPOINT_URL_STS", &*url),
+        ("AWS_REGION", "us-east-1"),
+    ];
+    let (said, code) = check_with(&world, &config, &web);
+    assert_eq!(code, 0, "{said}");
+    assert_says(&said, &["web identity for arn:aws:iam::000000000000:role/pod", "to be renewed within"]);
 }

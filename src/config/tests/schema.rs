@@ -157,143 +157,126 @@ fn the_ranges_of_the_schema_are_the_ranges() {
     assert!(compared >= 15, "only {compared} ranges");
 }
 
+const GOOD_AT_THE_TOP: &[&str] = &[
+    "kinesis.region: eu-west-1",
+    "kinesis: {region: eu-west-1, endpoint: localhost:4567}",
+    "kinesis: {}",
+    "kinesis.endpoint: ''",
+    "firehose.endpoint: http://[::1]:4567/x",
+    "sts: {endpoint: https://sts.x}",
+    "checkpointFile: /a b/c",
+    "deadLetterFile: ''",
+    "deadLetterMaxBytes: 1 GB",
+    "useFileEvents: 'TRUE'",
+    "useFileEvents: false",
+    "memoryBudget: ' 64 MiB '",
+    "scanIntervalMillis: '500'",
+    "shutdownTimeoutMillis: 1m",
+    "assumeRoleARN: arn:aws-cn:iam::123456789012:role/a/b",
+    "assumeRoleARN: ''",
+    "maxConnections: 5",
+    "maxConnections: ~",
+    "cloudwatch: {emitMetrics: true}",
+    "cloudwatch.emitMetrics: [1]",
+    "log.level: x",
+    "userDefinedCredentialsProvider.classname: ''",
+    "userDefinedCredentialsProvider: {location: ''}",
+];
+
+const GOOD_IN_A_FLOW: &[&str] = &[
+    "name: 12",
+    "name: ''",
+    "filePattern: [/a, '/b/**/*.log']",
+    "filePattern: '/${STREAM}/x'",
+    "excludePattern: []",
+    "excludePattern: /a/*.gz",
+    "kinesisStream: a.b_c-1",
+    "kinesisStream: 123",
+    "kinesisStream: arn:aws:kinesis:eu-west-1:123456789012:stream/s",
+    "kinesisStream: ${STREAM}",
+    "deliveryStream: ${NO:-d}",
+    "deliveryStream: d",
+    "initialPosition: START_OF_FILE",
+    "partitionKeyOption: ${NO:-DETERMINISTIC}",
+    "oversizedRecords: deadLetter",
+    "aggregation: lines",
+    "aggregationMaxBytes: 100KiB",
+    "truncatedRecordTerminator: ''",
+    "truncatedRecordTerminator: 5",
+    "multiLineStartPattern: '^\\d'",
+    "multiLineStartPattern: 'a$'",
+    "maxBufferAgeMillis: 10 s",
+    "maxBufferSizeRecords: ' 7 '",
+    "publishQueueCapacity: 100",
+    "log: {emitInternalMetrics: true}",
+    "dataProcessingOptions: []",
+    "fileFooterPattern: ''",
+    "region: ''",
+    "endpoint: http://x",
+];
+
+const BAD_AT_THE_TOP: &[&str] = &[
+    "no: such",
+    "kinesis: {regoin: x}",
+    "kinesis: x",
+    "kinesis.region: EU",
+    "kinesis.region: [x]",
+    "kinesis.endpoint: ftp://x",
+    "kinesis.endpoint: a b",
+    "checkpointFile: a/b",
+    "checkpointFile: /a/",
+    "checkpointFile: {a: b}",
+    "checkpointFile: 5",
+    "checkpointFile: /",
+    "assumeRoleARN: 5",
+    "useFileEvents: maybe",
+    "useFileEvents: 1",
+    "memoryBudget: lots",
+    "assumeRoleARN: writer",
+    "filePattern: /a",
+    "awsAccessKeyId: true",
+    "assumeRoleExternalId: [a]",
+    "userDefinedCredentialsProvider.classname: com.example.Provider",
+];
+
+const BAD_IN_A_FLOW: &[&str] = &[
+    "no: such",
+    "checkpointFile: /a",
+    "filePattern: []",
+    "filePattern: a",
+    "filePattern: /a/",
+    "filePattern: ''",
+    "filePattern: [/a, b]",
+    "filePattern: {a: b}",
+    "kinesisStream: a b",
+    "kinesisStream: ''",
+    "kinesisStream: arn:aws:kinesis:eu-west-1:1:stream/s",
+    "deliveryStream: arn:aws:firehose:x",
+    "kinesisStream: s\n    deliveryStream: d",
+    "initialPosition: LATEST",
+    "initialPosition: ''",
+    "aggregation: kpl",
+    "oversizedRecords: 1",
+    "multiLineStartPattern: 5",
+    "name: [a]",
+    "name: \"a\\nb\"",
+    "dataProcessingOptions: [{optionName: LOGTOJSON}]",
+    "fileFooterPattern: x",
+    "log: {level: x}",
+    "skipHeaderLines: -1",
+];
+
 #[test]
 fn what_may_be_typed_after_a_key_is_the_same_for_both() {
-    use Level::{Agent, Flow};
-    for (level, lines) in [
-        (
-            Agent,
-            &[
-                "kinesis.region: eu-west-1",
-                "kinesis: {region: eu-west-1, endpoint: localhost:4567}",
-                "kinesis: {}",
-                "kinesis.endpoint: ''",
-                "firehose.endpoint: http://[::1]:4567/x",
-                "sts: {endpoint: https://sts.x}",
-                "checkpointFile: /a b/c",
-                "deadLetterFile: ''",
-                "deadLetterMaxBytes: 1 GB",
-                "useFileEvents: 'TRUE'",
-                "useFileEvents: false",
-                "memoryBudget: ' 64 MiB '",
-                "scanIntervalMillis: '500'",
-                "shutdownTimeoutMillis: 1m",
-                "assumeRoleARN: arn:aws-cn:iam::123456789012:role/a/b",
-                "assumeRoleARN: ''",
-                "maxConnections: 5",
-                "maxConnections: ~",
-                "cloudwatch: {emitMetrics: true}",
-                "cloudwatch.emitMetrics: [1]",
-                "log.level: x",
-                "userDefinedCredentialsProvider.classname: ''",
-                "userDefinedCredentialsProvider: {location: ''}",
-            ][..],
-        ),
-        (
-            Flow,
-            &[
-                "name: 12",
-                "name: ''",
-                "filePattern: [/a, '/b/**/*.log']",
-                "filePattern: '/${STREAM}/x'",
-                "excludePattern: []",
-                "excludePattern: /a/*.gz",
-                "kinesisStream: a.b_c-1",
-                "kinesisStream: 123",
-                "kinesisStream: arn:aws:kinesis:eu-west-1:123456789012:stream/s",
-                "kinesisStream: ${STREAM}",
-                "deliveryStream: ${NO:-d}",
-                "deliveryStream: d",
-                "initialPosition: START_OF_FILE",
-                "partitionKeyOption: ${NO:-DETERMINISTIC}",
-                "oversizedRecords: deadLetter",
-                "aggregation: lines",
-                "aggregationMaxBytes: 100KiB",
-                "truncatedRecordTerminator: ''",
-                "truncatedRecordTerminator: 5",
-                "multiLineStartPattern: '^\\d'",
-                "multiLineStartPattern: 'a$'",
-                "maxBufferAgeMillis: 10 s",
-                "maxBufferSizeRecords: ' 7 '",
-                "publishQueueCapacity: 100",
-                "log: {emitInternalMetrics: true}",
-                "dataProcessingOptions: []",
-                "fileFooterPattern: ''",
-                "region: ''",
-                "endpoint: http://x",
-            ][..],
-        ),
-    ] {
-        for line in lines {
-            both_take(&with(level, line));
-        }
-    }
+    GOOD_AT_THE_TOP.iter().for_each(|line| both_take(&with(Level::Agent, line)));
+    GOOD_IN_A_FLOW.iter().for_each(|line| both_take(&with(Level::Flow, line)));
+    both_take("flows: []");
 }
 
 #[test]
 fn what_may_not_be_typed_after_a_key_is_the_same_for_both() {
-    use Level::{Agent, Flow};
-    for (level, lines) in [
-        (
-            Agent,
-            &[
-                "no: such",
-                "kinesis: {regoin: x}",
-                "kinesis: x",
-                "kinesis.region: EU",
-                "kinesis.region: [x]",
-                "kinesis.endpoint: ftp://x",
-                "kinesis.endpoint: a b",
-                "checkpointFile: a/b",
-                "checkpointFile: /a/",
-                "checkpointFile: {a: b}",
-                "checkpointFile: 5",
-                "checkpointFile: /",
-                "assumeRoleARN: 5",
-                "useFileEvents: maybe",
-                "useFileEvents: 1",
-                "memoryBudget: lots",
-                "assumeRoleARN: writer",
-                "filePattern: /a",
-                "awsAccessKeyId: true",
-                "assumeRoleExternalId: [a]",
-                "userDefinedCredentialsProvider.classname: com.example.Provider",
-            ][..],
-        ),
-        (
-            Flow,
-            &[
-                "no: such",
-                "checkpointFile: /a",
-                "filePattern: []",
-                "filePattern: a",
-                "filePattern: /a/",
-                "filePattern: ''",
-                "filePattern: [/a, b]",
-                "filePattern: {a: b}",
-                "kinesisStream: a b",
-                "kinesisStream: ''",
-                "kinesisStream: arn:aws:kinesis:eu-west-1:1:stream/s",
-                "deliveryStream: arn:aws:firehose:x",
-                "kinesisStream: s\n    deliveryStream: d",
-                "initialPosition: LATEST",
-                "initialPosition: ''",
-                "aggregation: kpl",
-                "oversizedRecords: 1",
-                "multiLineStartPattern: 5",
-                "name: [a]",
-                "name: \"a\\nb\"",
-                "dataProcessingOptions: [{optionName: LOGTOJSON}]",
-                "fileFooterPattern: x",
-                "log: {level: x}",
-                "skipHeaderLines: -1",
-            ][..],
-        ),
-    ] {
-        for line in lines {
-            both_refuse(&with(level, line));
-        }
-    }
+    BAD_AT_THE_TOP.iter().for_each(|line| both_refuse(&with(Level::Agent, line)));
+    BAD_IN_A_FLOW.iter().for_each(|line| both_refuse(&with(Level::Flow, line)));
     for text in [
         "a: b",
         "flows: 5",
@@ -304,5 +287,4 @@ fn what_may_not_be_typed_after_a_key_is_the_same_for_both() {
     ] {
         both_refuse(text);
     }
-    both_take("flows: []");
 }
