@@ -7,7 +7,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::clients::{Client, Clients};
+use super::clients::{Client, ClientError, Clients};
 use super::kinesis::{Kinesis, Permission};
 use super::options::{Aggregation, Destination, Options};
 use super::outcome::{Failure, FailureClass};
@@ -26,13 +26,13 @@ const PERMISSION: &str = "permission";
 
 /// All that a flow's destination says, or why it cannot be asked.
 pub async fn inquire(clients: &Clients, flow: &str, options: &Options) -> Vec<Finding> {
-    let client = match clients.client(flow, options).await {
-        Ok(client) => client,
-        Err(error) => return vec![Finding::failed(REGION, error.to_string())],
-    };
-    let region = match clients.region_name(flow, options).await {
-        Ok(region) => region,
-        Err(error) => return vec![Finding::failed(REGION, error.to_string())],
+    // Without a region in the configuration the instance's metadata may be asked for one.
+    let made =
+        async { Ok((clients.client(flow, options).await?, clients.region_name(flow, options).await?)) };
+    let (client, region) = match tokio::time::timeout(RESOLVED_WITHIN, made).await {
+        Ok(Ok(made)) => made,
+        Ok(Err(error)) => return vec![Finding::failed(REGION, ClientError::to_string(&error))],
+        Err(_) => return vec![Finding::failed(REGION, no_answer(RESOLVED_WITHIN).to_string())],
     };
     let mut findings = vec![credentials(clients, flow, options, &region).await];
     if findings[0].grade == Grade::Failed {
@@ -54,7 +54,10 @@ pub async fn inquire(clients: &Clients, flow: &str, options: &Options) -> Vec<Fi
                 }
             }
         }
-        _ => {}
+        // Nobody is there to be asked.
+        Client::DryRun(_) => {}
+        #[cfg(test)]
+        Client::Scripted(_) => {}
     }
     findings
 }
