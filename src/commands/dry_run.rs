@@ -5,6 +5,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -114,7 +115,7 @@ async fn end_of_files(board: &Board, quiet: Duration) {
         tokio::time::sleep(POLL).await;
         let flows = board.flows();
         let now: u64 = flows.iter().map(|flow| flow.counters.bytes_read.get()).sum();
-        if now != read || !flows.iter().all(|flow| flow.counters.is_caught_up()) {
+        if now != read || !flows.iter().all(|flow| flow.counters.caught_up.load(Ordering::Acquire)) {
             read = now;
             since = tokio::time::Instant::now();
         } else if since.elapsed() >= quiet {

@@ -6,8 +6,10 @@ mod online;
 mod reader;
 mod run;
 mod schema;
+mod status;
 
 pub use check::check;
 pub use dry_run::dry_run;
 pub use run::run;
 pub use schema::schema;
+pub use status::status;

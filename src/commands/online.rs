@@ -131,7 +131,7 @@ fn resumed(settings: &Settings, findings: &mut Vec<Finding>) -> anyhow::Result<V
             format!("none yet: {} is made at the first start", file.display()),
         ));
     }
-    Ok(agent::resume(settings, &mut store, now)?.into_iter().map(agent::past).collect())
+    Ok(agent::resume(settings, &mut store, now)?)
 }
 
 /// The warning about the copy, said of the file itself.

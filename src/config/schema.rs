@@ -74,6 +74,15 @@ struct Document {
     /// How often the folders are looked at although no event came.
     #[schemars(extend("default" = "10s"))]
     scan_interval_millis: Millis<100, MINUTE>,
+    /// The Unix socket on which `kinesis-agent status` asks.
+    #[schemars(rename = "status.socket", extend("default" = "/run/kinesis-agent/status.sock"))]
+    status_socket: SocketPath,
+    /// HTTP over TCP for the status and the metrics: PORT, :PORT or ADDRESS:PORT. By default off.
+    #[schemars(rename = "status.listen")]
+    status_listen: Address,
+    /// `/readyz` says no while a flow has delivered nothing for longer.
+    #[schemars(rename = "status.unreadyAfterMillis", extend("default" = "60s"))]
+    status_unready_after_millis: Millis<1000, { 24 * HOUR }>,
     /// Whether file-system events wake the agent early.
     #[schemars(extend("default" = true))]
     use_file_events: Flag,
@@ -212,6 +221,8 @@ texts! {
     Text ["string", "integer"] "",
     Name ["string", "integer"] r"^[^\u0000-\u001f\u007f-\u009f]{0,128}$",
     FilePath ["string"] r"^$|^/(.*[^/])$",
+    SocketPath ["string"] r"^$|^/(.{0,105}[^/])$",
+    Address ["string", "integer"] r"^$|^((localhost)?:)?0*[1-9][0-9]{0,4}$|^([0-9.]+|\[[0-9a-fA-F:.]+\]):[0-9]{1,5}$",
     Url ["string", "integer"] r"^$|^(https?://|(?!.*://))[A-Za-z0-9\[][A-Za-z0-9._:\[\]-]*([/?#]\S*)?$",
     Region ["string", "integer"] r"^[a-z0-9-]{0,64}$",
     RoleArn ["string"] r"^$|^arn:aws[^:]*:iam::[0-9]{12}:role/.+$",

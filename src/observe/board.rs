@@ -9,9 +9,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Instant, SystemTime};
 
+use super::checkpoints::Checkpoints;
 use super::counters::FlowCounters;
 use super::credentials_report::CredentialsReport;
 use super::health::{Health, LastError};
+use super::troubles::Troubles;
 
 /// The whole agent.
 #[derive(Debug)]
@@ -22,6 +24,9 @@ pub struct Board {
     pub checkpoint_file: PathBuf,
     /// Bytes.
     pub memory_budget: AtomicU64,
+    /// The settle stage writes it.
+    pub checkpoints: Arc<Checkpoints>,
+    dead_letters: Mutex<Option<DeadLetterFile>>,
     configuration: Mutex<Configuration>,
     flows: RwLock<Vec<Arc<FlowBoard>>>,
 }
@@ -35,6 +40,21 @@ pub struct Configuration {
     pub last_error: Option<LastError>,
 }
 
+/// Where the records that were given up are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetterFile {
+    pub path: PathBuf,
+    /// How large it may become.
+    pub max_bytes: u64,
+}
+
+impl DeadLetterFile {
+    /// Now, since somebody may have moved it away. Bytes; 0 if there is none.
+    pub fn size(&self) -> u64 {
+        std::fs::metadata(&self.path).map_or(0, |metadata| metadata.len())
+    }
+}
+
 /// One flow.
 pub struct FlowBoard {
     pub name: String,
@@ -43,6 +63,8 @@ pub struct FlowBoard {
     pub destination: String,
     pub counters: Arc<FlowCounters>,
     pub health: Arc<Health>,
+    /// The files that cannot be read.
+    pub troubles: Arc<Troubles>,
     pub credentials: Arc<CredentialsReport>,
     /// How many bytes of the memory budget it holds now.
     pub memory_used: Box<dyn Fn() -> u64 + Send + Sync>,
@@ -59,6 +81,8 @@ impl Board {
             config_file,
             checkpoint_file,
             memory_budget: AtomicU64::new(memory_budget),
+            checkpoints: Arc::default(),
+            dead_letters: Mutex::default(),
             configuration: Mutex::new(loaded),
             flows: RwLock::default(),
         }
@@ -75,6 +99,15 @@ impl Board {
 
     pub fn take_off(&self, flow: &Arc<FlowBoard>) {
         self.flows.write().unwrap().retain(|other| !Arc::ptr_eq(other, flow));
+    }
+
+    /// None until the settle stage was started.
+    pub fn dead_letters(&self) -> Option<DeadLetterFile> {
+        self.dead_letters.lock().unwrap().clone()
+    }
+
+    pub fn dead_letters_at(&self, file: DeadLetterFile) {
+        *self.dead_letters.lock().unwrap() = Some(file);
     }
 
     pub fn configuration(&self) -> Configuration {

@@ -32,19 +32,14 @@ pub struct Outlets {
 /// The next stage is gone, which only happens when the agent gives up its shutdown.
 struct Closed;
 
-/// Runs until `events` is closed and empty. At most `copies_limit` copied bytes (and those of
-/// one chunk) are on their way, beside the recorder's own `pending_limit`.
-pub async fn run(
-    mut recorder: Recorder,
-    mut events: mpsc::Receiver<TailEvent>,
-    outlets: Outlets,
-    copies_limit: usize,
-) {
+/// Runs until `events` is closed and empty. At most as many copied bytes as the copies' limit
+/// says (and those of one chunk) are on their way, beside those that wait in the recorder.
+pub async fn run(mut recorder: Recorder, mut events: mpsc::Receiver<TailEvent>, outlets: Outlets) {
     let began = Instant::now();
     let mut warning = Repeated::default();
     let mut out = Vec::new();
     loop {
-        recorder.copies().clone().at_most(recorder.pending() + copies_limit).await;
+        recorder.copies().clone().room(recorder.pending()).await;
         let due = recorder.deadline().map(|due| began + due);
         let event = tokio::select! {
             biased;
@@ -76,6 +71,7 @@ async fn hand_on(out: &mut Vec<Output>, outlets: &Outlets) -> Result<(), Closed>
             Output::Block(block) => outlets.blocks.send(block).await.map_err(|_| Closed)?,
             Output::Filtered { settled, .. } => filtered.push(settled),
             Output::Dead(dead) => {
+                outlets.counters.records_read.add(1);
                 outlets.dead.send((outlets.flow.clone(), dead)).await.map_err(|_| Closed)?;
             }
         }
@@ -87,6 +83,7 @@ async fn hand_on(out: &mut Vec<Output>, outlets: &Outlets) -> Result<(), Closed>
 }
 
 fn count(tally: Tally, outlets: &Outlets, warning: &mut Repeated, now: Duration) {
+    outlets.counters.records_read.add(tally.filtered);
     outlets.counters.records_filtered.add(tally.filtered);
     outlets.counters.records_oversized.add(tally.oversized);
     if tally.oversized > 0
@@ -96,7 +93,7 @@ fn count(tally: Tally, outlets: &Outlets, warning: &mut Repeated, now: Duration)
             flow = outlets.name,
             file = tally.oversized_in.as_deref().map(|path| display(path.display())),
             more_since_the_last_such_line = more,
-            "A line is longer than the destination takes in a record; it is handled as `oversizedRecords` says"
+            "a line is longer than the destination takes in a record; it is handled as `oversizedRecords` says"
         );
     }
 }
@@ -137,7 +134,7 @@ mod tests {
         let outlets =
             Outlets { flow: "f".into(), name: "f".into(), blocks, settled, dead, counters: Arc::default() };
         let counters = outlets.counters.clone();
-        let task = tokio::spawn(run(Recorder::new(options, 1000), rx, outlets, 1000));
+        let task = tokio::spawn(run(Recorder::new(options, 1000), rx, outlets));
         let tail = TailId(1);
         let text = b"head\na\n b\nc\n";
         let chunk = |from: usize, to: usize| TailEvent::Chunk {
@@ -155,5 +152,6 @@ mod tests {
         assert!(sent.recv().await.is_none(), "the event that may go on is read again by the next start");
         task.await.unwrap();
         assert_eq!(counters.records_filtered.get(), 1);
+        assert_eq!(counters.records_read.get(), 1);
     }
 }

@@ -26,7 +26,7 @@ use super::firehose::Firehose;
 use super::kinesis::Kinesis;
 use super::options::{Credentials, Destination, Options};
 use super::outcome::{Failure, FailureClass, Outcome};
-use crate::observe::CredentialsReport;
+use crate::observe::{CredentialsReport, Shards};
 
 const APP_NAME: &str = "kinesis-agent";
 
@@ -58,10 +58,11 @@ pub enum Client {
 }
 
 impl Client {
-    /// One attempt to send `entries`: one outcome for each, in their order.
-    pub async fn put(&self, entries: &[Entry]) -> Result<Vec<Outcome>, Failure> {
+    /// One attempt to send `entries`: one outcome for each, in their order. `shards` is told
+    /// where a Data Stream put them.
+    pub async fn put(&self, entries: &[Entry], shards: &Shards) -> Result<Vec<Outcome>, Failure> {
         match self {
-            Client::Kinesis(kinesis) => kinesis.put(entries).await,
+            Client::Kinesis(kinesis) => kinesis.put(entries, shards).await,
             Client::Firehose(firehose) => firehose.put(entries).await,
             Client::DryRun(client) => Ok(client.put(entries)),
             #[cfg(test)]

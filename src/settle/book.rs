@@ -7,20 +7,25 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tracing::{debug, warn};
 
+use super::arrivals::{Arrivals, Moment};
+use super::inquiry::{self, Line};
 use super::ledger::Ledger;
 use super::settler::SettlerFlow;
 use super::store::{Changes, TailRow};
-use crate::file::{KnownTail, Settled, Stored, TailId, TailNote, TailState};
+use crate::file::{KnownTail, Lost, Settled, Stored, TailId, TailNote, TailState};
 use crate::observe::FlowCounters;
+use crate::observe::status::{FilePage, FilesQuery};
 
 #[derive(Debug)]
 pub struct Book {
     flows: HashMap<Arc<str>, FlowPage>,
     tails: Tails,
     ledger: Ledger,
+    arrivals: Arrivals,
     dirty: HashSet<TailId>,
 }
 
@@ -31,42 +36,64 @@ pub struct FlowPage {
     pub counters: Arc<FlowCounters>,
 }
 
-/// `offset` and `anchors` are those of when a tail was opened; the ledger knows better.
-type Tails = HashMap<TailId, TailRow>;
+type Tails = HashMap<TailId, Entry>;
+
+#[derive(Debug)]
+struct Entry {
+    /// `offset` and `anchors` are those of when a tail was opened; the ledger knows better.
+    row: TailRow,
+    /// Read up to here, as of the last note; not stored.
+    read: u64,
+}
 
 impl Book {
-    pub fn new(flows: Vec<SettlerFlow>) -> Self {
+    pub fn new(flows: Vec<SettlerFlow>, now: Moment) -> Self {
         let mut book = Book {
             flows: HashMap::new(),
             tails: HashMap::new(),
             ledger: Ledger::default(),
+            arrivals: Arrivals::default(),
             dirty: HashSet::new(),
         };
-        for flow in flows {
-            for known in flow.known {
-                book.open(flow.key.clone(), known);
-            }
-            let page = FlowPage { name: flow.name, destination: flow.destination, counters: flow.counters };
-            book.flows.insert(flow.key, page);
-        }
+        flows.into_iter().for_each(|flow| book.add_flow(flow, now));
         book
+    }
+
+    pub fn add_flow(&mut self, flow: SettlerFlow, now: Moment) {
+        for known in flow.known {
+            self.open(flow.key.clone(), known, now);
+        }
+        let page = FlowPage { name: flow.name, destination: flow.destination, counters: flow.counters };
+        self.flows.insert(flow.key, page);
+    }
+
+    /// Forgets the flow and its tails; what of them is not taken as a change is not stored.
+    pub fn remove_flow(&mut self, key: &str) {
+        self.flows.remove(key);
+        let gone: Vec<TailId> =
+            self.tails.iter().filter(|(_, entry)| *entry.row.flow == *key).map(|(tail, _)| *tail).collect();
+        for tail in gone {
+            self.tails.remove(&tail);
+            self.ledger.forget(tail);
+            self.dirty.remove(&tail);
+        }
     }
 
     /// Returns what must be set once the tail is durably stored. A tail that starts again
     /// keeps what is settled of it.
-    pub fn note(&mut self, note: TailNote) -> Option<Stored> {
+    pub fn note(&mut self, note: TailNote, now: Moment) -> Option<Stored> {
         match note {
             TailNote::Started { flow, known, stored } => {
                 if self.tails.contains_key(&known.tail) {
-                    self.change(known);
+                    self.change(known, now);
                 } else {
                     self.dirty.insert(known.tail);
-                    self.open(flow, known);
+                    self.open(flow, known, now);
                 }
                 stored
             }
             TailNote::Changed { known } => {
-                self.change(known);
+                self.change(known, now);
                 None
             }
             TailNote::Gone { tail, lost } => {
@@ -76,7 +103,7 @@ impl Book {
             TailNote::Ended { tail, lost } => {
                 self.lose(tail, lost);
                 if let Some(entry) = self.tails.get_mut(&tail) {
-                    entry.known.state = TailState::Over;
+                    entry.row.known.state = TailState::Over;
                 }
                 None
             }
@@ -85,6 +112,7 @@ impl Book {
 
     pub fn settle(&mut self, settled: Settled) {
         if self.ledger.settle(settled) {
+            self.arrivals.settled(settled.tail, self.ledger.watermark(settled.tail));
             self.dirty.insert(settled.tail);
         }
     }
@@ -94,7 +122,7 @@ impl Book {
     }
 
     pub fn path(&self, tail: TailId) -> Option<&Path> {
-        self.tails.get(&tail).map(|entry| &*entry.known.path)
+        self.tails.get(&tail).map(|entry| &*entry.row.known.path)
     }
 
     pub fn is_dirty(&self) -> bool {
@@ -107,7 +135,7 @@ impl Book {
         let mut over = Vec::new();
         for tail in self.dirty.drain() {
             let Some(entry) = self.tails.get(&tail) else { continue };
-            let mut row = entry.clone();
+            let mut row = entry.row.clone();
             row.known.offset = self.ledger.watermark(tail);
             row.known.anchors = self.ledger.anchors(tail).to_vec();
             if !row.present && (row.known.offset >= row.known.size || row.known.state == TailState::Over) {
@@ -118,6 +146,7 @@ impl Book {
         for tail in over {
             self.tails.remove(&tail);
             self.ledger.forget(tail);
+            self.arrivals.forget(tail);
         }
         Changes { rows, ..Changes::default() }
     }
@@ -128,7 +157,7 @@ impl Book {
             let tail = row.known.tail;
             if !self.tails.contains_key(&tail) {
                 self.ledger.open(tail, row.known.offset, &row.known.anchors);
-                self.tails.insert(tail, row);
+                self.tails.insert(tail, Entry { read: row.known.offset, row });
             }
             self.dirty.insert(tail);
         }
@@ -136,52 +165,93 @@ impl Book {
 
     /// The tails whose files are still there, as far as is known.
     pub fn present(&self) -> Vec<TailId> {
-        self.tails.iter().filter(|(_, entry)| entry.present).map(|(tail, _)| *tail).collect()
+        self.tails.iter().filter(|(_, entry)| entry.row.present).map(|(tail, _)| *tail).collect()
     }
 
-    /// Writes to each flow's counters how many bytes of its files are not settled.
-    pub fn update_lag(&self) {
-        let mut lags: HashMap<&str, u64> = self.flows.keys().map(|key| (&**key, 0)).collect();
-        for (tail, entry) in self.tails.iter().filter(|(_, entry)| entry.present) {
-            if let Some(lag) = lags.get_mut(&*entry.flow) {
-                *lag += entry.known.size.saturating_sub(self.ledger.watermark(*tail));
+    /// Writes to each flow's counters how many bytes of its files are not settled, and the age
+    /// of the oldest of them.
+    pub fn update_lag(&self, now: Moment) {
+        let mut lags: HashMap<&str, (u64, Duration)> =
+            self.flows.keys().map(|key| (&**key, Default::default())).collect();
+        for line in self.lines(now) {
+            if let Some((lag, age)) = lags.get_mut(&*line.row.flow) {
+                *lag += line.lag;
+                *age = line.age.max(*age);
             }
         }
-        for (key, lag) in lags {
-            let lag = i64::try_from(lag).unwrap_or(i64::MAX);
-            self.flows[key].counters.lag_bytes.store(lag, Ordering::Relaxed);
+        for (key, (lag, age)) in lags {
+            let counters = &self.flows[key].counters;
+            counters.lag_bytes.store(i64::try_from(lag).unwrap_or(i64::MAX), Ordering::Relaxed);
+            let age = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+            counters.lag_millis.store(age, Ordering::Relaxed);
         }
     }
 
-    fn open(&mut self, flow: Arc<str>, known: KnownTail) {
-        self.ledger.open(known.tail, known.offset, &known.anchors);
-        self.tails.insert(known.tail, TailRow { flow, known, present: true });
+    /// The files that `query` asks for.
+    pub fn files(&self, query: &FilesQuery, now: Moment) -> FilePage {
+        inquiry::page(query, self.lines(now))
     }
 
-    fn change(&mut self, known: KnownTail) {
+    /// All tails of the flows but those whose lives are over: their bytes are no part of any
+    /// file.
+    fn lines(&self, now: Moment) -> impl Iterator<Item = Line<'_>> {
+        self.tails.iter().filter(|(_, entry)| entry.row.known.state != TailState::Over).filter_map(
+            move |(&tail, entry)| {
+                let row = &entry.row;
+                let flow = &*self.flows.get(&row.flow)?.name;
+                let settled = self.ledger.watermark(tail);
+                // The size of a compressed body says nothing of the bytes in it.
+                let end = if row.known.state == TailState::Finished { entry.read } else { row.known.size };
+                let lag = end.saturating_sub(settled);
+                let age = if lag > 0 { self.arrivals.age(tail, now) } else { Duration::ZERO };
+                Some(Line { row, flow, read: entry.read.max(settled), settled, lag, age })
+            },
+        )
+    }
+
+    fn open(&mut self, flow: Arc<str>, known: KnownTail, now: Moment) {
+        let tail = known.tail;
+        self.ledger.open(tail, known.offset, &known.anchors);
+        self.arrivals.found(tail, known.offset, known.size, known.modified_millis, now);
+        self.tails.insert(tail, Entry { read: known.offset, row: TailRow { flow, known, present: true } });
+    }
+
+    fn change(&mut self, known: KnownTail, now: Moment) {
         let tail = known.tail;
         let Some(entry) = self.tails.get_mut(&tail) else {
-            debug!(%tail, path = %known.path.display(), "A file that was forgotten has changed");
+            debug!(%tail, path = %known.path.display(), "a file that was forgotten has changed");
             return;
         };
-        entry.known = known;
-        entry.present = true;
-        self.dirty.insert(tail);
+        self.arrivals.grown(tail, self.ledger.watermark(tail), known.size, now);
+        entry.read = known.offset;
+        let row = &mut entry.row;
+        let is_stored = |a: &KnownTail, b: &KnownTail| {
+            (a.size, a.modified_millis, a.state) == (b.size, b.modified_millis, b.state)
+                && a.identity == b.identity
+                && a.path == b.path
+        };
+        if !row.present || !is_stored(&row.known, &known) {
+            self.dirty.insert(tail);
+        }
+        row.known = known;
+        row.present = true;
     }
 
     /// From now on the lost bytes do not count as a part of the file, so that the next start
     /// does not find them missing again.
-    fn lose(&mut self, tail: TailId, lost: u64) {
+    fn lose(&mut self, tail: TailId, lost: Option<Lost>) {
         let Some(entry) = self.tails.get_mut(&tail) else { return };
-        entry.present = false;
-        entry.known.size = entry.known.size.saturating_sub(lost);
+        let row = &mut entry.row;
+        row.present = false;
         self.dirty.insert(tail);
-        let (flow, path) = (&entry.flow, entry.known.path.display());
+        let Some(lost) = lost else { return };
+        row.known.size = row.known.size.saturating_sub(lost.bytes);
+        let (flow, path) = (&row.flow, row.known.path.display());
         let Some(page) = self.flows.get(flow) else {
-            warn!(%flow, %path, lost, "A file of a flow that is not known is gone");
+            warn!(%flow, %path, bytes = lost.bytes, "bytes of a file are lost whose flow is no longer configured, so no metric counts them; put the flow back if its files still matter");
             return;
         };
-        page.counters.bytes_lost.add(lost);
+        page.counters.bytes_lost.add(lost.reason.word(), lost.bytes);
     }
 }
 
@@ -189,6 +259,8 @@ impl Book {
 mod tests {
     use super::*;
     use crate::file::{Anchor, Identity, Span};
+    use crate::observe::LossReason;
+    use crate::observe::status::FileState;
 
     fn known(tail: u64, size: u64) -> KnownTail {
         KnownTail {
@@ -201,6 +273,10 @@ mod tests {
             modified_millis: 0,
             state: TailState::Live,
         }
+    }
+
+    fn at(seconds: i64) -> Moment {
+        Moment { uptime: seconds * 1000, wall: seconds * 1000 }
     }
 
     fn settled(tail: u64, start: u64, end: u64) -> Settled {
@@ -216,7 +292,7 @@ mod tests {
             counters: counters.clone(),
             known: vec![KnownTail { offset: 4, ..known(1, 10) }],
         };
-        (Book::new(vec![flow]), counters)
+        (Book::new(vec![flow], at(0)), counters)
     }
 
     fn started(tail: u64, size: u64) -> TailNote {
@@ -234,15 +310,15 @@ mod tests {
     fn only_the_contiguous_prefix_is_stored_and_only_what_changed() {
         let (mut book, counters) = book();
         assert!(!book.is_dirty());
-        book.note(started(2, 30));
+        book.note(started(2, 30), at(1));
         book.settle(settled(1, 6, 10));
         assert_eq!(stored(&book.changes()), [(2, 0, 30)]);
         book.settle(settled(1, 4, 6));
-        book.note(TailNote::Changed { known: KnownTail { offset: 999, ..known(2, 40) } });
+        book.note(TailNote::Changed { known: KnownTail { offset: 999, ..known(2, 40) } }, at(1));
         let changes = book.changes();
         assert_eq!(stored(&changes), [(1, 10, 10), (2, 0, 40)]);
         assert!(!book.is_dirty());
-        book.update_lag();
+        book.update_lag(at(3));
         assert_eq!(counters.lag_bytes.load(Ordering::Relaxed), 40);
         book.settle(settled(2, 0, 5));
         book.give_back(changes);
@@ -252,9 +328,9 @@ mod tests {
     #[test]
     fn a_file_that_is_gone_is_reported_once_and_forgotten_when_it_is_settled() {
         let (mut book, counters) = book();
-        book.note(started(2, 30));
-        book.note(TailNote::Gone { tail: TailId(2), lost: 10 });
-        assert_eq!(counters.bytes_lost.get(), 10);
+        book.note(started(2, 30), at(1));
+        book.note(TailNote::Gone { tail: TailId(2), lost: Lost::of(10, LossReason::Removed) }, at(2));
+        assert_eq!(counters.bytes_lost.words(), [("removed", 10)].into());
         assert_eq!(stored(&book.changes()), [(2, 0, 20)]);
         assert_eq!(book.present(), [TailId(1)]);
         book.settle(settled(2, 0, 20));
@@ -263,5 +339,67 @@ mod tests {
         assert_eq!(book.path(TailId(2)), None);
         book.give_back(last);
         assert_eq!(stored(&book.changes()), [(2, 20, 20)], "it is written although it was forgotten");
+    }
+
+    #[test]
+    fn a_file_is_told_with_what_is_read_settled_and_waiting_and_since_when() {
+        let (mut book, counters) = book();
+        book.note(started(2, 30), at(10));
+        book.note(TailNote::Changed { known: KnownTail { offset: 8, ..known(2, 40) } }, at(20));
+        book.settle(settled(2, 0, 5));
+        book.settle(settled(1, 4, 10));
+        let files = book.files(&FilesQuery::default(), at(25));
+        assert_eq!((files.total, files.matching), (2, 2));
+        let file = &files.items[0];
+        assert_eq!(
+            (file.flow.as_str(), file.path.as_str(), file.state),
+            ("access", "/2.log", FileState::Live)
+        );
+        assert_eq!((file.size, file.read, file.settled, file.lag_bytes), (40, 8, 5, 35));
+        assert!((file.lag_seconds - 25.0).abs() < 1e-9, "the file is as old as it says: {file:?}");
+        assert_eq!((files.items[1].lag_bytes, files.items[1].lag_seconds), (0, 0.0));
+        book.update_lag(at(30));
+        assert_eq!(counters.lag_millis.load(Ordering::Relaxed), 30_000);
+        book.settle(settled(2, 5, 30));
+        book.update_lag(at(30));
+        assert_eq!(counters.lag_millis.load(Ordering::Relaxed), 10_000, "since the file grew");
+        book.note(TailNote::Gone { tail: TailId(2), lost: Lost::of(8, LossReason::Removed) }, at(30));
+        let files = book.files(&FilesQuery { file: Some("2".into()), ..FilesQuery::default() }, at(31));
+        assert_eq!((files.items[0].state, files.items[0].lag_bytes), (FileState::Gone, 2));
+        book.note(TailNote::Ended { tail: TailId(2), lost: None }, at(32));
+        assert_eq!(book.files(&FilesQuery::default(), at(33)).total, 1, "no file holds its bytes any more");
+    }
+
+    #[test]
+    fn what_was_read_is_told_without_being_stored() {
+        let (mut book, _) = book();
+        book.note(TailNote::Changed { known: KnownTail { offset: 7, ..known(1, 10) } }, at(1));
+        assert!(!book.is_dirty());
+        assert_eq!(book.files(&FilesQuery::default(), at(1)).items[0].read, 7);
+        book.note(TailNote::Changed { known: known(1, 11) }, at(1));
+        assert!(book.is_dirty());
+    }
+
+    #[test]
+    fn a_hundred_thousand_files_are_paged_through_in_order() {
+        let (mut book, _) = book();
+        for tail in 2..=100_000 {
+            book.note(started(tail, tail % 1000), at(1));
+        }
+        let mut seen = HashSet::new();
+        let mut lags = Vec::new();
+        let begin = std::time::SystemTime::now();
+        for offset in (0..100_000).step_by(20_000) {
+            let query = FilesQuery { offset, limit: 1000, ..FilesQuery::default() };
+            let files = book.files(&query, at(2));
+            assert_eq!((files.total, files.matching, files.items.len()), (100_000, 100_000, 1000));
+            lags.extend(files.items.iter().map(|file| file.lag_bytes));
+            seen.extend(files.items.into_iter().map(|file| file.path));
+        }
+        println!("five pages in {:?}", begin.elapsed().unwrap());
+        assert_eq!(seen.len(), 5000);
+        assert!(lags.is_sorted_by(|a, b| a >= b));
+        let query = FilesQuery { file: Some("99999.log".into()), ..FilesQuery::default() };
+        assert_eq!(book.files(&query, at(2)).matching, 1);
     }
 }

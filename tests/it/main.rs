@@ -24,17 +24,27 @@ mod licences;
 mod logrotate;
 /// The memory during an outage.
 mod memory;
+/// What Prometheus reads, and the documents, rules and dashboard that go with it.
+mod metrics;
 /// `check --online`.
 mod online;
 /// The agent against servers that somebody else wrote.
 mod real_servers;
+/// Another configuration while the agent runs.
+mod reload;
 /// What survives the end of the agent.
 mod restart;
 /// Every way of rotating a log, at every bad moment.
 mod rotation;
 /// How the agent ends when it is asked to.
 mod shutdown;
+/// What the agent says of itself.
+mod status;
+/// The page of the status, in a browser.
+mod status_page;
 /// Which files are read, from where, and what is in the way.
 mod tailing;
 /// The structure of the code.
 mod tidy;
+/// Every message that an operator may have to act on.
+mod troubleshooting;

@@ -158,6 +158,11 @@ fn the_ranges_of_the_schema_are_the_ranges() {
 }
 
 const GOOD_AT_THE_TOP: &[&str] = &[
+    "status.listen: 9494",
+    "status: {listen: ':9494', socket: /run/a.sock}",
+    "status.listen: '[::1]:9494'",
+    "status.listen: 127.0.0.1:9494",
+    "status.listen: localhost:9494",
     "kinesis.region: eu-west-1",
     "kinesis: {region: eu-west-1, endpoint: localhost:4567}",
     "kinesis: {}",
@@ -216,6 +221,10 @@ const GOOD_IN_A_FLOW: &[&str] = &[
 ];
 
 const BAD_AT_THE_TOP: &[&str] = &[
+    "status.listen: example.org:9494",
+    "status.listen: '0'",
+    "status.listen: [1]",
+    "status.socket: a.sock",
     "no: such",
     "kinesis: {regoin: x}",
     "kinesis: x",

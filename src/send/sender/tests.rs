@@ -198,7 +198,11 @@ async fn only_failed_entries_are_sent_again_and_others_may_go_meanwhile() {
     assert_eq!(world.drain().await, [(2, 4), (6, 16)]);
     assert_eq!(world.requests(), ["abcd", "efgh", "bd"]);
     let counters = &world.counters;
-    assert_eq!((counters.entries_retried.get(), counters.entries_throttled.get()), (2, 2));
+    assert_eq!(counters.entries_retried.get(), 2);
+    assert_eq!(counters.entries_throttled.words(), [("ProvisionedThroughputExceededException", 2)].into());
+    assert_eq!((counters.records_read.get(), counters.records_delivered.get()), (8, 8));
+    assert_eq!((counters.batch_entries.sum(), counters.request_micros.count()), (8, 3));
+    assert_eq!(counters.batch_bytes.count(), 2);
     assert_eq!((counters.requests.get(), counters.requests_failed.get()), (3, 0));
     assert_eq!(world.health.report().failing_since, None);
 }
@@ -415,10 +419,12 @@ async fn a_stop_abandons_everything_at_once_and_settles_nothing() {
     world.write("c").await;
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(world.requests(), ["abc"]);
+    assert_eq!(world.counters.requests_in_flight.get(), 1);
     let before = Instant::now();
     world.stop.cancel();
     assert_eq!((&mut world.running).await.unwrap(), Ending::Abandoned);
     assert!(before.elapsed() < Duration::from_millis(2));
+    assert_eq!(world.counters.requests_in_flight.get(), 0);
     assert_eq!(world.settled_spans(), []);
     assert!(world.settled.recv().await.is_none(), "no delivery is left that could settle anything");
 }

@@ -65,6 +65,7 @@ impl Config {
             .with("awsSecretAccessKey", SECRET_KEY)
             .with("kinesis", service.clone())
             .with("firehose", service)
+            .with("status.socket", world.status_socket().display().to_string())
             .with("shutdownTimeoutMillis", 5000)
             .with("scanIntervalMillis", 100)
             .with("useFileEvents", std::env::var("IT_EVENTS").as_deref() != Ok("off"))
@@ -83,6 +84,7 @@ impl Config {
         Config { keys: Map::new(), flows: Vec::new() }
             .with("scanIntervalMillis", 100)
             .with("checkpointFile", world.checkpoint_file().display().to_string())
+            .with("status.socket", world.status_socket().display().to_string())
             .with("kinesis", service.clone())
             .with("firehose", service)
     }
@@ -100,13 +102,20 @@ impl Config {
         self
     }
 
+    /// The same top-level keys with other flows.
+    #[must_use]
+    pub fn with_flows(mut self, flows: impl IntoIterator<Item = Flow>) -> Self {
+        self.flows = flows.into_iter().collect();
+        self
+    }
+
     /// YAML, whose values are written as JSON, which is YAML too.
     pub fn to_yaml(&self) -> String {
         let mut text = String::new();
         for (key, value) in &self.keys {
             text.push_str(&format!("{key}: {value}\n"));
         }
-        text.push_str("flows:\n");
+        text.push_str(if self.flows.is_empty() { "flows: []\n" } else { "flows:\n" });
         for flow in &self.flows {
             for (index, (key, value)) in flow.0.iter().enumerate() {
                 let indent = if index == 0 { "  - " } else { "    " };
