@@ -22,7 +22,7 @@ use crate::config::{Flow, Settings, Shares};
 use crate::file::budget::Wake;
 use crate::file::mailbox::Mailbox;
 use crate::file::pattern::{PatternError, Patterns};
-use crate::file::tailers::TailIds;
+use crate::file::tailers::{Past, TailIds};
 use crate::file::watch::Watch;
 use crate::file::{Budget, TailNote};
 use crate::observe::progress::{self, Progress};
@@ -145,8 +145,12 @@ impl Common {
 }
 
 impl Agent {
-    /// Opens the state, and starts every flow.
-    pub async fn start(settings: Settings, board: Arc<Board>) -> Result<Agent, StartError> {
+    /// Opens the state, and starts every flow, each with one of the clients.
+    pub async fn start(
+        settings: Settings,
+        board: Arc<Board>,
+        clients: Arc<Clients>,
+    ) -> Result<Agent, StartError> {
         for warning in &settings.warnings {
             tracing::warn!("{warning}");
         }
@@ -160,7 +164,7 @@ impl Agent {
             budget: Budget::new(0, 0),
             watch: Watch::new(),
             ids: Arc::new(TailIds::starting_at(store.first_tail().0)),
-            clients: Arc::default(),
+            clients,
             accepted: HashMap::new(),
             to_settle,
             mailboxes: Arc::default(),
@@ -411,6 +415,13 @@ fn identity(flow: &Flow, begins: bool) -> Result<FlowIdentity, StartError> {
         destination_prefix: format!("{}#", flow.send.destination),
         matches: Box::new(move |path| begins && patterns.matches(path)),
     })
+}
+
+/// What an agent that starts with this store would go on from, flow by flow.
+pub fn resume(settings: &Settings, store: &mut Store, now: SystemTime) -> Result<Vec<Past>, StartError> {
+    let identities: Vec<FlowIdentity> =
+        settings.flows.iter().map(|flow| identity(flow, true)).collect::<Result<_, _>>()?;
+    Ok(store.resume(&identities, now)?.into_iter().map(flow::past).collect())
 }
 
 fn channels() -> (ToSettle, mpsc::Sender<Question>, Inlets) {

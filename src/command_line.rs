@@ -24,6 +24,8 @@ pub enum Command {
     Run(Run),
     /// Checks the configuration and prints every mistake in it.
     Check(Check),
+    /// Prints the JSON Schema of the configuration, for editors.
+    Schema,
     /// Asks the running agent how it is doing. Exit code: 0 good, 1 warning, 2 critical, 3 unknown.
     Status(StatusArguments),
     /// Lets the running agent read its configuration again, and says how that went.
@@ -34,6 +36,15 @@ pub enum Command {
 pub struct Run {
     #[command(flatten)]
     pub config: ConfigFile,
+    /// Prints the records that would be sent, and touches neither AWS nor the stored positions.
+    ///
+    /// It starts where the agent would, and follows the files until Ctrl-C. `--log-level debug`
+    /// shows on stderr which request and entry each record is in.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Ends a dry run when all that is in the files now was printed.
+    #[arg(long, requires = "dry_run")]
+    pub until_end: bool,
     /// How log lines on stderr look.
     #[arg(long, value_enum, default_value = "text")]
     pub log_format: LogFormat,
@@ -46,6 +57,11 @@ pub struct Run {
 pub struct Check {
     #[command(flatten)]
     pub config: ConfigFile,
+    /// Also asks AWS whether each destination would take records, and tries to read the files.
+    ///
+    /// Nothing is sent or stored. It ends with 2 if anything failed; warnings alone are no failure.
+    #[arg(long)]
+    pub online: bool,
 }
 
 #[derive(Args, Debug)]

@@ -17,7 +17,9 @@ fn main() -> ExitCode {
         Err(error) => error.exit(),
     };
     match line.command.unwrap_or(Command::Run(line.run)) {
+        Command::Run(arguments) if arguments.dry_run => commands::dry_run(&arguments),
         Command::Run(arguments) => commands::run(&arguments),
+        Command::Schema => commands::schema(),
         Command::Check(arguments) => commands::check(&arguments),
         Command::Status(arguments) => commands::status(&arguments),
         Command::Reload(arguments) => commands::reload(&arguments),

@@ -208,24 +208,29 @@ fn outlets(
     }
 }
 
+/// What was resumed, in the words of the file stage.
+pub fn past(resumed: Resumed) -> Past {
+    // A clock that was ahead at the first start must not make every file an old one.
+    let first_start = resumed.first_start.min(SystemTime::now());
+    let first_start = first_start.duration_since(UNIX_EPOCH).unwrap_or_default();
+    Past {
+        known: resumed.known,
+        first_start_millis: i64::try_from(first_start.as_millis()).unwrap_or(i64::MAX),
+        is_first_start: resumed.is_first,
+    }
+}
+
 fn tailers(
     flow: &Flow,
     resumed: Resumed,
     on_board: &FlowBoard,
     common: &Common,
 ) -> Result<Tailers, StartError> {
-    // A clock that was ahead at the first start must not make every file an old one.
-    let first_start = resumed.first_start.min(SystemTime::now());
-    let first_start = first_start.duration_since(UNIX_EPOCH).unwrap_or_default();
     let parts = Parts {
         key: flow.key.as_str().into(),
         flow: flow.name.as_str().into(),
         ids: common.ids.clone(),
-        past: Past {
-            known: resumed.known,
-            first_start_millis: i64::try_from(first_start.as_millis()).unwrap_or(i64::MAX),
-            is_first_start: resumed.is_first,
-        },
+        past: past(resumed),
         counters: on_board.counters.clone(),
         troubles: on_board.troubles.clone(),
         max_open: common.max_open.clone(),

@@ -1,12 +1,14 @@
-//! `check`: says whether the configuration is good, or all that is wrong in it.
+//! `check`: says whether the configuration is good, or all that is wrong in it; with `--online`
+//! also whether it would work here and now.
 
 use std::process::ExitCode;
 
+use super::online::online;
 use crate::command_line::Check;
 use crate::config::{self, Settings};
 
 /// Something is wrong.
-const CHECK_FAILED: u8 = 2;
+pub(super) const CHECK_FAILED: u8 = 2;
 
 pub fn check(arguments: &Check) -> ExitCode {
     let file = &arguments.config.path;
@@ -16,7 +18,10 @@ pub fn check(arguments: &Check) -> ExitCode {
                 println!("warning: {warning}");
             }
             println!("{}: good, {}", file.display(), flows(&settings));
-            ExitCode::SUCCESS
+            match arguments.online {
+                true => online(&settings),
+                false => ExitCode::SUCCESS,
+            }
         }
         Err(error) => {
             eprintln!("{error}");

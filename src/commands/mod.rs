@@ -1,11 +1,17 @@
 //! What each command of the command line does, and the code that it exits with.
 
 mod check;
+mod dry_run;
+mod online;
+mod reader;
 mod reload;
 mod run;
+mod schema;
 mod status;
 
 pub use self::status::status;
 pub use check::check;
+pub use dry_run::dry_run;
 pub use reload::reload;
 pub use run::run;
+pub use schema::schema;

@@ -13,7 +13,7 @@ use crate::observe::server::{Metrics, Server};
 use crate::observe::{Board, logging, metrics, service};
 
 /// EX_CONFIG of sysexits(3): starting again would not help.
-const BAD_CONFIGURATION: u8 = 78;
+pub(super) const BAD_CONFIGURATION: u8 = 78;
 
 pub fn run(arguments: &Run) -> ExitCode {
     let settings = match config::load(&arguments.config.path) {
@@ -28,12 +28,8 @@ pub fn run(arguments: &Run) -> ExitCode {
         settings.checkpoint_file.clone(),
         settings.memory_budget as u64,
     ));
-    let format = match arguments.log_format {
-        LogFormat::Text => logging::LogFormat::Text,
-        LogFormat::Json => logging::LogFormat::Json,
-    };
     end_on_panic();
-    let ended = logging::init(arguments.log_level, format)
+    let ended = logging::init(arguments.log_level, log_format(arguments.log_format))
         .map_err(anyhow::Error::from)
         .and_then(|()| runtime().context("the async runtime cannot be started"))
         .and_then(|runtime| {
@@ -60,9 +56,16 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().worker_threads(cores.min(MOST_WORKERS)).enable_all().build()
 }
 
+pub(super) fn log_format(format: LogFormat) -> logging::LogFormat {
+    match format {
+        LogFormat::Text => logging::LogFormat::Text,
+        LogFormat::Json => logging::LogFormat::Json,
+    }
+}
+
 /// A stage that died alone would leave its flow unread in silence. The service manager starts the
 /// agent again, and what was not settled is sent then.
-fn end_on_panic() {
+pub(super) fn end_on_panic() {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         report(panic);
@@ -75,7 +78,7 @@ async fn serve(settings: Settings, board: Arc<Board>) -> anyhow::Result<()> {
     let mut signals = Signals::listen()?;
     tokio::spawn(service::keep_telling(board.clone()));
     let mut agent = tokio::select! {
-        agent = Agent::start(settings, board.clone()) => agent.map_err(|error| anyhow::anyhow!("{error}"))?,
+        agent = Agent::start(settings, board.clone(), Arc::default()) => agent.map_err(|error| anyhow::anyhow!("{error}"))?,
         () = signals.ending() => return Ok(()),
     };
     let seen = board.clone();

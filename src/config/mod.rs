@@ -13,6 +13,7 @@ mod keys;
 mod marks;
 mod quantity;
 mod raw;
+mod schema;
 mod section;
 mod shares;
 mod status;
@@ -25,6 +26,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use error::{ConfigError, Problem};
+pub use schema::schema;
 pub use shares::Shares;
 pub use status::DEFAULT_SOCKET;
 

@@ -3,6 +3,7 @@
 mod documents;
 mod mistakes;
 mod properties;
+mod schema;
 mod settings;
 
 use std::path::Path;

@@ -7,6 +7,8 @@ pub mod body;
 pub mod budget;
 /// Bytes of one tail, from one position.
 pub mod chunk;
+/// Where reading would begin.
+pub mod forecast;
 /// Whether an open file is the one that was known.
 pub mod identity;
 /// The anchors that are kept of a tail.

@@ -17,7 +17,7 @@ use super::options::InitialPosition;
 use super::rotation::Seen;
 use super::scan::holds_what_was_read;
 use super::tail::Tail;
-use super::tailers::{Tailers, open_file};
+use super::tailers::{Past, Tailers, open_file};
 use crate::observe::RotationKind;
 
 /// A file's time may be a little behind the clock that the first start was read from.
@@ -33,6 +33,14 @@ pub(super) enum Start {
     At(u64),
     /// Behind the last complete line before this offset, or before the end.
     Before(u64),
+}
+
+impl Past {
+    /// Whether the file was there before the flow.
+    pub fn was_there(&self, seen: &Seen, at_first_look: bool) -> bool {
+        let at_first_start = self.is_first_start && at_first_look;
+        at_first_start || seen.modified_millis + CLOCK_SLACK_MILLIS < self.first_start_millis
+    }
 }
 
 impl Tailers {
@@ -142,10 +150,8 @@ impl Tailers {
 
     /// `initialPosition` counts for files that were there before the flow; others are new.
     fn start_of(&self, seen: &Seen) -> Start {
-        let at_first_look = self.past.is_first_start && !self.scanned;
-        let older = at_first_look || seen.modified_millis + CLOCK_SLACK_MILLIS < self.past.first_start_millis;
         match self.options.initial_position {
-            InitialPosition::EndOfFile if older => Start::Before(u64::MAX),
+            InitialPosition::EndOfFile if self.past.was_there(seen, !self.scanned) => Start::Before(u64::MAX),
             _ => Start::Beginning,
         }
     }

@@ -134,6 +134,7 @@ impl Stage {
             self.tailers.tend(now, &self.budget);
             self.tailers.take_changes();
         }
+        self.tailers.tell_caught_up();
         self.pass_on()
     }
 

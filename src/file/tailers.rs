@@ -238,6 +238,13 @@ impl Tailers {
         homes
     }
 
+    /// Tells the counters whether anything is left to be read as far as is known.
+    pub fn tell_caught_up(&self) {
+        let nothing_left = self.queue.is_empty() && self.waiting.is_empty();
+        let caught_up = self.scanned && !self.scan_due && nothing_left;
+        self.counters.caught_up.store(caught_up, Ordering::Release);
+    }
+
     pub fn enqueue(&mut self, id: TailId) {
         if self.tails.contains_key(&id) && self.queued.insert(id) {
             self.queue.push_back(id);

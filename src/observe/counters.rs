@@ -3,7 +3,7 @@
 //!
 //! Each is written in one place, by the stage that does what it counts.
 
-use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
 
 use super::counter::{ByWord, Counter, Gauge, Histogram, Shards};
 
@@ -103,6 +103,8 @@ counters! {
     lag_bytes: AtomicI64,
     /// The age of the oldest of them, in milliseconds: now.
     lag_millis: AtomicU64,
+    /// Whether all that the file stage knows of has been read: now.
+    caught_up: AtomicBool,
     /// The shards that took records.
     shards: Shards,
 }

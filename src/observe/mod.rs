@@ -11,6 +11,8 @@ pub mod counter;
 pub mod counters;
 /// Which credentials a flow uses.
 pub mod credentials_report;
+/// One line of a check.
+pub mod finding;
 /// Whether a destination accepts what it is sent.
 pub mod health;
 /// Numbers as people read them.

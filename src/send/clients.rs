@@ -14,16 +14,18 @@ use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::sts::AssumeRoleProvider;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{AppName, BehaviorVersion, Region, SdkConfig};
-use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::credentials::{self, Watched};
+use super::dry_run::{DryRun, DryRunClient};
 use super::entry::Entry;
+use super::failure::causes;
 use super::firehose::Firehose;
 use super::kinesis::Kinesis;
 use super::options::{Credentials, Destination, Options};
-use super::outcome::{Failure, Outcome};
+use super::outcome::{Failure, FailureClass, Outcome};
 use crate::observe::{CredentialsReport, Shards};
 
 const APP_NAME: &str = "kinesis-agent";
@@ -50,6 +52,7 @@ pub enum ClientError {
 pub enum Client {
     Kinesis(Kinesis),
     Firehose(Firehose),
+    DryRun(DryRunClient),
     #[cfg(test)]
     Scripted(super::scripted::Scripted),
 }
@@ -61,6 +64,7 @@ impl Client {
         match self {
             Client::Kinesis(kinesis) => kinesis.put(entries, shards).await,
             Client::Firehose(firehose) => firehose.put(entries).await,
+            Client::DryRun(client) => Ok(client.put(entries)),
             #[cfg(test)]
             Client::Scripted(scripted) => scripted.put(entries).await,
         }
@@ -74,6 +78,7 @@ pub struct Clients {
     /// They outlive the chains, so that who shows one need not know of renewals.
     reports: std::sync::Mutex<HashMap<Credentials, Arc<CredentialsReport>>>,
     default_region: Mutex<Option<Region>>,
+    dry_run: Option<Arc<DryRun>>,
 }
 
 /// What flows with the same credentials share.
@@ -84,8 +89,21 @@ struct Shared {
 }
 
 impl Clients {
+    /// Clients that ask nothing of AWS: neither credentials nor a region are looked for.
+    pub fn of_dry_run(dry_run: Arc<DryRun>) -> Self {
+        Clients { dry_run: Some(dry_run), ..Clients::default() }
+    }
+
     /// The client for a flow's destination. Sends nothing to the destination.
     pub async fn client(&self, flow: &str, options: &Options) -> Result<Client, ClientError> {
+        if let Some(dry_run) = &self.dry_run {
+            return Ok(Client::DryRun(DryRunClient {
+                dry_run: dry_run.clone(),
+                flow: flow.to_owned(),
+                destination: options.destination.clone(),
+                partition_key: options.partition_key,
+            }));
+        }
         complete_key(flow, &options.credentials)?;
         let region = self.region(flow, options).await?;
         let shared = self.shared_config(&options.credentials, &region).await;
@@ -113,6 +131,25 @@ impl Clients {
     /// after they were renewed.
     pub fn report(&self, credentials: &Credentials) -> Arc<CredentialsReport> {
         self.reports.lock().unwrap().entry(credentials.clone()).or_default().clone()
+    }
+
+    /// Asks for credentials now, without the SDK's cache. What comes of it stands in the report.
+    pub async fn resolve(&self, flow: &str, options: &Options) -> Result<(), Failure> {
+        let no_credentials = |message: String| Failure {
+            class: FailureClass::Waiting { authentication: true },
+            code: "no credentials".into(),
+            message,
+        };
+        let region = self.region(flow, options).await.map_err(|error| no_credentials(error.to_string()))?;
+        let config = self.shared_config(&options.credentials, &region).await;
+        let provider =
+            config.credentials_provider().ok_or_else(|| no_credentials("there is no source".into()))?;
+        provider.provide_credentials().await.map(drop).map_err(|error| no_credentials(causes(&error)))
+    }
+
+    /// The region that a flow's requests go to.
+    pub async fn region_name(&self, flow: &str, options: &Options) -> Result<String, ClientError> {
+        Ok(self.region(flow, options).await?.to_string())
     }
 
     async fn region(&self, flow: &str, options: &Options) -> Result<Region, ClientError> {

@@ -7,11 +7,12 @@ use aws_sdk_firehose::config::retry::RetryConfig;
 use aws_sdk_firehose::config::{Builder, Config};
 use aws_sdk_firehose::operation::put_record_batch::PutRecordBatchOutput;
 use aws_sdk_firehose::primitives::Blob;
-use aws_sdk_firehose::types::Record;
+use aws_sdk_firehose::types::{DestinationDescription, ProcessingConfiguration, Record};
 
+use super::description::{DeliveryStreamDescription, Target};
 use super::entry::Entry;
 use super::options::Options;
-use super::outcome::{Answer, Failure, Outcome, outcomes};
+use super::outcome::{Answer, Failure, FailureClass, Outcome, outcomes};
 
 #[derive(Clone, Debug)]
 pub struct Firehose {
@@ -41,6 +42,26 @@ impl Firehose {
         )
     }
 
+    pub async fn describe(&self) -> Result<DeliveryStreamDescription, Failure> {
+        let call = self.sdk.describe_delivery_stream().delivery_stream_name(&self.stream);
+        let answer = call.send().await?;
+        let Some(stream) = answer.delivery_stream_description() else {
+            return Err(Failure {
+                class: FailureClass::WrongAnswer,
+                code: "wrong answer".into(),
+                message: "DescribeDeliveryStream was answered without a description".into(),
+            });
+        };
+        let failure = stream.failure_description();
+        Ok(DeliveryStreamDescription {
+            arn: stream.delivery_stream_arn().to_owned(),
+            status: stream.delivery_stream_status().as_str().to_owned(),
+            failure: failure.map(|failure| format!("{}: {}", failure.r#type().as_str(), failure.details())),
+            source: stream.delivery_stream_type().as_str().to_owned(),
+            targets: stream.destinations().iter().flat_map(targets).collect(),
+        })
+    }
+
     /// Makes the body and sends it: all that a serialisation of our own would replace.
     async fn request(&self, entries: &[Entry]) -> Result<PutRecordBatchOutput, Failure> {
         let records = entries
@@ -49,6 +70,53 @@ impl Firehose {
         let call = self.sdk.put_record_batch().delivery_stream_name(&self.stream);
         Ok(call.set_records(Some(records.collect())).send().await?)
     }
+}
+
+/// Of the several descriptions of a destination those that are set; the plain one of S3 is the
+/// older form of the extended one, and an intermediate station of Redshift.
+fn targets(destination: &DestinationDescription) -> Vec<Target> {
+    let mut targets = Vec::new();
+    if let Some(s3) = destination.extended_s3_destination_description() {
+        let partitioning =
+            s3.dynamic_partitioning_configuration().and_then(|partitioning| partitioning.enabled());
+        let conversion =
+            s3.data_format_conversion_configuration().and_then(|conversion| conversion.enabled());
+        targets.push(Target {
+            dynamic_partitioning: partitioning == Some(true),
+            // A conversion that is described is on unless it says otherwise.
+            format_conversion: s3.data_format_conversion_configuration().is_some()
+                && conversion != Some(false),
+            ..target("S3", false, s3.processing_configuration())
+        });
+    }
+    macro_rules! others {
+        ($($description:ident $name:literal $row_per_record:literal,)*) => {
+            $(if let Some(found) = destination.$description() {
+                targets.push(target($name, $row_per_record, found.processing_configuration()));
+            })*
+        };
+    }
+    others! {
+        redshift_destination_description "Redshift" false,
+        elasticsearch_destination_description "Elasticsearch" true,
+        amazonopensearchservice_destination_description "OpenSearch" true,
+        amazon_open_search_serverless_destination_description "OpenSearch Serverless" true,
+        splunk_destination_description "Splunk" false,
+        http_endpoint_destination_description "an HTTP endpoint" false,
+        snowflake_destination_description "Snowflake" true,
+        iceberg_destination_description "Iceberg" true,
+    }
+    if targets.is_empty() {
+        targets.push(target("S3", false, None));
+    }
+    targets
+}
+
+fn target(name: &'static str, row_per_record: bool, processing: Option<&ProcessingConfiguration>) -> Target {
+    let processors = processing.filter(|processing| processing.enabled() != Some(false));
+    let processors = processors.map(ProcessingConfiguration::processors).unwrap_or_default();
+    let processors = processors.iter().map(|processor| processor.r#type().as_str().to_owned()).collect();
+    Target { name, row_per_record, processors, ..Target::default() }
 }
 
 fn config(shared: &SdkConfig, options: &Options) -> Config {
@@ -93,5 +161,37 @@ mod tests {
             "Records": [{"Data": "aGVsbG8K"}, {"Data": "eA=="}],
         });
         assert_eq!(body, expected);
+    }
+
+    #[tokio::test]
+    async fn a_description_names_what_handles_the_records() {
+        let answer = r#"{"DeliveryStreamDescription":{"DeliveryStreamName":"d","DeliveryStreamARN":"arn:d",
+            "DeliveryStreamStatus":"ACTIVE","DeliveryStreamType":"DirectPut","VersionId":"1","HasMoreDestinations":false,
+            "Destinations":[{"DestinationId":"1",
+                "S3DestinationDescription":{"RoleARN":"r","BucketARN":"b","BufferingHints":{},
+                    "CompressionFormat":"GZIP","EncryptionConfiguration":{}},
+                "ExtendedS3DestinationDescription":{"RoleARN":"r","BucketARN":"b","BufferingHints":{},
+                    "CompressionFormat":"GZIP","EncryptionConfiguration":{},
+                    "DynamicPartitioningConfiguration":{"Enabled":true},
+                    "DataFormatConversionConfiguration":{"Enabled":false},
+                    "ProcessingConfiguration":{"Enabled":true,"Processors":[{"Type":"Lambda","Parameters":[]}]}}},
+              {"DestinationId":"2","AmazonopensearchserviceDestinationDescription":{
+                    "ProcessingConfiguration":{"Enabled":false,"Processors":[{"Type":"Lambda"}]}}}]}}"#;
+        let server = Canned::start(200, "", answer).await;
+        let options = server.options(Destination::Firehose("d".into()));
+        let Client::Firehose(firehose) = Clients::default().client("test", &options).await.unwrap() else {
+            panic!("not a Firehose client");
+        };
+        let description = firehose.describe().await.unwrap();
+        assert_eq!((&*description.status, &*description.source), ("ACTIVE", "DirectPut"));
+        let s3 = Target {
+            name: "S3",
+            dynamic_partitioning: true,
+            processors: vec!["Lambda".into()],
+            ..Target::default()
+        };
+        let search = Target { name: "OpenSearch", row_per_record: true, ..Target::default() };
+        assert_eq!(description.targets, [s3, search]);
+        assert!(server.requests()[0].head.contains("firehose_20150804.describedeliverystream"));
     }
 }

@@ -1,4 +1,5 @@
-//! Puts entries into a Data Stream: the only file that names `aws_sdk_kinesis`.
+//! Puts entries into a Data Stream, and asks what it is: the only file that names
+//! `aws_sdk_kinesis`.
 //!
 //! One call is one attempt: the SDK's own retries are off, and the sender owns the time-out.
 
@@ -7,11 +8,13 @@ use aws_sdk_kinesis::config::retry::RetryConfig;
 use aws_sdk_kinesis::config::{Builder, Config};
 use aws_sdk_kinesis::operation::put_records::PutRecordsOutput;
 use aws_sdk_kinesis::primitives::Blob;
-use aws_sdk_kinesis::types::PutRecordsRequestEntry;
+use aws_sdk_kinesis::types::{EncryptionType, PutRecordsRequestEntry, StreamMode};
 
+use super::description::StreamDescription;
 use super::entry::Entry;
+use super::failure::chain;
 use super::options::{Options, PartitionKey};
-use super::outcome::{Answer, Failure, Outcome, outcomes};
+use super::outcome::{Answer, Failure, FailureClass, Outcome, outcomes};
 use super::partition;
 use crate::observe::Shards;
 
@@ -21,6 +24,19 @@ pub struct Kinesis {
     stream: Stream,
     partition_key: PartitionKey,
 }
+
+/// What is known of the permission to put records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Permission {
+    Granted,
+    /// The endpoint is not AWS's own: one that does not know of dry runs would store the record.
+    NotAsked,
+}
+
+/// Stops a request that must only go to AWS.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the endpoint is not one of AWS's own")]
+struct NotAws;
 
 #[derive(Clone, Debug)]
 enum Stream {
@@ -56,6 +72,61 @@ impl Kinesis {
         )
     }
 
+    pub async fn describe(&self) -> Result<StreamDescription, Failure> {
+        let call = self.sdk.describe_stream_summary();
+        let call = match &self.stream {
+            Stream::Name(name) => call.stream_name(name),
+            Stream::Arn(arn) => call.stream_arn(arn),
+        };
+        let answer = call.send().await?;
+        let Some(stream) = answer.stream_description_summary() else {
+            return Err(Failure {
+                class: FailureClass::WrongAnswer,
+                code: "wrong answer".into(),
+                message: "DescribeStreamSummary was answered without a description".into(),
+            });
+        };
+        let mode = stream.stream_mode_details().map(|details| details.stream_mode());
+        let encrypted = stream.encryption_type() == Some(&EncryptionType::Kms);
+        Ok(StreamDescription {
+            arn: stream.stream_arn().to_owned(),
+            status: stream.stream_status().as_str().to_owned(),
+            open_shards: stream.open_shard_count(),
+            on_demand: mode == Some(&StreamMode::OnDemand),
+            retention_hours: stream.retention_period_hours(),
+            key: encrypted.then(|| stream.key_id().unwrap_or("a KMS key").to_owned()),
+            consumers: stream.consumer_count(),
+        })
+    }
+
+    /// Whether a record could be put, without putting one. AWS answers a dry run that would
+    /// have succeeded with an error of its own.
+    pub async fn may_put(&self) -> Result<Permission, Failure> {
+        let record = PutRecordsRequestEntry::builder().data(Blob::new("\n")).partition_key("check").build();
+        let call = self.sdk.put_records().records(record.expect("data and key are set")).dry_run(true);
+        let call = match &self.stream {
+            Stream::Name(name) => call.stream_name(name),
+            Stream::Arn(arn) => call.stream_arn(arn),
+        };
+        let only_aws = call
+            .customize()
+            .map_request(|request| if is_aws(request.uri()) { Ok(request) } else { Err(NotAws) });
+        let Err(error) = only_aws.send().await else {
+            return Err(Failure {
+                class: FailureClass::WrongAnswer,
+                code: "wrong answer".into(),
+                message: "PutRecords did not answer that it was a dry run".into(),
+            });
+        };
+        if chain(&error).any(|cause| cause.is::<NotAws>()) {
+            return Ok(Permission::NotAsked);
+        }
+        match Failure::from(error) {
+            failure if failure.code == "DryRunOperationException" => Ok(Permission::Granted),
+            failure => Err(failure),
+        }
+    }
+
     /// Makes the body and sends it: all that a serialisation of our own would replace.
     async fn request(&self, entries: &[Entry]) -> Result<PutRecordsOutput, Failure> {
         let records = entries.iter().map(|entry| {
@@ -74,6 +145,24 @@ impl Kinesis {
     }
 }
 
+/// Whether a request to this URL goes to AWS itself, in any of its partitions.
+fn is_aws(url: &str) -> bool {
+    const DOMAINS: [&str; 7] = [
+        ".amazonaws.com",
+        ".amazonaws.com.cn",
+        ".amazonaws.eu",
+        ".api.aws",
+        ".api.amazonwebservices.com.cn",
+        ".c2s.ic.gov",
+        ".sc2s.sgov.gov",
+    ];
+    let Some(rest) = url.strip_prefix("https://") else { return false };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
+    let host = authority.rsplit('@').next().unwrap_or(authority);
+    let host = host.split(':').next().unwrap_or(host).to_ascii_lowercase();
+    DOMAINS.iter().any(|domain| host.ends_with(domain))
+}
+
 fn config(shared: &SdkConfig, options: &Options) -> Config {
     let mut builder = Builder::from(shared).retry_config(RetryConfig::disabled());
     if let Some(url) = &options.endpoint {
@@ -89,6 +178,10 @@ mod tests {
     use crate::send::testing::{Canned, entry};
     use crate::send::{Client, Clients};
     use aws_sdk_kinesis::types::ShardIteratorType;
+    use aws_smithy_runtime_api::client::http::{
+        HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn,
+    };
+    use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
     use std::time::Duration;
 
     const OK: &str = r#"{"FailedRecordCount":7,"Records":[
@@ -146,6 +239,89 @@ mod tests {
         assert_eq!(body["StreamName"], serde_json::Value::Null);
     }
 
+    #[test]
+    fn only_the_hosts_of_aws_are_aws() {
+        for url in [
+            "https://kinesis.eu-west-1.amazonaws.com/",
+            "https://123456789012.data-kinesis.us-east-1.amazonaws.com:443",
+            "https://kinesis.cn-north-1.amazonaws.com.cn/",
+            "https://vpce-1.kinesis.eu-west-1.vpce.amazonaws.com/",
+            "https://kinesis.eu-west-1.api.aws",
+        ] {
+            assert!(is_aws(url), "{url}");
+        }
+        for url in [
+            "http://127.0.0.1:4567/",
+            "http://kinesis.eu-west-1.amazonaws.com/",
+            "https://kinesis.amazonaws.com.example.org/",
+            "https://localhost/.amazonaws.com",
+            "https://x.amazonaws.com@example.org/",
+            "https://fakeamazonaws.com",
+        ] {
+            assert!(!is_aws(url), "{url}");
+        }
+    }
+
+    /// A client of AWS's own hosts, whose connections all end here: the requests it made, by host
+    /// and body, and a canned answer.
+    #[derive(Clone, Debug)]
+    struct NoNetwork {
+        status: u16,
+        answer: &'static str,
+        seen: std::sync::Arc<std::sync::Mutex<Vec<(String, String)>>>,
+    }
+
+    impl HttpConnector for NoNetwork {
+        fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+            let body = String::from_utf8(request.body().bytes().unwrap().to_vec()).unwrap();
+            self.seen.lock().unwrap().push((request.uri().to_owned(), body));
+            let status = aws_smithy_runtime_api::http::StatusCode::try_from(self.status).unwrap();
+            HttpConnectorFuture::ready(Ok(HttpResponse::new(status, self.answer.into())))
+        }
+    }
+
+    async fn of_aws(
+        status: u16,
+        answer: &'static str,
+    ) -> (Result<Permission, Failure>, Vec<(String, String)>) {
+        let network = NoNetwork { status, answer, seen: Default::default() };
+        let connector = SharedHttpConnector::new(network.clone());
+        let keys = aws_credential_types::Credentials::new("id", "secret", None, None, "test");
+        let shared = aws_config::SdkConfig::builder()
+            .behavior_version(aws_config::BehaviorVersion::latest())
+            .region(aws_config::Region::new("eu-west-1"))
+            .credentials_provider(aws_credential_types::provider::SharedCredentialsProvider::new(keys))
+            .http_client(http_client_fn(move |_, _| connector.clone()))
+            .build();
+        let kinesis = Kinesis::new(&shared, &crate::send::testing::options(), "s");
+        let permission = kinesis.may_put().await;
+        let seen = network.seen.lock().unwrap().clone();
+        (permission, seen)
+    }
+
+    #[tokio::test]
+    async fn a_dry_run_is_asked_of_aws_and_its_refusal_is_understood() {
+        let dry = r#"{"__type":"DryRunOperationException","message":"The request would have succeeded"}"#;
+        let (permission, seen) = of_aws(400, dry).await;
+        assert_eq!(permission, Ok(Permission::Granted));
+        let [(url, body)] = &seen[..] else { panic!("{seen:?}") };
+        assert!(url.starts_with("https://kinesis.eu-west-1.amazonaws.com"), "{url}");
+        let body: serde_json::Value = serde_json::from_str(body).unwrap();
+        assert_eq!(body["DryRun"], true);
+
+        let denied = r#"{"__type":"AccessDeniedException","message":"User: arn:x is not authorized"}"#;
+        assert_eq!(of_aws(400, denied).await.0.unwrap_err().code, "AccessDeniedException");
+        assert_eq!(of_aws(200, OK).await.0.unwrap_err().code, "wrong answer");
+    }
+
+    #[tokio::test]
+    async fn a_dry_run_is_never_asked_of_anybody_else() {
+        let server = Canned::start(200, "", OK).await;
+        let kinesis = kinesis(&server.options(Destination::Kinesis("s".into()))).await;
+        assert_eq!(kinesis.may_put().await, Ok(Permission::NotAsked));
+        assert_eq!(server.requests().len(), 0);
+    }
+
     #[tokio::test]
     async fn what_was_put_is_read_back_from_a_real_server() {
         let server = ferrokinesis::store::StoreOptions { create_stream_ms: 0, ..Default::default() };
@@ -164,6 +340,9 @@ mod tests {
         while let Err(failure) = kinesis.put(&entries, &Shards::default()).await {
             assert!(tokio::time::Instant::now() < deadline, "{failure}");
         }
+        let described = kinesis.describe().await.unwrap();
+        assert_eq!((&*described.status, described.open_shards, described.retention_hours), ("ACTIVE", 1, 24));
+        assert!(described.arn.ends_with(":stream/s"), "{}", described.arn);
         let iterator = kinesis.sdk.get_shard_iterator().stream_name("s").shard_id("shardId-000000000000");
         let iterator = iterator.shard_iterator_type(ShardIteratorType::TrimHorizon).send().await.unwrap();
         let read =

@@ -9,12 +9,18 @@ pub mod clients;
 mod credentials;
 /// One batch, until each of its entries is settled.
 mod delivery;
+/// What a destination says of itself.
+mod description;
+/// Prints what would be sent.
+pub mod dry_run;
 /// What AWS counts as a record, and the request that carries many.
 pub mod entry;
 /// The SDK's errors, as we see them.
 mod failure;
 /// PutRecordBatch.
 mod firehose;
+/// Asks a destination whether it would take records.
+pub mod inquiry;
 /// PutRecords.
 mod kinesis;
 /// How much may be under way.
@@ -35,10 +41,14 @@ pub mod retry;
 pub mod sender;
 
 pub use clients::{Client, ClientError, Clients};
+pub use dry_run::DryRun;
 pub use entry::{Batch, DeadLetter, Entry, FlushReason, Part};
 pub use limit::{Accepted, Bodies};
 pub use options::{Aggregation, Credentials, Destination, Options, PartitionKey};
 pub use sender::{Ending, Sender, Setup};
+
+/// Why a destination cannot be asked.
+mod trouble;
 
 #[cfg(test)]
 mod scripted;

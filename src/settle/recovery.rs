@@ -118,6 +118,11 @@ fn move_aside(path: &Path, now: SystemTime) -> Result<PathBuf, StoreError> {
     Ok(aside)
 }
 
+/// Whether there was a database at `path`, where none is.
+pub fn had_a_database(path: &Path) -> Result<bool, StoreError> {
+    Ok(with_suffix(path, "-wal").exists() || (folder_of(path).exists() && was_moved_aside(path)?))
+}
+
 /// Whether a database was moved aside here without another one taking its place.
 fn was_moved_aside(path: &Path) -> Result<bool, StoreError> {
     let folder = folder_of(path);

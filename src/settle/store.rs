@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, params};
 
 use super::lock::{Lock, LockError};
 use super::recovery::{self, Warning, folder_of, io_at, with_suffix};
@@ -120,6 +120,31 @@ impl Store {
         let file = file_at(&path);
         let first_tail = TailId(first_tail);
         Ok((Store { connection, path, file, first_tail, start_over, _lock: lock }, warnings))
+    }
+
+    /// Copies the database at `from` to `to`, for somebody who only wants to know what is in it.
+    /// `from` is neither locked nor written, and another agent may be using it; what is damaged
+    /// or gone is so in the copy too.
+    ///
+    /// # Errors
+    /// It cannot be read, or a newer agent wrote it.
+    pub fn copy(from: &Path, to: &Path) -> Result<(), StoreError> {
+        match from.metadata() {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                // A log without its database says that there was one.
+                if recovery::had_a_database(from)? {
+                    let log = with_suffix(to, "-wal");
+                    std::fs::write(&log, b"").map_err(io_at(&log))?;
+                }
+            }
+            Err(error) => return Err(io_at(from)(error)),
+            Ok(_) => copy_database(from, to)?,
+        }
+        let (backup, its_copy) = (with_suffix(from, ".backup"), with_suffix(to, ".backup"));
+        match std::fs::copy(&backup, its_copy) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(io_at(&backup)(error)),
+            _ => Ok(()),
+        }
     }
 
     /// All ids from here on are free; they belong to this run of the agent.
@@ -286,6 +311,45 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.pragma_update(None, "synchronous", "FULL")?;
+    Ok(connection)
+}
+
+fn copy_database(from: &Path, to: &Path) -> Result<(), StoreError> {
+    let copied = connect_read_only(from).and_then(|connection| {
+        let version = version(&connection)?;
+        connection.backup("main", to, None::<fn(rusqlite::backup::Progress)>)?;
+        Ok(version)
+    });
+    match copied {
+        Ok(found) if found > MIGRATIONS.len() as i64 => {
+            Err(StoreError::Newer { path: from.to_path_buf(), found })
+        }
+        Ok(_) => Ok(()),
+        // Whoever opens the copy finds the damage again and knows what to do about it.
+        Err(error) if damage(&error).is_some() => std::fs::copy(from, to).map(drop).map_err(io_at(from)),
+        Err(error) => Err(database_at(from)(error)),
+    }
+}
+
+/// A connection that makes no files. Without a log beside the database nobody writes it, but
+/// SQLite would make one to read it, unless it is told that the file does not change.
+fn connect_read_only(path: &Path) -> rusqlite::Result<Connection> {
+    let log = with_suffix(path, "-wal").metadata();
+    let written = log.is_ok_and(|log| log.len() > 0);
+    let mut uri = String::from("file:");
+    for byte in path.as_os_str().as_bytes() {
+        match byte {
+            b'/' | b'.' | b'-' | b'_' => uri.push(char::from(*byte)),
+            byte if byte.is_ascii_alphanumeric() => uri.push(char::from(*byte)),
+            byte => uri.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    if !written {
+        uri.push_str("?immutable=1");
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+    let connection = Connection::open_with_flags(uri, flags)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
     Ok(connection)
 }
 

@@ -309,3 +309,84 @@ fn a_state_folder_that_was_removed_is_written_anew() {
     let offsets: Vec<u64> = resumed.known.iter().map(|known| known.offset).collect();
     assert_eq!((resumed.is_first, offsets), (false, vec![100, 8]));
 }
+
+/// The names and the contents of all files beside the database, but for the index of its log,
+/// in which readers note that they read.
+fn contents(path: &Path) -> Vec<(String, Vec<u8>)> {
+    let entries = fs::read_dir(path.parent().unwrap()).unwrap().map(|entry| entry.unwrap());
+    let mut files: Vec<_> = entries
+        .map(|entry| {
+            let name = entry.file_name().into_string().unwrap();
+            let bytes = if name.ends_with("-shm") { Vec::new() } else { fs::read(entry.path()).unwrap() };
+            (name, bytes)
+        })
+        .collect();
+    files.sort();
+    files
+}
+
+/// What an agent would go on from with a copy of the database at `path`.
+fn of_copy(path: &Path) -> (Vec<Warning>, Resumed) {
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("copy.db");
+    let before = path.parent().unwrap().exists().then(|| contents(path));
+    Store::copy(path, &copy).unwrap();
+    assert_eq!(path.parent().unwrap().exists().then(|| contents(path)), before, "something was written");
+    let (mut store, warnings) = open(&copy);
+    (warnings, known(&mut store))
+}
+
+#[test]
+fn a_copy_holds_what_was_committed_and_touches_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("odd %3f?#name/checkpoints.db");
+    let (mut store, _) = open(&path);
+    known(&mut store);
+    let changes = Changes { rows: vec![row(1, "/a.log", 70)], ..Changes::default() };
+    store.commit(&changes, at(1000)).unwrap();
+    assert!(with_suffix(&path, "-wal").metadata().unwrap().len() > 0);
+    let (warnings, resumed) = of_copy(&path);
+    assert_eq!((warnings, resumed.known[0].offset, resumed.is_first), (vec![], 70, false));
+    // The agent that runs goes on as if nothing had happened.
+    let changes = Changes { rows: vec![row(1, "/a.log", 90)], ..Changes::default() };
+    store.commit(&changes, at(1000)).unwrap();
+    drop(store);
+    assert!(!with_suffix(&path, "-wal").exists());
+    assert_eq!(of_copy(&path).1.known[0].offset, 90);
+}
+
+#[test]
+fn a_copy_of_nothing_is_a_first_start_unless_something_was_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("no-such-folder/checkpoints.db");
+    let (warnings, resumed) = of_copy(&path);
+    assert_eq!((warnings, resumed.is_first), (vec![], true));
+    assert!(!path.parent().unwrap().exists());
+
+    fs::create_dir(path.parent().unwrap()).unwrap();
+    fs::write(with_suffix(&path, ".damaged-1"), b"x").unwrap();
+    let (warnings, resumed) = of_copy(&path);
+    assert!(matches!(warnings[..], [Warning::Gone { instead: Instead::StartOver, .. }]), "{warnings:?}");
+    assert!(!resumed.is_first);
+}
+
+#[test]
+fn what_is_damaged_or_gone_is_so_in_the_copy_and_its_backup_is_used() {
+    let (_folder, path) = used();
+    fs::write(&path, b"this is no database, and it is long enough to be looked at").unwrap();
+    let (warnings, resumed) = of_copy(&path);
+    assert!(matches!(warnings[..], [Warning::Damaged { instead: Instead::Backup, .. }]), "{warnings:?}");
+    assert_eq!(resumed.known[0].offset, 50);
+    fs::remove_file(&path).unwrap();
+    let (warnings, resumed) = of_copy(&path);
+    assert!(matches!(warnings[..], [Warning::Gone { instead: Instead::Backup, .. }]), "{warnings:?}");
+    assert_eq!(resumed.known[0].offset, 50);
+}
+
+#[test]
+fn a_newer_database_is_not_copied() {
+    let (folder, path) = used();
+    Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
+    let error = Store::copy(&path, &folder.path().join("copy.db")).unwrap_err();
+    assert!(matches!(&error, StoreError::Newer { path: named, found: 99 } if *named == path), "{error}");
+}

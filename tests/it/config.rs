@@ -2,7 +2,7 @@
 
 use std::process::Output;
 
-use crate::support::agent_process::check;
+use crate::support::agent_process::{check, command};
 use crate::support::{AgentProcess, Config, Destination, Endpoint, Flow, World};
 
 fn valid(world: &World) -> String {
@@ -134,4 +134,13 @@ fn dotted_and_nested_keys_and_numbers_as_text_are_the_same() {
         let output = check(&world, &format!("{config}{flow}"));
         assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     }
+}
+
+#[test]
+fn the_schema_is_printed_as_it_is_kept() {
+    let world = World::new();
+    let output = command(&world).arg("schema").output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    let kept = concat!(env!("CARGO_MANIFEST_DIR"), "/config.schema.json");
+    assert!(output.stdout == std::fs::read(kept).unwrap(), "run `kinesis-agent schema > config.schema.json`");
 }

@@ -16,6 +16,8 @@ mod content;
 mod crash;
 /// Every way in which a destination fails.
 mod delivery;
+/// `run --dry-run`.
+mod dry_run;
 /// The licences of all that is built in.
 mod licences;
 /// The agent beside the logrotate that hosts really run.
@@ -24,6 +26,8 @@ mod logrotate;
 mod memory;
 /// What Prometheus reads, and the documents, rules and dashboard that go with it.
 mod metrics;
+/// `check --online`.
+mod online;
 /// The agent against servers that somebody else wrote.
 mod real_servers;
 /// Another configuration while the agent runs.

@@ -185,6 +185,14 @@ pub fn check(world: &World, config: &str) -> Output {
     command(world).arg("check").arg("--config").arg(config_file).output().unwrap()
 }
 
+/// `kinesis-agent` with other arguments and variables, until it has ended.
+pub fn output(world: &World, config: &Config, arguments: &[&str], env: &[(&str, &str)]) -> Output {
+    let config_file = world.root().join("config.yaml");
+    fs::write(&config_file, config.to_yaml()).unwrap();
+    let mut command = command(world);
+    command.envs(env.iter().copied()).args(arguments).arg("--config").arg(config_file).output().unwrap()
+}
+
 /// The built program (or the one that `IT_AGENT` names, such as a release build), away from the
 /// credentials and settings of whoever runs the tests.
 pub fn command(world: &World) -> Command {

@@ -57,6 +57,29 @@ pub fn success(service: Service, results: &[Value]) -> Answer {
     answer(200, JSON, body.to_string())
 }
 
+/// An active stream of the name that `request` asks for.
+pub fn description(service: Service, request: &[u8]) -> Value {
+    let request: Value = serde_json::from_slice(request).unwrap_or_default();
+    match service {
+        Service::Kinesis => json!({ "StreamDescriptionSummary": {
+            "StreamName": request["StreamName"],
+            "StreamARN": format!("arn:aws:kinesis:us-east-1:123456789012:stream/{}", request["StreamName"].as_str().unwrap_or_default()),
+            "StreamStatus": "ACTIVE", "StreamModeDetails": { "StreamMode": "ON_DEMAND" },
+            "RetentionPeriodHours": 24, "StreamCreationTimestamp": 1_700_000_000, "EnhancedMonitoring": [],
+            "EncryptionType": "KMS", "KeyId": "alias/aws/kinesis", "OpenShardCount": 4, "ConsumerCount": 0,
+        } }),
+        Service::Firehose => json!({ "DeliveryStreamDescription": {
+            "DeliveryStreamName": request["DeliveryStreamName"], "DeliveryStreamARN": "arn:aws:firehose:x",
+            "DeliveryStreamStatus": "ACTIVE", "DeliveryStreamType": "DirectPut", "VersionId": "1",
+            "HasMoreDestinations": false, "Destinations": [{ "DestinationId": "d" }],
+        } }),
+    }
+}
+
+pub fn json(status: u16, body: &Value) -> Answer {
+    answer(status, JSON, body.to_string())
+}
+
 /// A call that failed as a whole. AWS puts the service's name before the code, or not.
 pub fn error(service: Service, status: u16, code: &str, prefixed: bool) -> Answer {
     let prefix = if prefixed { format!("{}#", service.error_prefix()) } else { String::new() };

@@ -71,6 +71,13 @@ impl Config {
             .with("useFileEvents", std::env::var("IT_EVENTS").as_deref() != Ok("off"))
     }
 
+    /// Without anything of AWS: no region, no credentials, no endpoint.
+    pub fn bare(world: &World) -> Self {
+        Config { keys: Map::new(), flows: Vec::new() }
+            .with("scanIntervalMillis", 100)
+            .with("checkpointFile", world.checkpoint_file().display().to_string())
+    }
+
     /// For servers that are not ours: one address for all services, and no credentials.
     pub fn for_server(world: &World, url: &str) -> Self {
         let service = json!({ "endpoint": url, "region": REGION });

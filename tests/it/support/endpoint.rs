@@ -15,6 +15,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use serde_json::Value;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinSet;
 
@@ -55,6 +56,9 @@ struct Shared {
     script: Mutex<Script>,
     calls: Mutex<Vec<Call>>,
     violations: Mutex<Vec<String>>,
+    /// Replaces the answer to a question about a stream.
+    description: Mutex<Option<(u16, Value)>>,
+    described: Mutex<usize>,
 }
 
 #[derive(Debug)]
@@ -75,6 +79,8 @@ impl Endpoint {
             script: Mutex::default(),
             calls: Mutex::default(),
             violations: Mutex::default(),
+            description: Mutex::default(),
+            described: Mutex::default(),
         });
         let (commands, received) = tokio::sync::mpsc::unbounded_channel();
         let (ready, address) = mpsc::channel();
@@ -90,6 +96,16 @@ impl Endpoint {
 
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// What is answered from now on to whoever asks what a stream is: HTTP's status, and a body.
+    pub fn describe(&self, status: u16, body: Value) {
+        *lock(&self.shared.description) = Some((status, body));
+    }
+
+    /// How often that was asked.
+    pub fn described(&self) -> usize {
+        *lock(&self.shared.described)
     }
 
     /// Steps for the next requests, after those that are still queued.
@@ -255,6 +271,15 @@ struct Ended;
 async fn handle(shared: Arc<Shared>, fate: Fate, request: hyper::Request<Incoming>) -> Result<Answer, Ended> {
     let (head, body) = request.into_parts();
     let body = body.collect().await.map_err(|_| Ended)?.to_bytes();
+    if let Some((service, description)) = shared.description_for(&head, &body) {
+        return Ok(match signed(&head, &body, service) {
+            Ok(()) => description,
+            Err(violation) => {
+                lock(&shared.violations).push(violation);
+                answer::error(service, 400, "ValidationException", false)
+            }
+        });
+    }
     match check(&head, &body) {
         Ok(request) => shared.perform(fate, request).await,
         Err((service, violation)) => {
@@ -279,15 +304,34 @@ fn check(head: &hyper::http::request::Parts, body: &[u8]) -> Result<Request, (Se
     if header("content-length") != Some(&body.len().to_string()) {
         return Err(told(format!("content-length is {:?}", header("content-length"))));
     }
-    let secret = |key: &str| (key == ACCESS_KEY).then(|| SECRET_KEY.to_owned());
-    let scope = sigv4::verify(head, body, secret).map_err(told)?;
-    if (scope.region.as_str(), scope.service.as_str()) != (REGION, service.signing_name()) {
-        return Err(told(format!("signed for {scope:?}")));
-    }
+    signed(head, body, service).map_err(told)?;
     Request::parse(service, body).map_err(told)
 }
 
+fn signed(head: &hyper::http::request::Parts, body: &[u8], service: Service) -> Result<(), String> {
+    let secret = |key: &str| (key == ACCESS_KEY).then(|| SECRET_KEY.to_owned());
+    let scope = sigv4::verify(head, body, secret)?;
+    if (scope.region.as_str(), scope.service.as_str()) != (REGION, service.signing_name()) {
+        return Err(format!("signed for {scope:?}"));
+    }
+    Ok(())
+}
+
 impl Shared {
+    /// The answer to a question about a stream, if it is one.
+    fn description_for(&self, head: &hyper::http::request::Parts, body: &[u8]) -> Option<(Service, Answer)> {
+        let target = head.headers.get("x-amz-target")?.to_str().ok()?;
+        let service = match target {
+            "Kinesis_20131202.DescribeStreamSummary" => Service::Kinesis,
+            "Firehose_20150804.DescribeDeliveryStream" => Service::Firehose,
+            _ => return None,
+        };
+        *lock(&self.described) += 1;
+        let scripted = lock(&self.description).clone();
+        let (status, body) = scripted.unwrap_or_else(|| (200, answer::description(service, body)));
+        Some((service, answer::json(status, &body)))
+    }
+
     async fn perform(&self, fate: Fate, mut request: Request) -> Result<Answer, Ended> {
         let step = lock(&self.script).next(&request);
         let failed = store(&step, &mut request);

@@ -1,0 +1,320 @@
+//! The JSON Schema (draft 2020-12) of our YAML configuration, for editors and other tools.
+//!
+//! The structs here are documentation: nothing is ever read into them, since the parser says
+//! more about a mistake than serde could. The tests hold them to the table of keys and to what
+//! the parser accepts. What depends on another key (a range that depends on the destination) or
+//! needs arithmetic (a range of texts such as `30s`) is left to the parser.
+
+#![expect(dead_code, reason = "the fields are only described")]
+
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde_json::{Map, Value, json};
+
+use super::keys::{KEYS, Key, Level, Role};
+
+const MINUTE: u64 = 60_000;
+const HOUR: u64 = 60 * MINUTE;
+
+/// The configuration of kinesis-agent. A dotted key is the same as a nested one. In texts
+/// `${VAR}` and `${VAR:-default}` are replaced from the environment.
+#[derive(JsonSchema)]
+#[schemars(
+    title = "kinesis-agent configuration",
+    rename_all = "camelCase",
+    deny_unknown_fields,
+    extend("required" = ["flows"])
+)]
+struct Document {
+    /// What is read and where it goes.
+    flows: Vec<FlowKeys>,
+    /// How far each file is delivered (SQLite). Its folder must be on a local disk.
+    #[schemars(extend("default" = "/var/lib/kinesis-agent/checkpoints.db"))]
+    checkpoint_file: FilePath,
+    /// Records that AWS will never take, as lines of JSON. By default `dead-letters.jsonl` beside
+    /// `checkpointFile`.
+    dead_letter_file: FilePath,
+    /// The dead-letter file does not grow beyond this.
+    #[schemars(extend("default" = "64MiB"))]
+    dead_letter_max_bytes: Bytes<1024, { u64::MAX }>,
+    /// Replaces AWS's address of Kinesis.
+    #[schemars(rename = "kinesis.endpoint")]
+    kinesis_endpoint: Url,
+    /// The region of the streams. By default from the stream's ARN, from an AWS endpoint, else
+    /// from the SDK's chain.
+    #[schemars(rename = "kinesis.region")]
+    kinesis_region: Region,
+    /// Replaces AWS's address of Firehose.
+    #[schemars(rename = "firehose.endpoint")]
+    firehose_endpoint: Url,
+    /// The region of the delivery streams. By default from an AWS endpoint, else from the SDK's
+    /// chain.
+    #[schemars(rename = "firehose.region")]
+    firehose_region: Region,
+    /// Replaces AWS's address of STS, for `assumeRoleARN`.
+    #[schemars(rename = "sts.endpoint")]
+    sts_endpoint: Url,
+    /// Static credentials, with `awsSecretAccessKey`. Better: none in the file.
+    aws_access_key_id: Text,
+    /// The secret of `awsAccessKeyId`.
+    aws_secret_access_key: Text,
+    /// A role to assume with the credentials.
+    #[schemars(rename = "assumeRoleARN")]
+    assume_role_arn: RoleArn,
+    /// The external ID that the role asks for.
+    assume_role_external_id: Text,
+    /// How long a stop may take to deliver what was read.
+    #[schemars(extend("default" = "10s"))]
+    shutdown_timeout_millis: Millis<0, HOUR>,
+    /// Bytes for all that is read and not yet delivered, request bodies included: 512KiB or more
+    /// a flow.
+    #[schemars(extend("default" = "32MiB"))]
+    memory_budget: Bytes<8_388_608, { u64::MAX }>,
+    /// How often the folders are looked at although no event came.
+    #[schemars(extend("default" = "10s"))]
+    scan_interval_millis: Millis<100, MINUTE>,
+    /// The Unix socket on which `kinesis-agent status` asks.
+    #[schemars(rename = "status.socket", extend("default" = "/run/kinesis-agent/status.sock"))]
+    status_socket: SocketPath,
+    /// HTTP over TCP for the status and the metrics: PORT, :PORT or ADDRESS:PORT. By default off.
+    #[schemars(rename = "status.listen")]
+    status_listen: Address,
+    /// `/readyz` says no while a flow has delivered nothing for longer.
+    #[schemars(rename = "status.unreadyAfterMillis", extend("default" = "60s"))]
+    status_unready_after_millis: Millis<1000, { 24 * HOUR }>,
+    /// Whether file-system events wake the agent early.
+    #[schemars(extend("default" = true))]
+    use_file_events: Flag,
+}
+
+/// Files, and the one place that their records go to.
+#[derive(JsonSchema)]
+#[schemars(
+    title = "a flow",
+    rename_all = "camelCase",
+    deny_unknown_fields,
+    extend(
+        "required" = ["filePattern"],
+        "oneOf" = [{ "required": ["kinesisStream"] }, { "required": ["deliveryStream"] }]
+    )
+)]
+struct FlowKeys {
+    /// Shown in logs and in the status. Positions are stored under the destination and the name.
+    /// By default the first pattern.
+    name: Name,
+    /// Which files are read, all at once: absolute, with `*`, `?`, `[..]`, `{a,b}` and `**`.
+    file_pattern: Globs<1>,
+    /// Files that are left out.
+    exclude_pattern: Globs<0>,
+    /// The stream that the records go to: its name or its ARN.
+    kinesis_stream: Stream,
+    /// The Firehose delivery stream that the records go to.
+    delivery_stream: DeliveryStream,
+    /// The region of this flow.
+    region: Region,
+    /// The endpoint of this flow.
+    endpoint: Url,
+    /// Where reading starts in files that were there before the flow.
+    #[schemars(extend("default" = "END_OF_FILE"))]
+    initial_position: InitialPosition,
+    /// A request leaves when its oldest record has waited this long. By default 1s to a stream,
+    /// 60s to Firehose.
+    max_buffer_age_millis: Millis<10, { 15 * MINUTE }>,
+    /// A request leaves when it holds so many records.
+    #[schemars(extend("default" = 500))]
+    max_buffer_size_records: Count<1, 500>,
+    /// A request leaves when it holds so many bytes, partition keys included: to a stream up to
+    /// 10MiB (by default 5MiB), to Firehose up to 4MiB.
+    max_buffer_size_bytes: Bytes<1, { 10 << 20 }>,
+    /// Requests of this flow under way at a time.
+    #[schemars(extend("default" = 4))]
+    max_in_flight: Count<1, 64>,
+    /// Streams only. DETERMINISTIC: the MD5 of the record, so that equal records go to one shard.
+    #[schemars(extend("default" = "RANDOM"))]
+    partition_key_option: PartitionKey,
+    /// The pause after the first failure; it doubles with each.
+    #[schemars(extend("default" = 100))]
+    retry_initial_backoff_millis: Millis<1, HOUR>,
+    /// The longest pause. By default 10s, or retryInitialBackoffMillis if that is longer.
+    #[schemars(extend("default" = "10s"))]
+    retry_max_backoff_millis: Millis<1, HOUR>,
+    /// Makes events of several lines: each begins with a line whose beginning matches. No
+    /// variables are replaced in it.
+    multi_line_start_pattern: Verbatim,
+    /// An event is sent when its file was quiet for so long.
+    #[schemars(extend("default" = "5s"))]
+    multi_line_flush_millis: Millis<10, { 15 * MINUTE }>,
+    /// An event is cut before it grows beyond this.
+    #[schemars(extend("default" = "1MiB"))]
+    multi_line_max_bytes: Bytes<1, { 1 << 20 }>,
+    /// So many lines at the start of each file are not sent.
+    #[schemars(extend("default" = 0))]
+    skip_header_lines: Count<0, 2_147_483_647>,
+    /// A rotated or deleted file that was quiet for so long is finished: its last line is sent
+    /// even without a newline.
+    #[schemars(extend("default" = "30s"))]
+    finished_after_millis: Millis<100, HOUR>,
+    /// What is done with a record that is longer than AWS takes.
+    #[schemars(extend("default" = "split"))]
+    oversized_records: OversizedRecords,
+    /// With `oversizedRecords: truncate`: the end of a record that was cut off.
+    #[schemars(extend("default" = "\n"))]
+    truncated_record_terminator: Text,
+    /// lines: as many lines as fit share a record, each with its newline. By default lines to
+    /// Firehose (none with multiLineStartPattern), and none to a stream.
+    aggregation: Aggregation,
+    /// With `aggregation: lines`: how large a record may become. To a stream up to 1048544 (by
+    /// default 250KiB), to Firehose up to 1024000.
+    aggregation_max_bytes: Bytes<1, 1_048_544>,
+}
+
+/// Milliseconds, or a number with a unit.
+struct Millis<const MIN: u64, const MAX: u64>;
+/// Bytes, or a number with a unit.
+struct Bytes<const MIN: u64, const MAX: u64>;
+/// A number without a unit.
+struct Count<const MIN: u64, const MAX: u64>;
+/// One or more patterns; as a list at least so many.
+struct Globs<const LEAST: u64>;
+
+const VARIABLE: &str = r"\$\{";
+
+macro_rules! described {
+    ($({$($generics:tt)*} $name:ty => $schema:expr;)*) => {$(
+        impl<$($generics)*> JsonSchema for $name {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                $schema
+            }
+        }
+    )*};
+}
+
+macro_rules! texts {
+    ($($name:ident $types:tt $pattern:expr,)*) => {
+        $(struct $name;)*
+        described! { $({} $name => json_schema!({
+            "type": $types, "pattern": format!("{}|{VARIABLE}", $pattern)
+        });)* }
+    };
+}
+
+macro_rules! words {
+    ($($name:ident $($word:literal)*,)*) => {
+        $(struct $name;)*
+        described! { $({} $name => json_schema!({
+            "anyOf": [{ "enum": [$($word),*] }, { "type": "string", "pattern": VARIABLE }]
+        });)* }
+    };
+}
+
+// The empty text stands for no value where a key may be left out.
+texts! {
+    Text ["string", "integer"] "",
+    Name ["string", "integer"] r"^[^\u0000-\u001f\u007f-\u009f]{0,128}$",
+    FilePath ["string"] r"^$|^/(.*[^/])$",
+    SocketPath ["string"] r"^$|^/(.{0,105}[^/])$",
+    Address ["string", "integer"] r"^$|^((localhost)?:)?0*[1-9][0-9]{0,4}$|^([0-9.]+|\[[0-9a-fA-F:.]+\]):[0-9]{1,5}$",
+    Url ["string", "integer"] r"^$|^(https?://|(?!.*://))[A-Za-z0-9\[][A-Za-z0-9._:\[\]-]*([/?#]\S*)?$",
+    Region ["string", "integer"] r"^[a-z0-9-]{0,64}$",
+    RoleArn ["string"] r"^$|^arn:aws[^:]*:iam::[0-9]{12}:role/.+$",
+    Stream ["string", "integer"]
+        r"^[A-Za-z0-9_.-]{1,128}$|^arn:aws[^:]*:kinesis:[a-z0-9-]{1,64}:[0-9]{12}:stream/[A-Za-z0-9_.-]{1,128}$",
+    DeliveryStream ["string", "integer"] r"^[A-Za-z0-9_.-]{1,64}$",
+}
+
+words! {
+    InitialPosition "START_OF_FILE" "END_OF_FILE",
+    PartitionKey "RANDOM" "DETERMINISTIC",
+    OversizedRecords "split" "truncate" "deadLetter",
+    Aggregation "none" "lines",
+}
+
+struct Flag;
+struct Verbatim;
+
+described! {
+    {const MIN: u64, const MAX: u64} Millis<MIN, MAX> => number(MIN, MAX, r"^\s*[0-9]+\s*(ms|s|m|h)?\s*$");
+    {const MIN: u64, const MAX: u64} Bytes<MIN, MAX> => {
+        number(MIN, MAX, r"^\s*[0-9]+\s*([bB]|[kKmMgG][iI]?[bB])?\s*$")
+    };
+    {const MIN: u64, const MAX: u64} Count<MIN, MAX> => number(MIN, MAX, r"^\s*[0-9]+\s*$");
+    {const LEAST: u64} Globs<LEAST> => {
+        let glob = json!({ "type": "string", "pattern": format!(r"^/(.*[^/])$|{VARIABLE}") });
+        json_schema!({ "anyOf": [glob, { "type": "array", "items": glob, "minItems": LEAST }] })
+    };
+    {} Flag => json_schema!({ "anyOf": [
+        { "type": "boolean" },
+        { "type": "string", "pattern": format!("^([tT][rR][uU][eE]|[fF][aA][lL][sS][eE])$|{VARIABLE}") },
+    ] });
+    {} Verbatim => json_schema!({ "type": "string" });
+}
+
+fn number(min: u64, max: u64, pattern: &str) -> Schema {
+    let mut integer = json!({ "type": "integer", "minimum": min });
+    if max < u64::MAX {
+        integer["maximum"] = max.into();
+    }
+    json_schema!({
+        "anyOf": [integer, { "type": "string", "pattern": format!("{pattern}|{VARIABLE}") }]
+    })
+}
+
+/// The schema as a JSON document.
+pub fn schema() -> Value {
+    let mut schema = schemars::schema_for!(Document).to_value();
+    complete(&mut schema["properties"], Level::Agent);
+    complete(&mut schema["$defs"]["FlowKeys"]["properties"], Level::Flow);
+    let mut ordered = Map::new();
+    for name in ["$schema", "title", "description"] {
+        ordered.insert(name.to_owned(), schema[name].take());
+    }
+    let rest = schema.as_object().expect("a schema is an object").clone();
+    ordered.extend(rest.into_iter().filter(|(_, value)| !value.is_null()));
+    ordered.into()
+}
+
+/// Adds the keys of the Java agent, and for each dotted key the group that it may be nested in.
+fn complete(properties: &mut Value, level: Level) {
+    let properties = properties.as_object_mut().expect("a struct has properties");
+    for key in KEYS.iter().filter(|key| key.level == level) {
+        if let Some(schema) = of_java_agent(key) {
+            properties.insert(key.name.to_owned(), schema);
+        }
+    }
+    let mut groups = Map::new();
+    for (name, schema) in properties.iter() {
+        if let Some((group, inner)) = name.split_once('.') {
+            let empty = json!({ "type": "object", "additionalProperties": false, "properties": {} });
+            groups.entry(group).or_insert(empty)["properties"][inner] = schema.clone();
+        }
+    }
+    properties.extend(groups);
+}
+
+fn of_java_agent(key: &Key) -> Option<Value> {
+    match key.role {
+        Role::Used => None,
+        Role::NoEffect(instead) => {
+            let colon = if instead.is_empty() { "" } else { ": " };
+            let text = format!("A key of the Java agent that has no effect here{colon}{instead}.");
+            Some(json!({ "description": text, "deprecated": true }))
+        }
+        Role::Unsupported(instead) => {
+            let text = format!("A key of the Java agent that is not supported: {instead}.");
+            // Only what turns it off is accepted.
+            Some(json!({
+                "description": text, "deprecated": true,
+                "type": ["string", "array"], "maxLength": 0, "maxItems": 0
+            }))
+        }
+    }
+}
