@@ -4,10 +4,11 @@
 
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal, kill_process};
+use tokio::time::Instant;
 
 use super::status::{client, socket};
 use crate::command_line::Reload;
@@ -71,6 +72,7 @@ async fn ask(socket: &Path) -> anyhow::Result<Status> {
 }
 
 fn hang_up(pid: i32) -> anyhow::Result<()> {
-    let process = Pid::from_raw(pid).with_context(|| format!("{pid} is no process"))?;
-    kill_process(process, Signal::HUP).with_context(|| format!("process {pid} cannot be asked to reload"))
+    let process = Pid::from_raw(pid).context("--pid is not the number of a process")?;
+    kill_process(process, Signal::HUP)
+        .context("the agent cannot be signalled; reload as root, or by systemctl")
 }
