@@ -66,7 +66,9 @@ impl Page {
         if let Some((_, meaning)) = named.iter().find(|(column, _)| *column == "Meaning") {
             entry.push_str(&format!("\n{}.", inline(meaning)));
         }
-        for (column, cell) in named.iter().skip(1).filter(|(column, cell)| *column != "Meaning" && !cell.is_empty()) {
+        for (column, cell) in
+            named.iter().skip(1).filter(|(column, cell)| *column != "Meaning" && !cell.is_empty())
+        {
             entry.push_str(&format!("\n{}: {}.", inline(column), inline(cell)));
         }
         self.push(&entry);
@@ -92,7 +94,11 @@ fn inline(text: &str) -> String {
 
 fn emphasised(text: &str) -> String {
     let parts = text.split("**").enumerate();
-    parts.map(|(index, part)| if index % 2 == 1 { format!("\\fB{}\\fR", escaped(part)) } else { escaped(part) }).collect()
+    parts
+        .map(
+            |(index, part)| if index % 2 == 1 { format!("\\fB{}\\fR", escaped(part)) } else { escaped(part) },
+        )
+        .collect()
 }
 
 fn without_links(text: &str) -> String {

@@ -52,8 +52,7 @@ def next_deb(first):
 
 def next_rpm(first):
     script = Path(__file__).resolve().parent.parent / "make-packages"
-    environment = os.environ | {"NEXT_VERSION": NEXT_VERSION, "NEXT_FOLDER": str(WORK)}
-    subprocess.run([script, "--next-rpm", platform.machine()], check=True, env=environment)
+    subprocess.run([script, platform.machine(), "--next-rpm", NEXT_VERSION, WORK], check=True)
     return next(WORK.glob(f"kinesis-agent-{NEXT_VERSION}-*.rpm"))
 
 
