@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""PutRecords and PutRecordBatch on loopback: `endpoint.py FILE`.
+"""PutRecords and PutRecordBatch on loopback: `endpoint.py FILE [PORT]`.
 
 Everything is accepted. The payload of each record goes to FILE as it is, with the name of its
 stream, as a line of JSON, before the answer leaves: what was acknowledged is in the file. Checks
@@ -12,7 +12,7 @@ import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-PORT = 4567
+PORT = int(sys.argv[2]) if len(sys.argv) > 2 else 4567
 lock = threading.Lock()
 delivered = open(sys.argv[1], "a", encoding="utf-8")
 

@@ -36,10 +36,15 @@ class Endpoint:
         self.process.wait()
 
     def lines(self, stream):
-        """Every line that a stream was sent, with repeats, without its newline."""
-        records = map(json.loads, self.file.read_text(encoding="utf-8").splitlines())
-        payloads = (record["payload"] for record in records if record["stream"] == stream)
-        return [line for payload in payloads for line in payload.removesuffix("\n").split("\n")]
+        return delivered_lines(self.file, stream)
+
+
+def delivered_lines(file, stream):
+    """Every line that a stream was sent, with repeats, without its newline."""
+    # The last one may be half written.
+    complete = file.read_text(encoding="utf-8").split("\n")[:-1]
+    payloads = (record["payload"] for record in map(json.loads, complete) if record["stream"] == stream)
+    return [line for payload in payloads for line in payload.removesuffix("\n").split("\n")]
 
 
 class Log:
