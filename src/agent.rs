@@ -1,48 +1,63 @@
-//! The wiring: what the agent is made of, in the order of the data, and how it stops.
+//! The wiring: what the agent is made of, how it takes another configuration, and how it stops.
 //!
 //! For each flow there are a thread that reads files, a task that makes records of what was
-//! read, and a task that sends them; one task for the whole agent stores what is safe.
+//! read, and a task that sends them; one task for the whole agent stores what is safe. Flows
+//! come and go while the agent runs; the others do not notice.
+
+/// One running flow.
+mod flow;
+/// Which flows a new configuration ends and begins.
+mod reload;
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::{Duration, SystemTime};
 
-use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Flow, Settings, Shares};
+use crate::file::budget::Wake;
 use crate::file::mailbox::Mailbox;
 use crate::file::pattern::{PatternError, Patterns};
-use crate::file::stage::{CHANNEL_CAPACITY, Stage};
-use crate::file::tailers::{Parts, Past, TailIds, Tailers};
+use crate::file::tailers::TailIds;
 use crate::file::watch::Watch;
-use crate::file::{Budget, FlowBudget, TailNote};
+use crate::file::{Budget, TailNote};
+use crate::observe::Board;
 use crate::observe::progress::{self, Progress};
-use crate::observe::{Board, FlowBoard, FlowCounters, Health};
-use crate::record::Recorder;
-use crate::record::stage::Outlets;
-use crate::send::{Accepted, Bodies, ClientError, Clients, Destination, Ending, Sender, Setup};
+use crate::observe::survey::Question;
+use crate::send::{Accepted, ClientError, Clients, Destination};
 use crate::settle::{
-    DeadLetters, FlowIdentity, Inlets, Resumed, Settler, SettlerFlow, Store, StoreError, Summary,
+    DeadLetters, FlowChange, FlowIdentity, Inlets, Resumed, Settler, SettlerFlow, Store, StoreError, Summary,
 };
+use flow::{Prepared, RunningFlow};
 
-/// Blocks on their way to the send stage: what waits here is held by the budget.
-const BLOCKS: usize = 16;
 /// Messages on their way to the settle stage.
 const SETTLED: usize = 1024;
 
-/// Why the agent cannot start.
+/// Questions about files that wait for their answer.
+const QUESTIONS: usize = 4;
+
+/// After a reload that the database refused it is tried again so much later.
+const RETRY_RESUME: Duration = Duration::from_secs(2);
+
+/// Why the agent, or a flow of it, cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error("{0}")]
+    Resume(Arc<StoreError>),
     #[error(transparent)]
     Client(#[from] ClientError),
     #[error("flow `{flow}`: filePattern: {error}")]
     Pattern { flow: String, error: PatternError },
     #[error("the thread that reads the files of a flow cannot be started: {0}")]
     Thread(#[from] std::io::Error),
+    #[error("the stage that stores the positions has ended")]
+    Ended,
 }
 
 /// How the agent ended.
@@ -56,13 +71,22 @@ pub enum Ended {
 
 /// A running agent.
 pub struct Agent {
-    mailboxes: Vec<Arc<Mailbox>>,
-    records: JoinSet<()>,
-    senders: JoinSet<Ending>,
-    settler: Option<tokio::task::JoinHandle<Summary>>,
-    abandon_sending: CancellationToken,
+    /// For those who want to know of the files.
+    pub questions: mpsc::Sender<Question>,
+    common: Common,
+    flows: Vec<RunningFlow>,
+    settler: tokio::task::JoinHandle<Summary>,
     abandon_settling: CancellationToken,
     shutdown_timeout: Duration,
+    fixed: Fixed,
+}
+
+/// What only a restart changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Fixed {
+    checkpoint_file: PathBuf,
+    dead_letter_file: PathBuf,
+    dead_letter_max_bytes: u64,
 }
 
 /// The ends of the channels to the settle stage.
@@ -72,137 +96,228 @@ struct ToSettle {
     settled: mpsc::Sender<Vec<crate::file::Settled>>,
     dead: mpsc::Sender<crate::send::DeadLetter>,
     oversized: mpsc::Sender<(Arc<str>, crate::record::Dead)>,
+    changes: mpsc::Sender<FlowChange>,
 }
 
 /// What the flows share.
 struct Common {
     board: Arc<Board>,
     budget: Arc<Budget>,
-    bodies: usize,
     watch: Arc<Watch>,
     ids: Arc<TailIds>,
     clients: Arc<Clients>,
     accepted: HashMap<Destination, Accepted>,
     to_settle: ToSettle,
-    abandon_sending: CancellationToken,
-    max_open: usize,
-    copies_limit: usize,
+    mailboxes: Arc<Mutex<Vec<Weak<Mailbox>>>>,
+    /// How many files each flow may keep open.
+    max_open: Arc<AtomicUsize>,
+    sizes: Sizes,
+}
+
+/// What each flow may hold beside its share of the budget. Bytes.
+#[derive(Clone, Copy)]
+struct Sizes {
+    bodies: usize,
+    copies: usize,
+}
+
+impl Common {
+    /// The flow with this mailbox is woken when memory comes back or a position is stored.
+    fn register(&self, mailbox: &Arc<Mailbox>) {
+        self.budget.ring_on_release(Arc::downgrade(&(mailbox.clone() as _)));
+        let mut mailboxes = self.mailboxes.lock().unwrap();
+        mailboxes.retain(|mailbox| mailbox.strong_count() > 0);
+        mailboxes.push(Arc::downgrade(mailbox));
+    }
+
+    /// Shares the memory and the descriptors out among these flows.
+    fn share_out(&mut self, settings: &Settings) {
+        let flows = settings.flows.len();
+        let shares = Shares::of(settings.memory_budget);
+        self.budget.resize(shares.read, flows);
+        self.max_open.store(raise_open_files() / flows.max(1), Ordering::Relaxed);
+        self.board.memory_budget.store(settings.memory_budget as u64, Ordering::Relaxed);
+        self.sizes = Sizes {
+            bodies: shares.bodies / flows.max(1),
+            copies: shares.copies / 2 / flows_that_copy(settings),
+        };
+    }
 }
 
 impl Agent {
-    /// Opens the state, makes the clients, and starts every flow.
+    /// Opens the state, and starts every flow.
     pub async fn start(settings: Settings, board: Arc<Board>) -> Result<Agent, StartError> {
         for warning in &settings.warnings {
             tracing::warn!("{warning}");
         }
-        let flows = settings.flows.len();
-        let (store, resumed) = open_state(&settings)?;
-        let (to_settle, inlets) = channels();
-        let shares = Shares::of(settings.memory_budget);
-        let mut common = Common {
+        let (store, warnings) = Store::open(&settings.checkpoint_file, SystemTime::now())?;
+        for warning in warnings {
+            tracing::error!("{warning}");
+        }
+        let (to_settle, questions, inlets) = channels();
+        let common = Common {
             board,
-            budget: Budget::new(shares.read, flows),
-            bodies: shares.bodies / flows.max(1),
+            budget: Budget::new(0, 0),
             watch: Watch::new(),
             ids: Arc::new(TailIds::starting_at(store.first_tail().0)),
             clients: Arc::default(),
             accepted: HashMap::new(),
             to_settle,
-            abandon_sending: CancellationToken::new(),
-            max_open: raise_open_files() / flows.max(1),
-            copies_limit: shares.copies / 2 / flows_that_copy(&settings),
+            mailboxes: Arc::default(),
+            max_open: Arc::default(),
+            sizes: Sizes { bodies: 0, copies: 0 },
         };
+        let abandon_settling = CancellationToken::new();
+        let settler = settler(&settings, store, &common);
         let mut agent = Agent {
-            mailboxes: Vec::new(),
-            records: JoinSet::new(),
-            senders: JoinSet::new(),
-            settler: None,
-            abandon_sending: common.abandon_sending.clone(),
-            abandon_settling: CancellationToken::new(),
+            questions,
+            flows: Vec::new(),
+            settler: tokio::spawn(settler.run(inlets, abandon_settling.clone())),
+            abandon_settling,
             shutdown_timeout: settings.shutdown_timeout,
+            fixed: Fixed::of(&settings),
+            common,
         };
-        let mut settler_flows = Vec::new();
-        let mut shown = Vec::new();
-        for (flow, resumed) in settings.flows.iter().zip(resumed) {
-            let counters = Arc::new(FlowCounters::default());
-            settler_flows.push(SettlerFlow {
-                key: flow.key.as_str().into(),
-                name: flow.name.clone(),
-                destination: flow.send.destination.to_string(),
-                counters: counters.clone(),
-                known: resumed.known.clone(),
-            });
-            shown.push((flow.name.clone(), counters.clone()));
-            agent.start_flow(flow, resumed, counters, &mut common).await?;
-        }
-        agent.start_settling(&settings, store, settler_flows, inlets);
-        tokio::spawn(show_progress(shown));
-        tracing::info!(flows, version = env!("CARGO_PKG_VERSION"), checkpoints = %settings.checkpoint_file.display(), "the agent runs");
+        let flows = agent.prepare(settings.flows.clone()).await?;
+        agent.common.share_out(&settings);
+        let resumed = agent.resume(&settings, &[], &flows).await?;
+        agent.start_flows(flows, resumed)?;
+        tokio::spawn(show_progress(agent.common.board.clone()));
+        tracing::info!(flows = settings.flows.len(), version = env!("CARGO_PKG_VERSION"), checkpoints = %settings.checkpoint_file.display(), "the agent runs");
         Ok(agent)
     }
 
-    /// The three stages of one flow, and the channels between them.
-    async fn start_flow(
-        &mut self,
-        flow: &Flow,
-        resumed: Resumed,
-        counters: Arc<FlowCounters>,
-        common: &mut Common,
-    ) -> Result<(), StartError> {
-        let key: Arc<str> = flow.key.as_str().into();
-        let (events, events_end) = mpsc::channel(CHANNEL_CAPACITY);
-        let (blocks, blocks_end) = mpsc::channel(BLOCKS);
-        let client = common.clients.client(&flow.name, &flow.send).await?;
-
-        let mailbox = Arc::new(Mailbox::default());
-        common.budget.ring_on_release(Arc::downgrade(&(mailbox.clone() as _)));
-        let budget = common.budget.flow();
-        let stage = Stage {
-            tailers: tailers(flow, resumed, &counters, common)?,
-            mailbox: mailbox.clone(),
-            watch: common.watch.clone(),
-            budget: budget.clone(),
-            outlet: events,
-            notes: common.to_settle.notes.clone(),
-        };
-        std::thread::Builder::new().name(thread_name(&flow.name)).spawn(move || stage.run())?;
-        self.mailboxes.push(mailbox);
-
-        let recorder = Recorder::new(flow.record.clone(), common.copies_limit);
-        let outlets = Outlets {
-            flow: key.clone(),
-            name: flow.name.clone(),
-            blocks,
-            settled: common.to_settle.settled.clone(),
-            dead: common.to_settle.oversized.clone(),
-            counters: counters.clone(),
-        };
-        self.records.spawn(crate::record::stage::run(recorder, events_end, outlets, common.copies_limit));
-
-        let health = Arc::new(Health::default());
-        common.board.put(on_board(flow, &counters, &health, &budget));
-        let sender = Sender::new(Setup {
-            flow: key,
-            options: flow.send.clone(),
-            client,
-            clients: common.clients.clone(),
-            counters,
-            health,
-            bodies: Bodies::new(common.bodies),
-            accepted: common.accepted.entry(flow.send.destination.clone()).or_default().clone(),
-            settled: common.to_settle.settled.clone(),
-            dead: common.to_settle.dead.clone(),
-        });
-        self.senders.spawn(sender.run(blocks_end, budget, common.abandon_sending.clone()));
+    /// Takes another configuration: flows that are asked for as before go on untouched, the
+    /// others drain and end, new ones begin. On an error that is known beforehand nothing is
+    /// changed. One may stop waiting for it only to [stop](Self::stop).
+    pub async fn reload(&mut self, settings: Settings) -> Result<(), StartError> {
+        for warning in &settings.warnings {
+            tracing::warn!("{warning}");
+        }
+        let running: Vec<&Flow> = self.flows.iter().map(|running| &running.flow).collect();
+        let plan = reload::plan(&running, &settings.flows);
+        let begin: Vec<Flow> = plan.begin.iter().map(|&at| settings.flows[at].clone()).collect();
+        let begin = self.prepare(begin).await?;
+        self.fixed.warn_of_changes(&Fixed::of(&settings));
+        self.shutdown_timeout = settings.shutdown_timeout;
+        let (ended, begun, kept) = (plan.end.len(), begin.len(), plan.kept);
+        let removed = self.end_flows(&plan.end).await;
+        self.common.share_out(&settings);
+        self.resize_flows();
+        let resumed = self.resume_at_last(&settings, &removed, &begin).await?;
+        self.start_flows(begin, resumed)?;
+        tracing::info!(ended, begun, kept, "the configuration was read again and is used now");
         Ok(())
     }
 
-    fn start_settling(&mut self, settings: &Settings, store: Store, flows: Vec<SettlerFlow>, inlets: Inlets) {
-        let mailboxes = self.mailboxes.clone();
-        let bell = move || mailboxes.iter().for_each(|mailbox| crate::file::budget::Wake::wake(&**mailbox));
-        let letters = DeadLetters::new(settings.dead_letter_file.clone(), settings.dead_letter_max_bytes);
-        let settler = Settler::new(store, letters, flows, Box::new(bell));
-        self.settler = Some(tokio::spawn(settler.run(inlets, self.abandon_settling.clone())));
+    /// Lets flows, by their places, drain and end; what they were stored under.
+    async fn end_flows(&mut self, places: &[usize]) -> Vec<Arc<str>> {
+        for &at in places {
+            tracing::info!(
+                flow = self.flows[at].flow.name,
+                "the flow is removed or changed: what was read is delivered first"
+            );
+            self.flows[at].begin_to_end();
+        }
+        let until = tokio::time::Instant::now() + self.shutdown_timeout;
+        for &at in places {
+            let flow = &mut self.flows[at];
+            if !tokio::time::timeout_at(until, flow.drain()).await.unwrap_or(false) {
+                tracing::warn!(
+                    flow = flow.flow.name,
+                    "not everything that was read could be delivered before the flow ends; the rest is delivered when its files are read again"
+                );
+                flow.abandon().await;
+            }
+            flow.leave().await;
+        }
+        let mut removed = Vec::new();
+        for &at in places.iter().rev() {
+            removed.push(self.flows.remove(at).flow.key.as_str().into());
+        }
+        removed
+    }
+
+    /// What needs no running flow: what fails here fails before anything is changed.
+    async fn prepare(&self, flows: Vec<Flow>) -> Result<Vec<Prepared>, StartError> {
+        let mut prepared = Vec::new();
+        for flow in flows {
+            patterns(&flow)?;
+            let client = self.common.clients.client(&flow.name, &flow.send).await?;
+            prepared.push(Prepared { flow, client, counters: Arc::default() });
+        }
+        Ok(prepared)
+    }
+
+    /// Asks the settle stage what these flows go on from, by their keys. Those that were removed
+    /// are forgotten there.
+    async fn resume(
+        &self,
+        settings: &Settings,
+        removed: &[Arc<str>],
+        begin: &[Prepared],
+    ) -> Result<HashMap<String, Resumed>, StartError> {
+        let begins = |flow: &Flow| begin.iter().any(|prepared| prepared.flow.key == flow.key);
+        let mut flows = Vec::new();
+        for flow in &settings.flows {
+            flows.push(identity(flow, begins(flow))?);
+        }
+        let added = begin.iter().map(|prepared| SettlerFlow {
+            key: prepared.flow.key.as_str().into(),
+            name: prepared.flow.name.clone(),
+            destination: prepared.flow.send.destination.to_string(),
+            counters: prepared.counters.clone(),
+            known: Vec::new(),
+        });
+        let (reply, answer) = oneshot::channel();
+        let change = FlowChange { removed: removed.to_vec(), flows, added: added.collect(), reply };
+        let keys = settings.flows.iter().map(|flow| flow.key.clone());
+        self.common.to_settle.changes.send(change).await.map_err(|_| StartError::Ended)?;
+        let resumed = answer.await.map_err(|_| StartError::Ended)?.map_err(StartError::Resume)?;
+        Ok(keys.zip(resumed).collect())
+    }
+
+    /// As [`resume`](Self::resume), and goes on trying while the database cannot be written:
+    /// without stored positions nothing may be read.
+    async fn resume_at_last(
+        &self,
+        settings: &Settings,
+        removed: &[Arc<str>],
+        begin: &[Prepared],
+    ) -> Result<HashMap<String, Resumed>, StartError> {
+        loop {
+            match self.resume(settings, removed, begin).await {
+                Err(StartError::Resume(error)) => {
+                    tracing::error!(
+                        %error,
+                        "the new flows cannot begin until their positions can be read and stored; it is tried \
+                         again every 2 seconds; check the disk and the permissions"
+                    );
+                    tokio::time::sleep(RETRY_RESUME).await;
+                }
+                done => return done,
+            }
+        }
+    }
+
+    fn start_flows(
+        &mut self,
+        flows: Vec<Prepared>,
+        mut resumed: HashMap<String, Resumed>,
+    ) -> Result<(), StartError> {
+        for prepared in flows {
+            let resumed = resumed.remove(&prepared.flow.key).expect("each flow was resumed");
+            self.flows.push(RunningFlow::start(prepared, resumed, &mut self.common)?);
+        }
+        Ok(())
+    }
+
+    /// Gives each running flow its share of the memory anew.
+    fn resize_flows(&self) {
+        for flow in &self.flows {
+            flow.bodies.resize(self.common.sizes.bodies);
+            flow.copies.set_limit(self.common.sizes.copies);
+        }
     }
 
     /// Stops reading, waits until everything is settled or the time is over, and stores how far
@@ -212,13 +327,12 @@ impl Agent {
             timeout_millis = self.shutdown_timeout.as_millis() as u64,
             "stopping: what was read is delivered first"
         );
-        self.mailboxes.iter().for_each(|mailbox| mailbox.stop());
-        // The end of a stage closes the channel to the next, so that each drains in its turn.
+        self.flows.iter().for_each(RunningFlow::begin_to_end);
+        let flows = &mut self.flows;
         let drained = tokio::time::timeout(self.shutdown_timeout, async {
-            while self.records.join_next().await.is_some() {}
             let mut drained = true;
-            while let Some(ending) = self.senders.join_next().await {
-                drained &= matches!(ending, Ok(Ending::Drained));
+            for flow in flows {
+                drained &= flow.drain().await;
             }
             drained
         });
@@ -227,14 +341,14 @@ impl Agent {
             tracing::warn!(
                 "not everything was delivered in time; the rest is delivered after the next start"
             );
-            self.abandon_sending.cancel();
-            self.mailboxes.iter().for_each(|mailbox| mailbox.abandon());
-            self.records.shutdown().await;
-            while self.senders.join_next().await.is_some() {}
+            for flow in &mut self.flows {
+                flow.abandon().await;
+            }
             self.abandon_settling.cancel();
         }
-        let settler = self.settler.take().expect("a started agent settles");
-        let stored = settler.await.is_ok_and(|summary| summary.stored);
+        // The settle stage ends when nobody is left who could tell it something.
+        drop((self.flows, self.common));
+        let stored = self.settler.await.is_ok_and(|summary| summary.stored);
         if !stored {
             tracing::error!(
                 "the last checkpoints could not be stored: some lines are sent again after the next start"
@@ -244,96 +358,77 @@ impl Agent {
     }
 }
 
-/// What can be seen of a flow.
-fn on_board(
-    flow: &Flow,
-    counters: &Arc<FlowCounters>,
-    health: &Arc<Health>,
-    budget: &Arc<FlowBudget>,
-) -> Arc<FlowBoard> {
-    let budget = budget.clone();
-    Arc::new(FlowBoard {
-        name: flow.name.clone(),
-        key: flow.key.as_str().into(),
-        destination: flow.send.destination.to_string(),
-        counters: counters.clone(),
-        health: health.clone(),
-        memory_used: Box::new(move || budget.used() as u64),
-        draining: false.into(),
+impl Fixed {
+    fn of(settings: &Settings) -> Self {
+        Fixed {
+            checkpoint_file: settings.checkpoint_file.clone(),
+            dead_letter_file: settings.dead_letter_file.clone(),
+            dead_letter_max_bytes: settings.dead_letter_max_bytes,
+        }
+    }
+
+    fn warn_of_changes(&self, new: &Fixed) {
+        let changed = [
+            ("checkpointFile", self.checkpoint_file != new.checkpoint_file),
+            ("deadLetterFile", self.dead_letter_file != new.dead_letter_file),
+            ("deadLetterMaxBytes", self.dead_letter_max_bytes != new.dead_letter_max_bytes),
+        ];
+        for (key, _) in changed.iter().filter(|(_, changed)| *changed) {
+            tracing::warn!(
+                key,
+                "a reload does not change this key: the old value is used until the agent is restarted"
+            );
+        }
+    }
+}
+
+/// A task that only stores what it hears, and a bell that wakes every flow.
+fn settler(settings: &Settings, store: Store, common: &Common) -> Settler {
+    let mailboxes = common.mailboxes.clone();
+    let bell = move || {
+        mailboxes.lock().unwrap().iter().filter_map(Weak::upgrade).for_each(|mailbox| mailbox.wake());
+    };
+    let letters = DeadLetters::new(settings.dead_letter_file.clone(), settings.dead_letter_max_bytes);
+    Settler::new(store, letters, Vec::new(), Box::new(bell), common.board.checkpoints.clone())
+}
+
+fn patterns(flow: &Flow) -> Result<Patterns, StartError> {
+    Patterns::try_new(&flow.file.patterns, &flow.file.excludes)
+        .map_err(|error| StartError::Pattern { flow: flow.name.clone(), error })
+}
+
+/// Only a flow that begins takes over files of flows that are no longer configured: one that
+/// runs has looked at its files already.
+fn identity(flow: &Flow, begins: bool) -> Result<FlowIdentity, StartError> {
+    let patterns = patterns(flow)?;
+    Ok(FlowIdentity {
+        key: flow.key.clone(),
+        destination_prefix: format!("{}#", flow.send.destination),
+        matches: Box::new(move |path| begins && patterns.matches(path)),
     })
 }
 
-fn open_state(settings: &Settings) -> Result<(Store, Vec<Resumed>), StartError> {
-    let now = SystemTime::now();
-    let (mut store, warnings) = Store::open(&settings.checkpoint_file, now)?;
-    for warning in warnings {
-        tracing::error!("{warning}");
-    }
-    let mut patterns = Vec::new();
-    for flow in &settings.flows {
-        let built = Patterns::try_new(&flow.file.patterns, &flow.file.excludes);
-        patterns.push(built.map_err(|error| StartError::Pattern { flow: flow.name.clone(), error })?);
-    }
-    let matches: Vec<_> =
-        patterns.iter().map(|patterns| move |path: &std::path::Path| patterns.matches(path)).collect();
-    let prefixes: Vec<String> =
-        settings.flows.iter().map(|flow| format!("{}#", flow.send.destination)).collect();
-    let identities: Vec<FlowIdentity<'_>> = settings
-        .flows
-        .iter()
-        .enumerate()
-        .map(|(n, flow)| FlowIdentity {
-            key: &flow.key,
-            destination_prefix: &prefixes[n],
-            matches: &matches[n],
-        })
-        .collect();
-    let resumed = store.resume(&identities, now)?;
-    Ok((store, resumed))
-}
-
-fn channels() -> (ToSettle, Inlets) {
+fn channels() -> (ToSettle, mpsc::Sender<Question>, Inlets) {
     let (notes, notes_end) = mpsc::channel(SETTLED);
     let (settled, settled_end) = mpsc::channel(SETTLED);
     let (dead, dead_end) = mpsc::channel(16);
     let (oversized, oversized_end) = mpsc::channel(16);
-    let inlets = Inlets { notes: notes_end, settled: settled_end, dead: dead_end, oversized: oversized_end };
-    (ToSettle { notes, settled, dead, oversized }, inlets)
-}
-
-fn tailers(
-    flow: &Flow,
-    resumed: Resumed,
-    counters: &Arc<FlowCounters>,
-    common: &Common,
-) -> Result<Tailers, StartError> {
-    // A clock that was ahead at the first start must not make every file an old one.
-    let first_start = resumed.first_start.min(SystemTime::now());
-    let first_start = first_start.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let parts = Parts {
-        key: flow.key.as_str().into(),
-        flow: flow.name.as_str().into(),
-        ids: common.ids.clone(),
-        past: Past {
-            known: resumed.known,
-            first_start_millis: i64::try_from(first_start.as_millis()).unwrap_or(i64::MAX),
-            is_first_start: resumed.is_first,
-        },
-        counters: counters.clone(),
-        max_open: common.max_open,
+    let (changes, changes_end) = mpsc::channel(1);
+    let (questions, questions_end) = mpsc::channel(QUESTIONS);
+    let inlets = Inlets {
+        notes: notes_end,
+        settled: settled_end,
+        dead: dead_end,
+        oversized: oversized_end,
+        changes: changes_end,
+        questions: questions_end,
     };
-    Tailers::try_new(flow.file.clone(), parts)
-        .map_err(|error| StartError::Pattern { flow: flow.name.clone(), error })
+    (ToSettle { notes, settled, dead, oversized, changes }, questions, inlets)
 }
 
 /// Between how many flows the memory for copies is shared: those that put events together.
 fn flows_that_copy(settings: &Settings) -> usize {
     settings.flows.iter().filter(|flow| flow.record.multi_line.is_some()).count().max(1)
-}
-
-/// The system shows at most 15 bytes of it.
-fn thread_name(flow: &str) -> String {
-    flow.chars().filter(|character| *character != '\0').collect()
 }
 
 /// Takes as many descriptors as the system gives; how many of them the tails may keep open.
@@ -348,14 +443,16 @@ fn raise_open_files() -> usize {
     usize::try_from(current).unwrap_or(usize::MAX).min(1 << 20) * 3 / 4
 }
 
-async fn show_progress(flows: Vec<(String, Arc<FlowCounters>)>) {
-    let mut shown: Vec<(Progress, _)> = flows.into_iter().map(|flow| (Progress::default(), flow)).collect();
+async fn show_progress(board: Arc<Board>) {
     let mut tick = tokio::time::interval(progress::EVERY);
     tick.tick().await;
+    let mut shown: HashMap<Arc<str>, Progress> = HashMap::new();
     loop {
         tick.tick().await;
-        for (progress, (name, counters)) in &mut shown {
-            progress.report(counters).log(name);
+        let flows = board.flows();
+        shown.retain(|key, _| flows.iter().any(|flow| flow.key == *key));
+        for flow in flows {
+            shown.entry(flow.key.clone()).or_default().report(&flow.counters).log(&flow.name);
         }
     }
 }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::agent::Agent;
 use crate::command_line::{LogFormat, Run};
@@ -61,24 +61,80 @@ fn end_on_panic() {
 }
 
 async fn serve(settings: Settings, board: Arc<Board>) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    let agent = tokio::select! {
-        agent = Agent::start(settings, board) => agent.map_err(|error| anyhow::anyhow!("{error}"))?,
-        _ = terminate.recv() => return Ok(()),
-        _ = interrupt.recv() => return Ok(()),
+    let mut signals = Signals::listen()?;
+    let mut agent = tokio::select! {
+        agent = Agent::start(settings, board.clone()) => agent.map_err(|error| anyhow::anyhow!("{error}"))?,
+        () = signals.ending() => return Ok(()),
     };
     loop {
+        match signals.next().await {
+            Asked::ToEnd => break,
+            Asked::ToReload => {}
+        }
         tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-            _ = hangup.recv() => tracing::warn!("SIGHUP: this version does not reload; restart the agent to apply a new configuration"),
+            () = reload(&mut agent, &board) => {}
+            () = signals.ending() => break,
         }
     }
     tokio::select! {
         _ = agent.stop() => Ok(()),
-        _ = terminate.recv() => anyhow::bail!("a second signal: stopped at once; what was not settled is sent again after the next start"),
-        _ = interrupt.recv() => anyhow::bail!("a second signal: stopped at once; what was not settled is sent again after the next start"),
+        () = signals.ending() => anyhow::bail!("a second signal: stopped at once; what was not settled is sent again after the next start"),
+    }
+}
+
+/// Reads the configuration again. If it cannot be used nothing is changed.
+async fn reload(agent: &mut Agent, board: &Board) {
+    tracing::info!(file = %board.config_file.display(), "SIGHUP: reading the configuration again");
+    let reloaded = match config::load(&board.config_file) {
+        Ok(settings) => agent.reload(settings).await.map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    match reloaded {
+        Ok(()) => board.reloaded(),
+        Err(error) => {
+            tracing::error!(
+                file = %board.config_file.display(), error,
+                "the new configuration cannot be used; the agent goes on with the one before; mend the file \
+                 and reload again"
+            );
+            board.reload_failed(error);
+        }
+    }
+}
+
+enum Asked {
+    ToEnd,
+    ToReload,
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Asked {
+        tokio::select! {
+            _ = self.terminate.recv() => Asked::ToEnd,
+            _ = self.interrupt.recv() => Asked::ToEnd,
+            _ = self.hangup.recv() => Asked::ToReload,
+        }
+    }
+
+    /// Resolves when the agent is asked to end.
+    async fn ending(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
 }

@@ -11,11 +11,11 @@ use crate::file::{self, InitialPosition};
 use crate::record::{self, MultiLine, Oversized};
 use crate::send::{self, Aggregation, Destination, PartitionKey};
 
-use super::Flow;
 use super::agent::{self, Service, Shared};
 use super::destination;
 use super::raw::{Format, Value};
 use super::section::{Given, Section, quoted};
+use super::{Asked, Flow};
 
 /// AWS: 1 MiB a record, its partition key included.
 const KINESIS_RECORD_BYTES: usize = 1 << 20;
@@ -60,20 +60,23 @@ pub fn flow(section: &mut Section<'_, '_>, shared: &Shared) -> Flow {
         use_events: shared.use_events,
         finished_after: finished_after(section),
     };
-    let multi_line = multi_line(section, max_record_bytes);
-    let (aggregation, aggregation_max_bytes) =
-        aggregation(section, &destination, multi_line.is_some(), max_record_bytes);
+    let (multi_line, event_bytes) = multi_line(section, max_record_bytes);
+    let (aggregation, aggregation_bytes) = aggregation(section, &destination, multi_line.is_some());
+    let aggregation_max_bytes = aggregation_bytes.min(max_record_bytes);
     let is_firehose = matches!(destination, Destination::Firehose(_));
     let add_missing_newline = is_firehose || aggregation == Aggregation::Lines;
     let record = record_options(section, multi_line, max_record_bytes, add_missing_newline);
     let send = send_options(section, shared, destination, stream_region);
     let identity = name.clone().unwrap_or_else(|| file.patterns.join(","));
+    let asked = Asked { event_bytes, aggregation_bytes, batch_bytes: send.max_batch_bytes };
+    let max_batch_bytes = asked.batch_bytes.min(shared.largest_batch());
     Flow {
         name: name.unwrap_or_else(|| file.patterns.first().cloned().unwrap_or_default()),
         key: format!("{}#{identity}", send.destination),
         file,
         record,
-        send: send::Options { aggregation, aggregation_max_bytes, ..send },
+        send: send::Options { aggregation, aggregation_max_bytes, max_batch_bytes, ..send },
+        asked,
     }
 }
 
@@ -173,7 +176,8 @@ fn initial_position(section: &mut Section<'_, '_>) -> InitialPosition {
     section.choice("initialPosition", &words).map_or(InitialPosition::EndOfFile, |given| given.value)
 }
 
-fn multi_line(section: &mut Section<'_, '_>, max_record_bytes: usize) -> Option<MultiLine> {
+/// And how long an event may be as far as the file says.
+fn multi_line(section: &mut Section<'_, '_>, max_record_bytes: usize) -> (Option<MultiLine>, usize) {
     let flush = section.millis("multiLineFlushMillis", 10..=MAX_AGE_MILLIS);
     let max_bytes = section.bytes("multiLineMaxBytes", 1..=KINESIS_RECORD_BYTES as u64);
     let Some(pattern) = section.verbatim("multiLineStartPattern") else {
@@ -182,22 +186,23 @@ fn multi_line(section: &mut Section<'_, '_>, max_record_bytes: usize) -> Option<
                 section.warning(line, name, "has no effect without multiLineStartPattern");
             }
         }
-        return None;
+        return (None, 0);
     };
     let start = Regex::new(&format!(r"\A(?:{})", pattern.value))
-        .map_err(|error| section.problem(pattern.line, "multiLineStartPattern", regex_problem(&error)))
-        .ok()?;
+        .map_err(|error| section.problem(pattern.line, "multiLineStartPattern", regex_problem(&error)));
+    let Ok(start) = start else { return (None, 0) };
     let wanted = max_bytes.as_ref().map_or(KINESIS_RECORD_BYTES, |given| bytes(given.value));
     if let Some(given) = max_bytes.filter(|_| wanted > max_record_bytes) {
         let text =
             format!("an event is cut at {max_record_bytes} bytes already, the longest record of this flow");
         section.warning(given.line, "multiLineMaxBytes", text);
     }
-    Some(MultiLine {
+    let multi_line = MultiLine {
         start,
         flush_after: Duration::from_millis(flush.unwrap_or(5000)),
         max_bytes: wanted.min(max_record_bytes),
-    })
+    };
+    (Some(multi_line), wanted)
 }
 
 /// The crate explains itself in several lines of which the last one says what is wrong.
@@ -218,7 +223,6 @@ fn aggregation(
     section: &mut Section<'_, '_>,
     destination: &Destination,
     multi_line: bool,
-    max_record_bytes: usize,
 ) -> (Aggregation, usize) {
     let is_firehose = matches!(destination, Destination::Firehose(_));
     let (default_bytes, limit) = match destination {
@@ -236,8 +240,7 @@ fn aggregation(
     if let Some(given) = max_bytes.as_ref().filter(|_| aggregation == Aggregation::None) {
         section.warning(given.line, "aggregationMaxBytes", "has no effect without `aggregation: lines`");
     }
-    let max_bytes = max_bytes.map_or(default_bytes, |given| bytes(given.value));
-    (aggregation, max_bytes.min(max_record_bytes))
+    (aggregation, max_bytes.map_or(default_bytes, |given| bytes(given.value)))
 }
 
 fn record_options(
@@ -373,7 +376,7 @@ fn max_batch_bytes(section: &mut Section<'_, '_>, shared: &Shared, destination: 
             None => tracing::debug!("{text}"),
         }
     }
-    bytes(wanted).min(most)
+    bytes(wanted)
 }
 
 /// A number from 1 to `most`.

@@ -57,6 +57,36 @@ pub struct Flow {
     pub file: crate::file::Options,
     pub record: crate::record::Options,
     pub send: crate::send::Options,
+    asked: Asked,
+}
+
+/// What limits would be if the flow had all of the memory. Bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Asked {
+    event_bytes: usize,
+    aggregation_bytes: usize,
+    batch_bytes: usize,
+}
+
+impl Flow {
+    /// Whether the user asks for the same. The number of the other flows may differ, and with it
+    /// this flow's share of the memory and the limits that follow from it.
+    pub fn is_asked_as(&self, other: &Flow) -> bool {
+        let alone = |flow: &Flow| {
+            let mut flow = flow.clone();
+            flow.file.max_line_bytes = 0;
+            flow.record.max_record_bytes = 0;
+            if let Some(multi_line) = &mut flow.record.multi_line {
+                multi_line.max_bytes = flow.asked.event_bytes;
+            }
+            flow.send.aggregation_max_bytes = flow.asked.aggregation_bytes;
+            flow.send.max_batch_bytes = flow.asked.batch_bytes;
+            flow
+        };
+        let (this, other) = (alone(self), alone(other));
+        (this.name, this.key, this.file, this.record, this.send)
+            == (other.name, other.key, other.file, other.record, other.send)
+    }
 }
 
 /// The settings in the file at `path`, with variables from the process's environment.
@@ -77,7 +107,7 @@ pub fn load(path: &Path) -> Result<Settings, ConfigError> {
         invalid(path, 1 + memchr::memchr_iter(b'\n', good).count(), "is not valid UTF-8; save it as UTF-8")
     })?;
     let env = |name: &str| std::env::var(name).ok();
-    read(&text, path, &env, mode & 0o077 != 0)
+    read(&text, path, &env, mode & 0o007 != 0)
 }
 
 /// The settings in `text`; `path` is for messages only.

@@ -20,10 +20,28 @@ const OVERHEAD_BYTES: usize = 256;
 
 #[derive(Debug)]
 pub struct Budget {
-    shared: Mutex<usize>,
-    reserve: usize,
+    pool: Mutex<Pool>,
     waiting: AtomicU64,
     bells: Mutex<Vec<std::sync::Weak<dyn Wake>>>,
+}
+
+/// How the bytes are split up.
+#[derive(Debug)]
+struct Pool {
+    /// Free, for whoever comes first. Below zero after a resize, until enough has come back.
+    shared: isize,
+    /// All of it, free or not.
+    shared_total: usize,
+    /// For each flow.
+    reserve: usize,
+}
+
+impl Pool {
+    fn new(total: usize, flows: usize) -> Self {
+        let reserve = total / 2 / flows.max(1);
+        let shared_total = total - reserve * flows;
+        Pool { shared: shared_total.cast_signed(), shared_total, reserve }
+    }
 }
 
 /// Told when bytes came back while somebody waited for them.
@@ -49,14 +67,23 @@ struct Used {
 impl Budget {
     /// Half of `total` bytes is reserved in equal shares for `flows`, the other half is shared.
     pub fn new(total: usize, flows: usize) -> Arc<Self> {
-        let reserve = total / 2 / flows.max(1);
-        let shared = total - reserve * flows;
         Arc::new(Budget {
-            shared: Mutex::new(shared),
-            reserve,
+            pool: Mutex::new(Pool::new(total, flows)),
             waiting: AtomicU64::new(0),
             bells: Mutex::default(),
         })
+    }
+
+    /// Splits `total` bytes among another number of flows. What a flow holds beyond its new
+    /// reserve stays until it is settled; until then more than `total` may be in use.
+    pub fn resize(&self, total: usize, flows: usize) {
+        let new = Pool::new(total, flows);
+        {
+            let mut pool = self.pool.lock().unwrap();
+            let taken = pool.shared_total.cast_signed() - pool.shared;
+            *pool = Pool { shared: new.shared - taken, ..new };
+        }
+        self.ring();
     }
 
     pub fn flow(self: &Arc<Self>) -> Arc<FlowBudget> {
@@ -89,7 +116,7 @@ impl FlowBudget {
 
     /// The largest buffer that this flow can always get once it has settled all it holds.
     pub fn largest(&self) -> usize {
-        self.budget.reserve.saturating_sub(OVERHEAD_BYTES)
+        self.budget.pool.lock().unwrap().reserve.saturating_sub(OVERHEAD_BYTES)
     }
 
     /// A buffer of `capacity` bytes, or none while the budget does not allow it; then the
@@ -111,21 +138,15 @@ impl FlowBudget {
         if used.buffers >= MAX_BUFFERS {
             return None;
         }
-        let mut permit = Permit { flow: self.clone(), reserved: 0, shared: 0 };
-        let free = self.budget.reserve - used.reserved;
-        if cost <= free {
-            permit.reserved = cost;
-        } else {
-            let mut shared = self.budget.shared.lock().unwrap();
-            if cost - free > *shared {
-                // The permit that was never taken must give nothing back.
-                std::mem::forget(permit);
-                return None;
-            }
-            permit.reserved = free;
-            permit.shared = cost - free;
-            *shared -= permit.shared;
+        let mut pool = self.budget.pool.lock().unwrap();
+        let reserved = cost.min(pool.reserve.saturating_sub(used.reserved));
+        let shared = cost - reserved;
+        if shared > 0 && shared.cast_signed() > pool.shared {
+            return None;
         }
+        pool.shared -= shared.cast_signed();
+        drop(pool);
+        let permit = Permit { flow: self.clone(), reserved, shared };
         used.reserved += permit.reserved;
         used.buffers += 1;
         used.bytes += cost;
@@ -173,7 +194,7 @@ impl Drop for Permit {
             used.bytes -= self.reserved + self.shared;
         }
         if self.shared > 0 {
-            *self.flow.budget.shared.lock().unwrap() += self.shared;
+            self.flow.budget.pool.lock().unwrap().shared += self.shared.cast_signed();
         }
         self.flow.budget.ring();
     }
@@ -192,7 +213,25 @@ mod tests {
         assert!(b.take(b.largest()).is_some());
         assert!(b.take(b.largest() + 1).is_none());
         held.clear();
-        assert_eq!((a.used(), *budget.shared.lock().unwrap()), (0, 4096));
+        assert_eq!((a.used(), budget.pool.lock().unwrap().shared), (0, 4096));
+    }
+
+    #[test]
+    fn a_resize_gives_a_new_flow_its_reserve_and_the_others_pay_as_they_settle() {
+        let budget = Budget::new(8192, 1);
+        let old = budget.flow();
+        let mut held: Vec<_> = std::iter::from_fn(|| old.take(256)).collect();
+        assert_eq!(old.used(), 8192);
+        budget.resize(8192, 2);
+        let new = budget.flow();
+        assert_eq!(new.largest(), 2048 - OVERHEAD_BYTES);
+        let reserved = new.take(new.largest());
+        assert!(reserved.is_some() && new.take(1).is_none() && old.take(1).is_none());
+        held.clear();
+        drop(reserved);
+        assert_eq!(budget.pool.lock().unwrap().shared, 4096);
+        budget.resize(8192, 0);
+        assert_eq!(budget.pool.lock().unwrap().shared, 8192);
     }
 
     #[test]

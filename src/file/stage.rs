@@ -131,6 +131,10 @@ impl Stage {
     }
 
     fn pass_on(&mut self) -> Result<(), Closed> {
+        if self.outlet.is_closed() {
+            // Its flow has ended without it; the next one with this name has notes of its own.
+            return Err(Closed);
+        }
         // The notes first: who gets a tail's bytes must find it known.
         while let Some(note) = self.tailers.notes.pop_front() {
             self.notes.blocking_send(note).map_err(|_| Closed)?;

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::body::{Body, is_compressed};
@@ -21,7 +21,7 @@ use super::options::Options;
 use super::pattern::{PatternError, Patterns};
 use super::rotation::origins;
 use super::tail::{Read, Tail};
-use crate::observe::{FlowCounters, Repeated};
+use crate::observe::{FlowCounters, Repeated, Troubles};
 
 /// A file that is read to its end and was quiet for so long is closed, and verified when it
 /// is opened again.
@@ -108,7 +108,8 @@ pub struct Tailers {
     pub notes: VecDeque<TailNote>,
     pub(super) counters: Arc<FlowCounters>,
     pub(super) complaints: Repeated,
-    max_open: usize,
+    pub(super) troubles: Arc<Troubles>,
+    max_open: Arc<AtomicUsize>,
     /// How many are open, as far as is known without counting.
     pub(super) open_files: usize,
 }
@@ -123,8 +124,9 @@ pub struct Parts {
     pub ids: Arc<TailIds>,
     pub past: Past,
     pub counters: Arc<FlowCounters>,
-    /// How many files the flow may hold open for longer than it reads them.
-    pub max_open: usize,
+    pub troubles: Arc<Troubles>,
+    /// How many files a flow may hold open for longer than it reads them.
+    pub max_open: Arc<AtomicUsize>,
 }
 
 impl Tailers {
@@ -157,6 +159,7 @@ impl Tailers {
             notes: VecDeque::new(),
             counters: parts.counters,
             complaints: Repeated::default(),
+            troubles: parts.troubles,
             max_open: parts.max_open,
             open_files: 0,
         };
@@ -291,10 +294,13 @@ impl Tailers {
         };
         if !was_open && tail.is_open() && !tail.deleted {
             self.open_files += 1;
-            if self.open_files > self.max_open {
+            if self.open_files > self.max_open.load(Ordering::Relaxed) {
                 tail.close();
                 self.open_files -= 1;
             }
+        }
+        if matches!(read, Ok(Read::Chunk { .. } | Read::CaughtUp)) && !self.troubles.is_empty() {
+            self.troubles.mended(&self.tails[&id].path);
         }
         match read {
             Ok(Read::Chunk { chunk, end, caught_up }) => {
@@ -322,6 +328,10 @@ impl Tailers {
     fn give_out(&mut self, id: TailId, chunk: Chunk, end: ChunkEnd, caught_up: bool) {
         self.counters.bytes_read.add(chunk.span.len());
         self.announce(id);
+        if let Some(tail) = self.tails.get_mut(&id) {
+            // The status shows how far the file is read.
+            tail.note_due = true;
+        }
         self.events.push_back(TailEvent::Chunk { chunk, end, caught_up });
         if !caught_up {
             self.enqueue(id);
@@ -352,6 +362,7 @@ impl Tailers {
 
     /// One line a minute for each kind of trouble, however many files have it.
     pub(super) fn complain(&mut self, file: &Path, now: Duration, error: &str) {
+        self.troubles.failed(file, error);
         if let Some(suppressed) = self.complaints.ask(error, now) {
             tracing::warn!(
                 flow = &*self.flow, file = %file.display(), error, suppressed,
@@ -360,8 +371,14 @@ impl Tailers {
         }
     }
 
-    /// Tails that could not be read are tried again.
+    /// Tails that could not be read are tried again. What nobody complained of since the last
+    /// look, and nobody has yet to try, is no trouble any more.
     pub(super) fn retry_failed(&mut self) {
+        if !self.troubles.is_empty() {
+            let untried = self.failed.iter().chain(&self.queue).filter_map(|id| self.tails.get(id));
+            untried.for_each(|tail| self.troubles.remains(&tail.path));
+        }
+        self.troubles.end_round();
         for id in std::mem::take(&mut self.failed) {
             self.enqueue(id);
         }
@@ -492,8 +509,9 @@ impl Tailers {
             }
         }
         self.open_files = open;
+        self.counters.files_followed.set(self.tails.len() as u64);
         idle.sort_unstable();
-        let too_many = open.saturating_sub(self.max_open);
+        let too_many = open.saturating_sub(self.max_open.load(Ordering::Relaxed));
         for (number, (changed_at, id)) in idle.into_iter().enumerate() {
             let out_of_sight = self.tails.get(&id).is_some_and(|tail| tail.out_of_sight);
             let idle = if out_of_sight { FORGOTTEN } else { IDLE };
@@ -502,8 +520,10 @@ impl Tailers {
             }
             if let Some(tail) = self.tails.get_mut(&id) {
                 tail.close();
+                self.open_files -= 1;
             }
         }
+        self.counters.open_files.set(self.open_files as u64);
     }
 
     /// Looks at the open files in `folder` that changed lately; how many changed.
@@ -529,7 +549,7 @@ impl Tailers {
 
     /// Whether one more file may stay open.
     pub(super) fn may_stay_open(&self) -> bool {
-        self.open_files < self.max_open
+        self.open_files < self.max_open.load(Ordering::Relaxed)
     }
 
     /// When no more is read: the last lines of deleted files that were read to their ends.

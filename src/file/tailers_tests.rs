@@ -46,7 +46,8 @@ fn tailers(options: Options, known: Vec<KnownTail>, is_first_start: bool, next: 
         ids: Arc::new(TailIds::starting_at(next)),
         past,
         counters: Arc::default(),
-        max_open: 100,
+        troubles: Arc::default(),
+        max_open: Arc::new(100.into()),
     };
     Tailers::try_new(options, parts).unwrap()
 }
@@ -543,7 +544,10 @@ fn many_files_do_not_exhaust_the_descriptors() {
     }
     flow.look();
     assert_eq!(flow.lines.len(), 500);
-    assert!(flow.tailers.tails().filter(|tail| tail.is_open()).count() <= 100);
+    let open = flow.tailers.tails().filter(|tail| tail.is_open()).count();
+    assert!(open <= 100);
+    assert_eq!(flow.tailers.counters.open_files.get(), open as u64);
+    assert_eq!(flow.tailers.counters.files_followed.get(), flow.tailers.tails().count() as u64);
     flow.append("7.log", "y\n");
     flow.look();
     assert_eq!(flow.lines.len(), 501);
@@ -669,6 +673,7 @@ fn late_lines_of_a_closed_file_that_was_moved_to_another_folder_are_read() {
     flow.look();
     flow.pass(100);
     assert!(flow.tailers.tails().all(|tail| !tail.is_open()));
+    assert_eq!(flow.tailers.counters.open_files.get(), 0);
     flow.append("logs/app.log", "2\n");
     flow.rename("logs/app.log", "old/app.log.1");
     flow.look();

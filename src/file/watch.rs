@@ -96,6 +96,21 @@ impl Watch {
             let _ = watcher.lock().unwrap().unwatch(folder);
         }
     }
+
+    /// The flow with this mailbox hears of nothing any more; folders that only it looked at are
+    /// let go.
+    pub fn leave(&self, mailbox: &Mailbox) {
+        let is_its = |flow: &Weak<Mailbox>| std::ptr::eq(flow.as_ptr(), mailbox);
+        let mut lonely = Vec::new();
+        for (folder, route) in self.routes.lock().unwrap().iter_mut() {
+            let before = route.flows.len();
+            route.flows.retain(|flow| flow.strong_count() > 0 && !is_its(flow));
+            if route.flows.is_empty() && before > 0 {
+                lonely.push(folder.clone());
+            }
+        }
+        lonely.iter().for_each(|folder| self.unwatch(folder));
+    }
 }
 
 fn dispatch(routes: &Routes, event: notify::Result<Event>) {
@@ -182,6 +197,21 @@ mod tests {
         wait_for(&mailbox, |mail| mail.written.contains(&a));
         std::fs::rename(&a, &b).unwrap();
         wait_for(&mailbox, |mail| mail.renamed.contains(&b));
+    }
+
+    #[test]
+    fn a_flow_that_leaves_takes_the_folders_along_that_only_it_looked_at() {
+        let (own, common) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (watch, leaving, staying) = (Watch::new(), Arc::default(), Arc::new(Mailbox::default()));
+        for folder in [&own, &common] {
+            assert_eq!(watch.watch(folder.path(), &leaving), Watched::Events);
+        }
+        assert_eq!(watch.watch(common.path(), &staying), Watched::Events);
+        watch.leave(&leaving);
+        assert_eq!(watch.routes.lock().unwrap().keys().collect::<Vec<_>>(), [common.path()]);
+        let file = common.path().join("a");
+        std::fs::write(&file, "x").unwrap();
+        wait_for(&staying, |mail| mail.written.contains(&file));
     }
 
     #[test]

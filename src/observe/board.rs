@@ -9,8 +9,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Instant, SystemTime};
 
+use super::checkpoints::Checkpoints;
 use super::counters::FlowCounters;
+use super::credentials_report::CredentialsReport;
 use super::health::{Health, LastError};
+use super::troubles::Troubles;
 
 /// The whole agent.
 #[derive(Debug)]
@@ -21,6 +24,8 @@ pub struct Board {
     pub checkpoint_file: PathBuf,
     /// Bytes.
     pub memory_budget: AtomicU64,
+    /// The settle stage writes it.
+    pub checkpoints: Arc<Checkpoints>,
     configuration: Mutex<Configuration>,
     flows: RwLock<Vec<Arc<FlowBoard>>>,
 }
@@ -42,6 +47,9 @@ pub struct FlowBoard {
     pub destination: String,
     pub counters: Arc<FlowCounters>,
     pub health: Arc<Health>,
+    /// The files that cannot be read.
+    pub troubles: Arc<Troubles>,
+    pub credentials: Arc<CredentialsReport>,
     /// How many bytes of the memory budget it holds now.
     pub memory_used: Box<dyn Fn() -> u64 + Send + Sync>,
     pub draining: AtomicBool,
@@ -57,6 +65,7 @@ impl Board {
             config_file,
             checkpoint_file,
             memory_budget: AtomicU64::new(memory_budget),
+            checkpoints: Arc::default(),
             configuration: Mutex::new(loaded),
             flows: RwLock::default(),
         }

@@ -1,7 +1,9 @@
 //! What a flow has done so far. Everything is a total since the agent started unless it says
 //! otherwise; nothing is reset.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64};
+
+use super::counter::{Counter, Gauge, Shards};
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
@@ -10,6 +12,16 @@ macro_rules! counters {
             $($(#[$doc])* pub $name: Counter,)*
             /// Bytes of the flow's files that are not settled yet: now, not a total.
             pub lag_bytes: AtomicI64,
+            /// Requests that wait for their answer: now.
+            pub requests_in_flight: Gauge,
+            /// Files that are held open, as of the last second: now.
+            pub open_files: Gauge,
+            /// Files that are followed, open or not, as of the last second: now.
+            pub files_followed: Gauge,
+            /// The shards that took records.
+            pub shards: Shards,
+            /// The age of the oldest of them in milliseconds: now.
+            pub lag_millis: AtomicU64,
         }
     };
 }
@@ -49,17 +61,4 @@ counters! {
     bytes_lost,
     /// Bytes that were read twice because a file could not be told from a copy.
     bytes_repeated,
-}
-
-#[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
-
-impl Counter {
-    pub fn add(&self, n: u64) {
-        self.0.fetch_add(n, Ordering::Relaxed);
-    }
-
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
 }

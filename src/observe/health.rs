@@ -34,6 +34,8 @@ pub struct LastError {
 pub struct Report {
     /// Nothing was accepted since.
     pub failing_since: Option<SystemTime>,
+    /// The same on a clock that does not jump.
+    pub failing_for: Option<Duration>,
     /// Failed requests, and answers that refused some entries, since the agent started.
     pub errors: u64,
     pub last_error: Option<LastError>,
@@ -71,6 +73,7 @@ impl Health {
         let state = self.0.lock().unwrap();
         Report {
             failing_since: state.failing.map(|failing| failing.since),
+            failing_for: state.failing.map(|failing| failing.started.elapsed()),
             errors: state.errors,
             last_error: state.last_error.clone(),
         }
@@ -96,6 +99,7 @@ mod tests {
         tokio::time::advance(Duration::from_secs(90)).await;
         health.failed("second".into());
         assert!(health.report().failing_since.is_some());
+        assert_eq!(health.report().failing_for, Some(Duration::from_secs(90)));
         assert_eq!(health.succeeded(), Some(Recovery { after: Duration::from_secs(90), failures: 2 }));
         health.failed_in_part("third".into());
         let report = health.report();

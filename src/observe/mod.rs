@@ -3,21 +3,39 @@
 
 /// What can be seen of the agent from outside.
 pub mod board;
+/// How well the positions are stored.
+pub mod checkpoints;
+/// Totals, gauges and histograms.
+pub mod counter;
 /// What a flow has done so far.
 pub mod counters;
+/// Which credentials a flow uses.
+pub mod credentials_report;
 /// Whether a destination accepts what it is sent.
 pub mod health;
+/// Numbers as people read them.
+pub mod human;
 /// Where log lines go, and which.
 pub mod logging;
+/// What an operator has to know.
+pub mod problems;
 /// The line that says how a flow is doing.
 pub mod progress;
 /// One line for each cause and minute.
 pub mod repeated;
 /// What the agent says of itself, as data.
 pub mod status;
+/// What the agent says of itself, put together.
+pub mod survey;
+/// Which files cannot be read, and why.
+pub mod troubles;
 
 pub use board::{Board, FlowBoard};
+pub use checkpoints::Checkpoints;
+pub use counter::Shards;
 pub use counters::FlowCounters;
+pub use credentials_report::CredentialsReport;
 pub use health::Health;
 pub use progress::Progress;
 pub use repeated::Repeated;
+pub use troubles::Troubles;

@@ -122,9 +122,12 @@ pub enum FlowState {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CredentialsStatus {
-    /// Which provider gave them, such as `EnvironmentVariables` or `IMDSv2`.
-    pub source: String,
+    /// Where they came from, such as `instance role (IMDSv2)`; none while none were found.
+    pub source: Option<String>,
+    /// None for those that do not expire.
     pub expires_at: Option<u64>,
+    /// Why the last attempt to get some failed; none if it succeeded.
+    pub last_error: Option<ErrorStatus>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -17,19 +17,35 @@ use crate::file::{Anchor, Chunk, Span, TailId};
 #[derive(Debug, Default)]
 pub struct Copies {
     held: AtomicUsize,
+    limit: AtomicUsize,
     freed: Notify,
 }
 
 impl Copies {
+    pub fn new(limit: usize) -> Self {
+        Copies { limit: limit.into(), ..Copies::default() }
+    }
+
+    /// How many bytes of events may wait for more lines, and how many copied bytes may be on
+    /// their way beside them.
+    pub fn limit(&self) -> usize {
+        self.limit.load(Ordering::Relaxed)
+    }
+
+    pub fn set_limit(&self, limit: usize) {
+        self.limit.store(limit, Ordering::Relaxed);
+        self.freed.notify_one();
+    }
+
     pub fn held(&self) -> usize {
         self.held.load(Ordering::Acquire)
     }
 
-    /// Resolves when at most `limit` bytes are held.
-    pub async fn at_most(&self, limit: usize) {
+    /// Resolves when no more than the limit is on its way, beside `pending` bytes that wait.
+    pub async fn room(&self, pending: usize) {
         loop {
             let freed = self.freed.notified();
-            if self.held() <= limit {
+            if self.held() <= pending + self.limit() {
                 return;
             }
             freed.await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Options {
     pub multi_line: Option<MultiLine>,
     /// Lines at the start of each file that are not sent.
@@ -24,6 +24,13 @@ pub struct MultiLine {
     pub flush_after: Duration,
     /// An event is cut before it grows beyond this. Bytes.
     pub max_bytes: usize,
+}
+
+impl PartialEq for MultiLine {
+    fn eq(&self, other: &Self) -> bool {
+        let parts = |this: &Self| (this.start.as_str().to_owned(), this.flush_after, this.max_bytes);
+        parts(self) == parts(other)
+    }
 }
 
 /// What is done with a record that is longer than its destination takes.

@@ -29,8 +29,6 @@ pub struct Recorder {
     options: Options,
     /// No record is longer. Bytes.
     limit: usize,
-    /// At most this much is held back in events that are not complete. Bytes.
-    pending_limit: usize,
     pending: usize,
     copies: Arc<Copies>,
     tails: HashMap<TailId, Tail>,
@@ -74,15 +72,15 @@ struct Header {
 }
 
 impl Recorder {
-    /// `pending_limit` bounds the bytes of events that wait for more lines, over all tails. An
-    /// event is cut where it is exceeded, so it should be a few times the largest event.
+    /// `pending_limit` bounds the bytes of events that wait for more lines, over all tails, until
+    /// the [copies](Self::copies) are given another limit. An event is cut where it is exceeded,
+    /// so it should be a few times the largest event.
     pub fn new(options: Options, pending_limit: usize) -> Self {
         Recorder {
             limit: options.max_record_bytes.max(SMALLEST_LIMIT),
             options,
-            pending_limit,
             pending: 0,
-            copies: Arc::default(),
+            copies: Arc::new(Copies::new(pending_limit)),
             tails: HashMap::new(),
             due: BTreeSet::new(),
             tally: Tally::default(),
@@ -179,13 +177,13 @@ impl Recorder {
 
     /// Sends the largest pending events until half of the bound is free again.
     fn bound_pending(&mut self, out: &mut Vec<Output>) {
-        if self.pending <= self.pending_limit {
+        if self.pending <= self.copies.limit() {
             return;
         }
         let mut sizes: Vec<(usize, TailId)> =
             self.tails.iter().map(|(id, tail)| (tail.events.pending(), *id)).collect();
         sizes.sort_unstable();
-        while self.pending > self.pending_limit / 2 {
+        while self.pending > self.copies.limit() / 2 {
             let Some((_, largest)) = sizes.pop() else { return };
             self.flush(largest, out);
         }

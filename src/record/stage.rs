@@ -32,19 +32,14 @@ pub struct Outlets {
 /// The next stage is gone, which only happens when the agent gives up its shutdown.
 struct Closed;
 
-/// Runs until `events` is closed and empty. At most `copies_limit` copied bytes (and those of
-/// one chunk) are on their way, beside the recorder's own `pending_limit`.
-pub async fn run(
-    mut recorder: Recorder,
-    mut events: mpsc::Receiver<TailEvent>,
-    outlets: Outlets,
-    copies_limit: usize,
-) {
+/// Runs until `events` is closed and empty. At most as many copied bytes as the copies' limit
+/// says (and those of one chunk) are on their way, beside those that wait in the recorder.
+pub async fn run(mut recorder: Recorder, mut events: mpsc::Receiver<TailEvent>, outlets: Outlets) {
     let began = Instant::now();
     let mut warning = Repeated::default();
     let mut out = Vec::new();
     loop {
-        recorder.copies().clone().at_most(recorder.pending() + copies_limit).await;
+        recorder.copies().clone().room(recorder.pending()).await;
         let due = recorder.deadline().map(|due| began + due);
         let event = tokio::select! {
             biased;
@@ -137,7 +132,7 @@ mod tests {
         let outlets =
             Outlets { flow: "f".into(), name: "f".into(), blocks, settled, dead, counters: Arc::default() };
         let counters = outlets.counters.clone();
-        let task = tokio::spawn(run(Recorder::new(options, 1000), rx, outlets, 1000));
+        let task = tokio::spawn(run(Recorder::new(options, 1000), rx, outlets));
         let tail = TailId(1);
         let text = b"head\na\n b\nc\n";
         let chunk = |from: usize, to: usize| TailEvent::Chunk {

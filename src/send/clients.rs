@@ -6,6 +6,7 @@
 //! asks for a [renewed](Clients::renewed) client, whose credentials chain starts afresh.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_config::meta::region::ProvideRegion;
@@ -17,11 +18,13 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use super::credentials::{self, Watched};
 use super::entry::Entry;
 use super::firehose::Firehose;
 use super::kinesis::Kinesis;
 use super::options::{Credentials, Destination, Options};
 use super::outcome::{Failure, Outcome};
+use crate::observe::{CredentialsReport, Shards};
 
 const APP_NAME: &str = "kinesis-agent";
 
@@ -52,10 +55,11 @@ pub enum Client {
 }
 
 impl Client {
-    /// One attempt to send `entries`: one outcome for each, in their order.
-    pub async fn put(&self, entries: &[Entry]) -> Result<Vec<Outcome>, Failure> {
+    /// One attempt to send `entries`: one outcome for each, in their order. `shards` is told
+    /// where a Data Stream put them.
+    pub async fn put(&self, entries: &[Entry], shards: &Shards) -> Result<Vec<Outcome>, Failure> {
         match self {
-            Client::Kinesis(kinesis) => kinesis.put(entries).await,
+            Client::Kinesis(kinesis) => kinesis.put(entries, shards).await,
             Client::Firehose(firehose) => firehose.put(entries).await,
             #[cfg(test)]
             Client::Scripted(scripted) => scripted.put(entries).await,
@@ -67,6 +71,8 @@ impl Client {
 #[derive(Debug, Default)]
 pub struct Clients {
     shared: Mutex<HashMap<Credentials, Shared>>,
+    /// They outlive the chains, so that who shows one need not know of renewals.
+    reports: std::sync::Mutex<HashMap<Credentials, Arc<CredentialsReport>>>,
     default_region: Mutex<Option<Region>>,
 }
 
@@ -103,6 +109,12 @@ impl Clients {
         self.client(flow, options).await
     }
 
+    /// What is known of these credentials: the same report for all flows that share them, also
+    /// after they were renewed.
+    pub fn report(&self, credentials: &Credentials) -> Arc<CredentialsReport> {
+        self.reports.lock().unwrap().entry(credentials.clone()).or_default().clone()
+    }
+
     async fn region(&self, flow: &str, options: &Options) -> Result<Region, ClientError> {
         if let Some(region) = configured_region(options) {
             return Ok(region);
@@ -119,7 +131,7 @@ impl Clients {
         if let Some(shared) = shared.get(credentials) {
             return shared.config.clone();
         }
-        let config = load(credentials, region.clone()).await;
+        let config = load(credentials, region.clone(), self.report(credentials)).await;
         shared.insert(credentials.clone(), Shared { config: config.clone(), built: Instant::now() });
         config
     }
@@ -158,22 +170,35 @@ fn complete_key(flow: &str, credentials: &Credentials) -> Result<(), ClientError
 }
 
 /// Credentials are not fetched yet, and nothing is asked of AWS.
-async fn load(credentials: &Credentials, region: Region) -> SdkConfig {
+async fn load(credentials: &Credentials, region: Region, report: Arc<CredentialsReport>) -> SdkConfig {
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
         .app_name(AppName::new(APP_NAME).expect("the name consists of allowed characters"))
         .region(region)
         .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).build())
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
     if let (Some(id), Some(secret)) = (&credentials.access_key_id, &credentials.secret_access_key) {
-        let keys =
-            aws_credential_types::Credentials::new(id, secret, None, None, "kinesis-agent configuration");
+        let keys = aws_credential_types::Credentials::new(id, secret, None, None, credentials::CONFIGURATION);
         loader = loader.credentials_provider(keys);
     }
     let config = loader.load().await;
-    match &credentials.assume_role_arn {
-        Some(role) => assume_role(config, role, credentials).await,
-        None => config,
-    }
+    let Some(role) = &credentials.assume_role_arn else { return watched(config, report, None) };
+    // What the role is assumed with is told as a part of the role's own source.
+    let base = Arc::<CredentialsReport>::default();
+    let config = watched(config, base.clone(), None);
+    let config = assume_role(config, role, credentials).await;
+    watched(config, report, Some((role.clone(), base)))
+}
+
+/// Credentials from this configuration are noted in `report`. `role` is the role that they are
+/// of, and the report of those that it is assumed with.
+fn watched(
+    config: SdkConfig,
+    report: Arc<CredentialsReport>,
+    role: Option<(String, Arc<CredentialsReport>)>,
+) -> SdkConfig {
+    let Some(inner) = config.credentials_provider() else { return config };
+    let provider = SharedCredentialsProvider::new(Watched { inner, report, role });
+    config.into_builder().credentials_provider(provider).build()
 }
 
 async fn assume_role(config: SdkConfig, role: &str, credentials: &Credentials) -> SdkConfig {

@@ -76,8 +76,9 @@ impl Delivery {
         let _body = setup.bodies.take(entries.iter().map(|entry| entry.bytes).sum()).await;
         setup.counters.requests.add(1);
         let client = self.link.client();
+        let _in_flight = setup.counters.requests_in_flight.hold();
         let limit = attempt_timeout(entries);
-        tokio::time::timeout(limit, client.put(entries)).await.unwrap_or_else(|_| {
+        tokio::time::timeout(limit, client.put(entries, &setup.counters.shards)).await.unwrap_or_else(|_| {
             Err(Failure {
                 class: FailureClass::TimedOut,
                 code: "no answer in time".into(),

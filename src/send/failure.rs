@@ -62,7 +62,7 @@ fn excerpt(body: &[u8]) -> String {
 
 /// The messages of an error and of what caused it, without the debug output that the SDK's own
 /// display adds.
-fn causes(error: &(dyn Error + 'static)) -> String {
+pub(super) fn causes(error: &(dyn Error + 'static)) -> String {
     let mut text = String::new();
     for cause in chain(error) {
         let message = cause.to_string();
@@ -76,7 +76,7 @@ fn causes(error: &(dyn Error + 'static)) -> String {
     text
 }
 
-fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+pub(super) fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |&error| error.source())
 }
 

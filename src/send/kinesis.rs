@@ -13,6 +13,7 @@ use super::entry::Entry;
 use super::options::{Options, PartitionKey};
 use super::outcome::{Answer, Failure, Outcome, outcomes};
 use super::partition;
+use crate::observe::Shards;
 
 #[derive(Clone, Debug)]
 pub struct Kinesis {
@@ -41,9 +42,10 @@ impl Kinesis {
         }
     }
 
-    /// One outcome for each of `entries`.
-    pub async fn put(&self, entries: &[Entry]) -> Result<Vec<Outcome>, Failure> {
+    /// One outcome for each of `entries`. `shards` is told where they went.
+    pub async fn put(&self, entries: &[Entry], shards: &Shards) -> Result<Vec<Outcome>, Failure> {
         let answer = self.request(entries).await?;
+        shards.saw(answer.records().iter().filter_map(|record| record.shard_id()));
         outcomes(
             entries.len(),
             answer.records().iter().map(|record| Answer {
@@ -107,8 +109,10 @@ mod tests {
             partition_key: PartitionKey::Deterministic,
             ..server.options(Destination::Kinesis("my-stream".into()))
         };
+        let shards = Shards::default();
         let outcomes =
-            kinesis(&options).await.put(&[entry(&[b"he", b"llo\n"]), entry(&[b"x"])]).await.unwrap();
+            kinesis(&options).await.put(&[entry(&[b"he", b"llo\n"]), entry(&[b"x"])], &shards).await.unwrap();
+        assert_eq!(shards.count(), 1);
         assert_eq!(outcomes[0], Outcome::Delivered);
         assert!(
             matches!(&outcomes[1], Outcome::Retry(cause) if cause.throttled && cause.message == "Rate exceeded")
@@ -134,7 +138,7 @@ mod tests {
         let server = Canned::start(200, "", OK).await;
         let arn = "arn:aws:kinesis:ap-south-1:123456789012:stream/my-stream";
         let options = Options { region: None, ..server.options(Destination::Kinesis(arn.into())) };
-        kinesis(&options).await.put(&[entry(&[b"a"]), entry(&[b"b"])]).await.unwrap();
+        kinesis(&options).await.put(&[entry(&[b"a"]), entry(&[b"b"])], &Shards::default()).await.unwrap();
         let request = server.requests().remove(0);
         assert!(request.head.contains("/ap-south-1/kinesis/aws4_request"), "{}", request.head);
         let body: serde_json::Value = serde_json::from_str(&request.body).unwrap();
@@ -152,12 +156,12 @@ mod tests {
         let keys = Canned::start(200, "", "").await.options(Destination::Kinesis("s".into()));
         let kinesis = kinesis(&Options { endpoint: Some(url), ..keys }).await;
         let entries = [entry(&[b"first\n"]), entry(&[b"sec", b"ond\n"]), entry(&[b"\xff\x00\n"])];
-        let missing = kinesis.put(&entries).await.unwrap_err();
+        let missing = kinesis.put(&entries, &Shards::default()).await.unwrap_err();
         assert_eq!(missing.code, "ResourceNotFoundException");
 
         kinesis.sdk.create_stream().stream_name("s").shard_count(1).send().await.unwrap();
         let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
-        while let Err(failure) = kinesis.put(&entries).await {
+        while let Err(failure) = kinesis.put(&entries, &Shards::default()).await {
             assert!(tokio::time::Instant::now() < deadline, "{failure}");
         }
         let iterator = kinesis.sdk.get_shard_iterator().stream_name("s").shard_id("shardId-000000000000");

@@ -1,8 +1,8 @@
 //! What is shared between flows: how many bytes of request bodies there may be at a time, and
 //! what a destination has accepted. And how long one attempt may take.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -20,10 +20,12 @@ const ATTEMPT_BASE: Duration = Duration::from_secs(10);
 /// and besides as long as its body takes at this rate. Bytes a second.
 const SLOWEST_LINK: usize = 50_000;
 
-/// The memory for request bodies that are built or under way, shared by all flows. Cheap to
-/// clone.
+/// The memory for the request bodies of a flow that are built or under way. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Bodies {
+pub struct Bodies(Arc<Mutex<Share>>);
+
+#[derive(Clone, Debug)]
+struct Share {
     free: Arc<Semaphore>,
     permits: u32,
 }
@@ -31,17 +33,29 @@ pub struct Bodies {
 impl Bodies {
     /// At most about `bytes`; a request that alone needs more takes all of it.
     pub fn new(bytes: usize) -> Self {
-        let permits = u32::try_from(bytes / PERMIT_BYTES).unwrap_or(u32::MAX).max(1);
-        let permits = permits.min(u32::try_from(Semaphore::MAX_PERMITS).unwrap_or(u32::MAX));
-        Bodies { free: Arc::new(Semaphore::new(permits as usize)), permits }
+        Bodies(Arc::new(Mutex::new(Share::new(bytes))))
+    }
+
+    /// From now on at most about `bytes`, beside what is under way now.
+    pub fn resize(&self, bytes: usize) {
+        *self.0.lock().unwrap() = Share::new(bytes);
     }
 
     /// Waits for the memory that a request with so many payload bytes takes. Not to be asked
     /// for twice at a time by one task: two that each hold a part would wait for ever.
     pub async fn take(&self, payload_bytes: usize) -> OwnedSemaphorePermit {
         let wanted = (payload_bytes * COPIES).div_ceil(PERMIT_BYTES).max(1);
-        let wanted = u32::try_from(wanted).unwrap_or(u32::MAX).min(self.permits);
-        self.free.clone().acquire_many_owned(wanted).await.expect("the semaphore is never closed")
+        let share = self.0.lock().unwrap().clone();
+        let wanted = u32::try_from(wanted).unwrap_or(u32::MAX).min(share.permits);
+        share.free.acquire_many_owned(wanted).await.expect("the semaphore is never closed")
+    }
+}
+
+impl Share {
+    fn new(bytes: usize) -> Self {
+        let permits = u32::try_from(bytes / PERMIT_BYTES).unwrap_or(u32::MAX).max(1);
+        let permits = permits.min(u32::try_from(Semaphore::MAX_PERMITS).unwrap_or(u32::MAX));
+        Share { free: Arc::new(Semaphore::new(permits as usize)), permits }
     }
 }
 
@@ -73,15 +87,22 @@ mod tests {
     use super::*;
     use crate::send::testing::entry;
 
+    fn free(bodies: &Bodies) -> usize {
+        bodies.0.lock().unwrap().free.available_permits()
+    }
+
     #[tokio::test]
     async fn bodies_wait_for_each_other_and_the_largest_takes_all() {
         let bodies = Bodies::new(6 * PERMIT_BYTES);
         let first = bodies.take(PERMIT_BYTES).await;
         let second = bodies.take(PERMIT_BYTES).await;
-        assert_eq!(bodies.free.available_permits(), 0);
+        assert_eq!(free(&bodies), 0);
         drop((first, second));
         let _all = bodies.take(100 * PERMIT_BYTES).await;
-        assert_eq!(bodies.free.available_permits(), 0);
+        assert_eq!(free(&bodies), 0);
+        bodies.resize(3 * PERMIT_BYTES);
+        let _more = bodies.take(100 * PERMIT_BYTES).await;
+        assert_eq!(free(&bodies), 0);
     }
 
     #[test]

@@ -5,6 +5,8 @@
 pub mod batch;
 /// The clients of the destinations, and where their credentials come from.
 pub mod clients;
+/// Tells where credentials came from.
+mod credentials;
 /// One batch, until each of its entries is settled.
 mod delivery;
 /// What AWS counts as a record, and the request that carries many.

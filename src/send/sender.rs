@@ -32,7 +32,6 @@ pub struct Setup {
     pub clients: Arc<Clients>,
     pub counters: Arc<FlowCounters>,
     pub health: Arc<Health>,
-    /// Shared by all flows.
     pub bodies: Bodies,
     /// Shared by all flows to the same destination.
     pub accepted: Accepted,

@@ -7,20 +7,25 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tracing::{debug, warn};
 
+use super::arrivals::{Arrivals, Moment};
+use super::inquiry::{self, Line};
 use super::ledger::Ledger;
 use super::settler::SettlerFlow;
 use super::store::{Changes, TailRow};
 use crate::file::{KnownTail, Settled, Stored, TailId, TailNote, TailState};
 use crate::observe::FlowCounters;
+use crate::observe::status::{FilePage, FilesQuery};
 
 #[derive(Debug)]
 pub struct Book {
     flows: HashMap<Arc<str>, FlowPage>,
     tails: Tails,
     ledger: Ledger,
+    arrivals: Arrivals,
     dirty: HashSet<TailId>,
 }
 
@@ -31,42 +36,64 @@ pub struct FlowPage {
     pub counters: Arc<FlowCounters>,
 }
 
-/// `offset` and `anchors` are those of when a tail was opened; the ledger knows better.
-type Tails = HashMap<TailId, TailRow>;
+type Tails = HashMap<TailId, Entry>;
+
+#[derive(Debug)]
+struct Entry {
+    /// `offset` and `anchors` are those of when a tail was opened; the ledger knows better.
+    row: TailRow,
+    /// Read up to here, as of the last note; not stored.
+    read: u64,
+}
 
 impl Book {
-    pub fn new(flows: Vec<SettlerFlow>) -> Self {
+    pub fn new(flows: Vec<SettlerFlow>, now: Moment) -> Self {
         let mut book = Book {
             flows: HashMap::new(),
             tails: HashMap::new(),
             ledger: Ledger::default(),
+            arrivals: Arrivals::default(),
             dirty: HashSet::new(),
         };
-        for flow in flows {
-            for known in flow.known {
-                book.open(flow.key.clone(), known);
-            }
-            let page = FlowPage { name: flow.name, destination: flow.destination, counters: flow.counters };
-            book.flows.insert(flow.key, page);
-        }
+        flows.into_iter().for_each(|flow| book.add_flow(flow, now));
         book
+    }
+
+    pub fn add_flow(&mut self, flow: SettlerFlow, now: Moment) {
+        for known in flow.known {
+            self.open(flow.key.clone(), known, now);
+        }
+        let page = FlowPage { name: flow.name, destination: flow.destination, counters: flow.counters };
+        self.flows.insert(flow.key, page);
+    }
+
+    /// Forgets the flow and its tails; what of them is not taken as a change is not stored.
+    pub fn remove_flow(&mut self, key: &str) {
+        self.flows.remove(key);
+        let gone: Vec<TailId> =
+            self.tails.iter().filter(|(_, entry)| *entry.row.flow == *key).map(|(tail, _)| *tail).collect();
+        for tail in gone {
+            self.tails.remove(&tail);
+            self.ledger.forget(tail);
+            self.dirty.remove(&tail);
+        }
     }
 
     /// Returns what must be set once the tail is durably stored. A tail that starts again
     /// keeps what is settled of it.
-    pub fn note(&mut self, note: TailNote) -> Option<Stored> {
+    pub fn note(&mut self, note: TailNote, now: Moment) -> Option<Stored> {
         match note {
             TailNote::Started { flow, known, stored } => {
                 if self.tails.contains_key(&known.tail) {
-                    self.change(known);
+                    self.change(known, now);
                 } else {
                     self.dirty.insert(known.tail);
-                    self.open(flow, known);
+                    self.open(flow, known, now);
                 }
                 stored
             }
             TailNote::Changed { known } => {
-                self.change(known);
+                self.change(known, now);
                 None
             }
             TailNote::Gone { tail, lost } => {
@@ -76,7 +103,7 @@ impl Book {
             TailNote::Ended { tail, lost } => {
                 self.lose(tail, lost);
                 if let Some(entry) = self.tails.get_mut(&tail) {
-                    entry.known.state = TailState::Over;
+                    entry.row.known.state = TailState::Over;
                 }
                 None
             }
@@ -85,6 +112,7 @@ impl Book {
 
     pub fn settle(&mut self, settled: Settled) {
         if self.ledger.settle(settled) {
+            self.arrivals.settled(settled.tail, self.ledger.watermark(settled.tail));
             self.dirty.insert(settled.tail);
         }
     }
@@ -94,7 +122,7 @@ impl Book {
     }
 
     pub fn path(&self, tail: TailId) -> Option<&Path> {
-        self.tails.get(&tail).map(|entry| &*entry.known.path)
+        self.tails.get(&tail).map(|entry| &*entry.row.known.path)
     }
 
     pub fn is_dirty(&self) -> bool {
@@ -107,7 +135,7 @@ impl Book {
         let mut over = Vec::new();
         for tail in self.dirty.drain() {
             let Some(entry) = self.tails.get(&tail) else { continue };
-            let mut row = entry.clone();
+            let mut row = entry.row.clone();
             row.known.offset = self.ledger.watermark(tail);
             row.known.anchors = self.ledger.anchors(tail).to_vec();
             if !row.present && (row.known.offset >= row.known.size || row.known.state == TailState::Over) {
@@ -118,6 +146,7 @@ impl Book {
         for tail in over {
             self.tails.remove(&tail);
             self.ledger.forget(tail);
+            self.arrivals.forget(tail);
         }
         Changes { rows, ..Changes::default() }
     }
@@ -128,7 +157,7 @@ impl Book {
             let tail = row.known.tail;
             if !self.tails.contains_key(&tail) {
                 self.ledger.open(tail, row.known.offset, &row.known.anchors);
-                self.tails.insert(tail, row);
+                self.tails.insert(tail, Entry { read: row.known.offset, row });
             }
             self.dirty.insert(tail);
         }
@@ -136,47 +165,87 @@ impl Book {
 
     /// The tails whose files are still there, as far as is known.
     pub fn present(&self) -> Vec<TailId> {
-        self.tails.iter().filter(|(_, entry)| entry.present).map(|(tail, _)| *tail).collect()
+        self.tails.iter().filter(|(_, entry)| entry.row.present).map(|(tail, _)| *tail).collect()
     }
 
-    /// Writes to each flow's counters how many bytes of its files are not settled.
-    pub fn update_lag(&self) {
-        let mut lags: HashMap<&str, u64> = self.flows.keys().map(|key| (&**key, 0)).collect();
-        for (tail, entry) in self.tails.iter().filter(|(_, entry)| entry.present) {
-            if let Some(lag) = lags.get_mut(&*entry.flow) {
-                *lag += entry.known.size.saturating_sub(self.ledger.watermark(*tail));
+    /// Writes to each flow's counters how many bytes of its files are not settled, and the age
+    /// of the oldest of them.
+    pub fn update_lag(&self, now: Moment) {
+        let mut lags: HashMap<&str, (u64, Duration)> =
+            self.flows.keys().map(|key| (&**key, Default::default())).collect();
+        for line in self.lines(now) {
+            if let Some((lag, age)) = lags.get_mut(&*line.row.flow) {
+                *lag += line.lag;
+                *age = line.age.max(*age);
             }
         }
-        for (key, lag) in lags {
-            let lag = i64::try_from(lag).unwrap_or(i64::MAX);
-            self.flows[key].counters.lag_bytes.store(lag, Ordering::Relaxed);
+        for (key, (lag, age)) in lags {
+            let counters = &self.flows[key].counters;
+            counters.lag_bytes.store(i64::try_from(lag).unwrap_or(i64::MAX), Ordering::Relaxed);
+            let age = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+            counters.lag_millis.store(age, Ordering::Relaxed);
         }
     }
 
-    fn open(&mut self, flow: Arc<str>, known: KnownTail) {
-        self.ledger.open(known.tail, known.offset, &known.anchors);
-        self.tails.insert(known.tail, TailRow { flow, known, present: true });
+    /// The files that `query` asks for.
+    pub fn files(&self, query: &FilesQuery, now: Moment) -> FilePage {
+        inquiry::page(query, self.lines(now))
     }
 
-    fn change(&mut self, known: KnownTail) {
+    /// All tails of the flows but those whose lives are over: their bytes are no part of any
+    /// file.
+    fn lines(&self, now: Moment) -> impl Iterator<Item = Line<'_>> {
+        self.tails.iter().filter(|(_, entry)| entry.row.known.state != TailState::Over).filter_map(
+            move |(&tail, entry)| {
+                let row = &entry.row;
+                let flow = &*self.flows.get(&row.flow)?.name;
+                let settled = self.ledger.watermark(tail);
+                // The size of a compressed body says nothing of the bytes in it.
+                let end = if row.known.state == TailState::Finished { entry.read } else { row.known.size };
+                let lag = end.saturating_sub(settled);
+                let age = if lag > 0 { self.arrivals.age(tail, now) } else { Duration::ZERO };
+                Some(Line { row, flow, read: entry.read.max(settled), settled, lag, age })
+            },
+        )
+    }
+
+    fn open(&mut self, flow: Arc<str>, known: KnownTail, now: Moment) {
+        let tail = known.tail;
+        self.ledger.open(tail, known.offset, &known.anchors);
+        self.arrivals.found(tail, known.offset, known.size, known.modified_millis, now);
+        self.tails.insert(tail, Entry { read: known.offset, row: TailRow { flow, known, present: true } });
+    }
+
+    fn change(&mut self, known: KnownTail, now: Moment) {
         let tail = known.tail;
         let Some(entry) = self.tails.get_mut(&tail) else {
             debug!(%tail, path = %known.path.display(), "A file that was forgotten has changed");
             return;
         };
-        entry.known = known;
-        entry.present = true;
-        self.dirty.insert(tail);
+        self.arrivals.grown(tail, self.ledger.watermark(tail), known.size, now);
+        entry.read = known.offset;
+        let row = &mut entry.row;
+        let is_stored = |a: &KnownTail, b: &KnownTail| {
+            (a.size, a.modified_millis, a.state) == (b.size, b.modified_millis, b.state)
+                && a.identity == b.identity
+                && a.path == b.path
+        };
+        if !row.present || !is_stored(&row.known, &known) {
+            self.dirty.insert(tail);
+        }
+        row.known = known;
+        row.present = true;
     }
 
     /// From now on the lost bytes do not count as a part of the file, so that the next start
     /// does not find them missing again.
     fn lose(&mut self, tail: TailId, lost: u64) {
         let Some(entry) = self.tails.get_mut(&tail) else { return };
-        entry.present = false;
-        entry.known.size = entry.known.size.saturating_sub(lost);
+        let row = &mut entry.row;
+        row.present = false;
+        row.known.size = row.known.size.saturating_sub(lost);
         self.dirty.insert(tail);
-        let (flow, path) = (&entry.flow, entry.known.path.display());
+        let (flow, path) = (&row.flow, row.known.path.display());
         let Some(page) = self.flows.get(flow) else {
             warn!(%flow, %path, lost, "A file of a flow that is not known is gone");
             return;
@@ -203,6 +272,10 @@ mod tests {
         }
     }
 
+    fn at(seconds: i64) -> Moment {
+        Moment { uptime: seconds * 1000, wall: seconds * 1000 }
+    }
+
     fn settled(tail: u64, start: u64, end: u64) -> Settled {
         Settled { tail: TailId(tail), span: Span::new(start, end), anchor: Anchor { offset: end, hash: end } }
     }
@@ -216,7 +289,7 @@ mod tests {
             counters: counters.clone(),
             known: vec![KnownTail { offset: 4, ..known(1, 10) }],
         };
-        (Book::new(vec![flow]), counters)
+        (Book::new(vec![flow], at(0)), counters)
     }
 
     fn started(tail: u64, size: u64) -> TailNote {
@@ -234,15 +307,15 @@ mod tests {
     fn only_the_contiguous_prefix_is_stored_and_only_what_changed() {
         let (mut book, counters) = book();
         assert!(!book.is_dirty());
-        book.note(started(2, 30));
+        book.note(started(2, 30), at(1));
         book.settle(settled(1, 6, 10));
         assert_eq!(stored(&book.changes()), [(2, 0, 30)]);
         book.settle(settled(1, 4, 6));
-        book.note(TailNote::Changed { known: KnownTail { offset: 999, ..known(2, 40) } });
+        book.note(TailNote::Changed { known: KnownTail { offset: 999, ..known(2, 40) } }, at(1));
         let changes = book.changes();
         assert_eq!(stored(&changes), [(1, 10, 10), (2, 0, 40)]);
         assert!(!book.is_dirty());
-        book.update_lag();
+        book.update_lag(at(3));
         assert_eq!(counters.lag_bytes.load(Ordering::Relaxed), 40);
         book.settle(settled(2, 0, 5));
         book.give_back(changes);
@@ -252,8 +325,8 @@ mod tests {
     #[test]
     fn a_file_that_is_gone_is_reported_once_and_forgotten_when_it_is_settled() {
         let (mut book, counters) = book();
-        book.note(started(2, 30));
-        book.note(TailNote::Gone { tail: TailId(2), lost: 10 });
+        book.note(started(2, 30), at(1));
+        book.note(TailNote::Gone { tail: TailId(2), lost: 10 }, at(2));
         assert_eq!(counters.bytes_lost.get(), 10);
         assert_eq!(stored(&book.changes()), [(2, 0, 20)]);
         assert_eq!(book.present(), [TailId(1)]);

@@ -5,18 +5,27 @@
 //! or whose pattern was changed goes on where it was. Pure; the store reads and writes.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::file::{KnownTail, TailId};
 
 /// A configured flow, as far as it matters for what was stored.
-pub struct FlowIdentity<'a> {
-    pub key: &'a str,
+pub struct FlowIdentity {
+    pub key: String,
     /// What the keys of all flows to the same destination begin with.
-    pub destination_prefix: &'a str,
-    /// Whether a file is one of the flow's.
-    pub matches: &'a dyn Fn(&Path) -> bool,
+    pub destination_prefix: String,
+    /// Whether the flow takes over a file that no configured flow has.
+    pub matches: Matches,
+}
+
+pub type Matches = Box<dyn Fn(&Path) -> bool + Send>;
+
+impl fmt::Debug for FlowIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FlowIdentity").field("key", &self.key).finish_non_exhaustive()
+    }
 }
 
 /// What a flow goes on from.
@@ -51,9 +60,10 @@ pub struct Plan {
 }
 
 pub fn plan(stored: Stored, flows: &[FlowIdentity], now: SystemTime) -> Plan {
-    let own: BTreeMap<&str, usize> = flows.iter().enumerate().rev().map(|(i, flow)| (flow.key, i)).collect();
+    let own: BTreeMap<&str, usize> =
+        flows.iter().enumerate().rev().map(|(i, flow)| (flow.key.as_str(), i)).collect();
     let mut firsts: Vec<Option<i64>> =
-        flows.iter().map(|flow| stored.first_starts.get(flow.key).copied()).collect();
+        flows.iter().map(|flow| stored.first_starts.get(&flow.key).copied()).collect();
     let mut known = vec![Vec::new(); flows.len()];
     let mut adopted = Vec::new();
     for (key, tail) in stored.tails {
@@ -62,7 +72,7 @@ pub fn plan(stored: Stored, flows: &[FlowIdentity], now: SystemTime) -> Plan {
             continue;
         }
         let adopts =
-            |flow: &FlowIdentity| key.starts_with(flow.destination_prefix) && (flow.matches)(&tail.path);
+            |flow: &FlowIdentity| key.starts_with(&flow.destination_prefix) && (flow.matches)(&tail.path);
         let Some(flow) = flows.iter().position(adopts) else { continue };
         if let Some(&older) = stored.first_starts.get(&key) {
             firsts[flow] = Some(firsts[flow].map_or(older, |first| first.min(older)));
@@ -120,8 +130,11 @@ mod tests {
             first_starts: [("kinesis:s old".to_string(), 500), ("kinesis:s kept".to_string(), 700)].into(),
             start_over: false,
         };
-        let in_a = |path: &Path| path.starts_with("/a");
-        let flow = |key| FlowIdentity { key, destination_prefix: "kinesis:s ", matches: &in_a };
+        let flow = |key: &str| FlowIdentity {
+            key: key.into(),
+            destination_prefix: "kinesis:s ".into(),
+            matches: Box::new(|path| path.starts_with("/a")),
+        };
         let plan = plan(stored, &[flow("kinesis:s new"), flow("kinesis:s kept")], at(900));
         let ids = |flow: usize| plan.resumed[flow].known.iter().map(|tail| tail.tail.0).collect::<Vec<_>>();
         assert_eq!((ids(0), ids(1)), (vec![1], vec![4]));
@@ -132,7 +145,8 @@ mod tests {
 
     #[test]
     fn a_flow_starts_for_the_first_time_unless_the_agent_starts_over() {
-        let flows = [FlowIdentity { key: "k", destination_prefix: "k", matches: &|_| true }];
+        let flows =
+            [FlowIdentity { key: "k".into(), destination_prefix: "k".into(), matches: Box::new(|_| true) }];
         let first = plan(Stored::default(), &flows, at(900));
         assert_eq!((first.resumed[0].first_start, first.resumed[0].is_first), (at(900), true));
         let over = plan(Stored { start_over: true, ..Stored::default() }, &flows, at(900));

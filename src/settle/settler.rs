@@ -12,17 +12,20 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use smallvec::smallvec;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use super::arrivals::Moment;
 use super::book::Book;
 use super::dead_letters::{DeadLetterError, DeadLetters, Letter};
+use super::resume::{FlowIdentity, Resumed};
 use super::store::{Changes, Store, StoreError};
 use crate::file::{KnownTail, Settled, Stored, TailNote};
-use crate::observe::{FlowCounters, Repeated};
+use crate::observe::survey::Question;
+use crate::observe::{Checkpoints, FlowCounters, Repeated};
 use crate::record::Dead;
 use crate::send::{DeadLetter, Entry, Part};
 
@@ -54,6 +57,21 @@ pub struct SettlerFlow {
     pub known: Vec<KnownTail>,
 }
 
+/// What each flow goes on from, in the order in which it was asked.
+pub type FlowsResumed = Result<Vec<Resumed>, Arc<StoreError>>;
+
+/// Flows that end and flows that begin, at one moment. Those that end have said all they will.
+#[derive(Debug)]
+pub struct FlowChange {
+    pub removed: Vec<Arc<str>>,
+    /// All that are configured from now on.
+    pub flows: Vec<FlowIdentity>,
+    /// The new ones among them, of which nothing is known here yet.
+    pub added: Vec<SettlerFlow>,
+    /// Gets what each of `flows` goes on from. If it fails nothing is changed.
+    pub reply: oneshot::Sender<FlowsResumed>,
+}
+
 /// Where the stage hears from the others.
 #[derive(Debug)]
 pub struct Inlets {
@@ -63,6 +81,9 @@ pub struct Inlets {
     pub dead: mpsc::Receiver<DeadLetter>,
     /// Lines that are too long to be sent, with the keys of their flows.
     pub oversized: mpsc::Receiver<(Arc<str>, Dead)>,
+    pub changes: mpsc::Receiver<FlowChange>,
+    /// What somebody wants to know of the files.
+    pub questions: mpsc::Receiver<Question>,
 }
 
 /// How the stage ended.
@@ -83,7 +104,10 @@ pub struct Settler {
     commits: Commits,
     letters: Letters,
     bell: Bell,
+    checkpoints: Arc<Checkpoints>,
     began: Instant,
+    /// Waits until nothing is being written.
+    change: Option<FlowChange>,
 }
 
 struct Commits {
@@ -105,8 +129,9 @@ struct Commits {
 struct Committed {
     store: Store,
     changes: Changes,
-    result: Result<(), StoreError>,
+    result: Result<(), Arc<StoreError>>,
     backup: Result<(), StoreError>,
+    change: Option<(FlowChange, FlowsResumed)>,
 }
 
 struct Letters {
@@ -124,7 +149,13 @@ struct Written {
 }
 
 impl Settler {
-    pub fn new(store: Store, dead_letters: DeadLetters, flows: Vec<SettlerFlow>, bell: Bell) -> Self {
+    pub fn new(
+        store: Store,
+        dead_letters: DeadLetters,
+        flows: Vec<SettlerFlow>,
+        bell: Bell,
+        checkpoints: Arc<Checkpoints>,
+    ) -> Self {
         let now = Instant::now();
         let commits = Commits {
             store: Some(store),
@@ -133,7 +164,7 @@ impl Settler {
             written: Vec::new(),
             due: now,
             began: now,
-            backup_due: now,
+            backup_due: now + BACKUP_EVERY,
             housekeeping_due: now + FIRST_HOUSEKEEPING,
             failures: Repeated::default(),
         };
@@ -144,7 +175,15 @@ impl Settler {
             retry_at: None,
             failures: Repeated::default(),
         };
-        Settler { book: Book::new(flows), commits, letters, bell, began: now }
+        Settler {
+            book: Book::new(flows, moment(now)),
+            commits,
+            letters,
+            bell,
+            checkpoints,
+            began: now,
+            change: None,
+        }
     }
 
     /// Runs until all inlets are closed and empty, or until `abandon` is cancelled.
@@ -153,9 +192,15 @@ impl Settler {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut notes, mut dead, mut oversized, mut settled) = (true, true, true, true);
         while notes || dead || oversized || settled {
+            if self.change.is_some() {
+                self.hear_out(&mut inlets);
+                self.commit_change();
+            }
             let room = self.letters.waiting.len() < MAX_LETTERS;
             tokio::select! {
                 biased;
+                // First, since an operator waits, and since it changes nothing.
+                Some(question) = inlets.questions.recv() => self.answer(question),
                 note = inlets.notes.recv(), if notes => match note {
                     Some(note) => self.note(note),
                     None => notes = false,
@@ -167,6 +212,7 @@ impl Settler {
                 () = sleep_until(self.commits.due), if self.commits.store.is_some() && self.book.is_dirty() => {
                     self.commit();
                 }
+                Some(change) = inlets.changes.recv(), if self.change.is_none() => self.change = Some(change),
                 letter = inlets.dead.recv(), if dead && (room || inlets.dead.is_closed()) => match letter {
                     Some(letter) => self.give_up(letter),
                     None => dead = false,
@@ -185,21 +231,41 @@ impl Settler {
                     None => settled = false,
                 },
             }
+            if self.book.is_dirty() {
+                self.checkpoints.wait();
+            }
         }
+        self.hear_out(&mut inlets);
+        self.end().await
+    }
+
+    /// Takes in what has been said so far.
+    fn hear_out(&mut self, inlets: &mut Inlets) {
         while let Ok(note) = inlets.notes.try_recv() {
             self.note(note);
         }
         while let Ok(settled) = inlets.settled.try_recv() {
             self.settle(settled);
         }
-        self.end().await
+        while let Ok(letter) = inlets.dead.try_recv() {
+            self.give_up(letter);
+        }
+        while let Ok((flow, line)) = inlets.oversized.try_recv() {
+            self.give_up(letter_of(flow, line));
+        }
     }
 
     fn note(&mut self, note: TailNote) {
-        if let Some(stored) = self.book.note(note) {
+        if let Some(stored) = self.book.note(note, moment(self.began)) {
             self.commits.waiting.push(stored);
             self.commit();
         }
+    }
+
+    fn answer(&self, question: Question) {
+        let page = self.book.files(&question.query, moment(self.began));
+        // Whoever asked may have stopped waiting.
+        let _ = question.reply.send(page);
     }
 
     fn settle(&mut self, settled: Vec<Settled>) {
@@ -213,17 +279,31 @@ impl Settler {
         if Instant::now() >= due {
             self.commit();
         }
-        self.book.update_lag();
+        self.book.update_lag(moment(self.began));
         self.write_letters();
     }
 
     /// Starts a commit of all that is not stored, unless one is running: the next begins when
     /// that is done if somebody waits for it, else with the next tick.
     fn commit(&mut self) {
+        self.commit_with(None);
+    }
+
+    /// Starts the commit with which flows end and begin, unless something is still being
+    /// written: letters that cannot be written now are written when the flow is there again.
+    fn commit_change(&mut self) {
+        let letters_wait = !self.letters.waiting.is_empty() && self.letters.retry_at.is_none();
+        if self.commits.store.is_some() && self.letters.running.is_none() && !letters_wait {
+            let change = self.change.take();
+            self.commit_with(change);
+        }
+    }
+
+    fn commit_with(&mut self, change: Option<FlowChange>) {
         let Some(mut store) = self.commits.store.take() else { return };
         let now = Instant::now();
         self.commits.began = now;
-        self.book.update_lag();
+        self.book.update_lag(moment(self.began));
         let housekeeping = now >= self.commits.housekeeping_due;
         let backup = now >= self.commits.backup_due;
         let mut changes = self.book.changes();
@@ -235,6 +315,7 @@ impl Settler {
         if backup {
             self.commits.backup_due = now + BACKUP_EVERY;
         }
+        self.checkpoints.begin();
         self.commits.written = take(&mut self.commits.waiting);
         self.commits.running = Some(tokio::task::spawn_blocking(move || {
             let time = SystemTime::now();
@@ -243,7 +324,14 @@ impl Settler {
                 result = store.purge(time).map(|_| ());
             }
             let backup = if backup && result.is_ok() { store.backup() } else { Ok(()) };
-            Committed { store, changes, result, backup }
+            let result = result.map_err(Arc::new);
+            let change = change.map(|change| {
+                // What was settled last must be in the rows that are resumed.
+                let resumed =
+                    result.clone().and_then(|()| store.resume(&change.flows, time).map_err(Arc::new));
+                (change, resumed)
+            });
+            Committed { store, changes, result, backup, change }
         }));
     }
 
@@ -258,6 +346,7 @@ impl Settler {
         }
         match done.result {
             Ok(()) => {
+                self.checkpoints.stored(self.book.is_dirty());
                 for stored in &written {
                     stored.set();
                 }
@@ -270,6 +359,7 @@ impl Settler {
             }
             Err(problem) => {
                 self.book.give_back(done.changes);
+                self.checkpoints.failed(problem.to_string());
                 self.commits.waiting.extend(written);
                 if let Some(more) = self.commits.failures.ask("commit", self.began.elapsed()) {
                     error!(
@@ -281,6 +371,24 @@ impl Settler {
                 }
             }
         }
+        if let Some((change, resumed)) = done.change {
+            self.changed(change, resumed);
+        }
+    }
+
+    fn changed(&mut self, change: FlowChange, resumed: FlowsResumed) {
+        if let Ok(resumed) = &resumed {
+            change.removed.iter().for_each(|key| self.book.remove_flow(key));
+            for mut flow in change.added {
+                let at = change.flows.iter().position(|identity| *identity.key == *flow.key);
+                flow.known = at.map(|at| resumed[at].known.clone()).unwrap_or_default();
+                self.book.add_flow(flow, moment(Instant::now()));
+            }
+            // Were the backup used, it should know of the new flows' first starts.
+            self.commits.backup_due = Instant::now();
+        }
+        // Whoever asked may have stopped waiting because the agent ends.
+        let _ = change.reply.send(resumed);
     }
 
     fn give_up(&mut self, letter: DeadLetter) {
@@ -365,6 +473,11 @@ impl Settler {
         }
         Summary { stored, unwritten_letters: self.letters.waiting.len() }
     }
+}
+
+/// Now, as the book counts time.
+fn moment(began: Instant) -> Moment {
+    Moment::new(began.elapsed(), SystemTime::now())
 }
 
 /// Waits for ever where nothing is running. Cancelling it loses nothing.

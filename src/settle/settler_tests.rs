@@ -19,14 +19,21 @@ struct Outlets {
     settled: mpsc::Sender<Vec<Settled>>,
     dead: mpsc::Sender<DeadLetter>,
     oversized: mpsc::Sender<(Arc<str>, Dead)>,
+    changes: mpsc::Sender<FlowChange>,
+    questions: mpsc::Sender<Question>,
     rung: Arc<AtomicUsize>,
     counters: Arc<FlowCounters>,
+    checkpoints: Arc<Checkpoints>,
+}
+
+fn identity(key: &str) -> FlowIdentity {
+    FlowIdentity { key: key.into(), destination_prefix: "firehose:web ".into(), matches: Box::new(|_| true) }
 }
 
 fn open(folder: &Path) -> (Store, Resumed) {
     let (mut store, warnings) = Store::open(&folder.join("c.db"), SystemTime::now()).unwrap();
     assert_eq!(warnings, []);
-    let flows = [FlowIdentity { key: KEY, destination_prefix: "firehose:web ", matches: &|_| true }];
+    let flows = [identity(KEY)];
     let resumed = store.resume(&flows, SystemTime::now()).unwrap().remove(0);
     (store, resumed)
 }
@@ -46,15 +53,25 @@ fn start(folder: &TempDir, max_letter_bytes: u64) -> (Outlets, JoinHandle<Summar
     let bell: Bell = Box::new(move || {
         bell.fetch_add(1, Ordering::Relaxed);
     });
+    let checkpoints = Arc::<Checkpoints>::default();
     let letters = DeadLetters::new(folder.path().join("d.jsonl"), max_letter_bytes);
-    let settler = Settler::new(store, letters, vec![flow], bell);
+    let settler = Settler::new(store, letters, vec![flow], bell, checkpoints.clone());
     let (notes, notes_rx) = mpsc::channel(8);
     let (settled, settled_rx) = mpsc::channel(8);
     let (dead, dead_rx) = mpsc::channel(8);
     let (oversized, oversized_rx) = mpsc::channel(8);
-    let inlets = Inlets { notes: notes_rx, settled: settled_rx, dead: dead_rx, oversized: oversized_rx };
+    let (changes, changes_rx) = mpsc::channel(1);
+    let (questions, questions_rx) = mpsc::channel(8);
+    let inlets = Inlets {
+        notes: notes_rx,
+        settled: settled_rx,
+        dead: dead_rx,
+        oversized: oversized_rx,
+        changes: changes_rx,
+        questions: questions_rx,
+    };
     (
-        Outlets { notes, settled, dead, oversized, rung, counters },
+        Outlets { notes, settled, dead, oversized, changes, questions, rung, counters, checkpoints },
         tokio::spawn(settler.run(inlets, CancellationToken::new())),
     )
 }
@@ -169,11 +186,66 @@ async fn a_commit_that_fails_is_made_up_for_by_the_next() {
     to.settled.send(vec![Settled::new(&chunk(), Span::new(40, 50))]).await.unwrap();
     tokio::time::sleep(Duration::from_secs(30)).await;
     assert!(!stored.is_set() && to.rung.load(Ordering::Relaxed) == 0);
+    let report = to.checkpoints.report();
+    assert!(report.age >= Duration::from_secs(29) && report.commits == 0 && report.failures > 0);
+    assert!(report.last_error.is_some());
     drop(other);
     while !stored.is_set() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+    let checkpoints = to.checkpoints.clone();
     drop(to);
     assert!(task.await.unwrap().stored);
+    assert_eq!(checkpoints.report().age, Duration::ZERO);
     assert_eq!(offset(&folder), 50);
+}
+
+async fn change(to: &Outlets, removed: &[&str], flows: &[&str], added: &[&str]) -> FlowsResumed {
+    let (reply, answer) = oneshot::channel();
+    let added = added.iter().map(|key| SettlerFlow {
+        key: (*key).into(),
+        name: "added".into(),
+        destination: "firehose:web".into(),
+        counters: Arc::default(),
+        known: Vec::new(),
+    });
+    let change = FlowChange {
+        removed: removed.iter().map(|key| (*key).into()).collect(),
+        flows: flows.iter().map(|key| identity(key)).collect(),
+        added: added.collect(),
+        reply,
+    };
+    to.changes.send(change).await.unwrap();
+    answer.await.unwrap()
+}
+
+#[tokio::test]
+async fn a_flow_that_begins_takes_over_what_one_that_ended_had_settled_last() {
+    let folder = tempfile::tempdir().unwrap();
+    let (to, task) = start(&folder, 1000);
+    to.notes.send(started(1, 0, None)).await.unwrap();
+    to.settled.send(vec![Settled::new(&chunk(), Span::new(0, 30))]).await.unwrap();
+    let resumed = change(&to, &[KEY], &["firehose:web new"], &["firehose:web new"]).await.unwrap();
+    assert_eq!((resumed[0].known[0].offset, resumed[0].is_first), (30, false));
+    to.settled.send(vec![Settled::new(&chunk(), Span::new(30, 40))]).await.unwrap();
+    let resumed = change(&to, &["firehose:web new"], &[KEY], &[KEY]).await.unwrap();
+    assert_eq!(resumed[0].known[0].offset, 40, "the new flow settled it");
+    drop(to);
+    task.await.unwrap();
+    assert_eq!(offset(&folder), 40);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_that_cannot_be_stored_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (to, task) = start(&folder, 1000);
+    to.notes.send(started(1, 0, None)).await.unwrap();
+    to.settled.send(vec![Settled::new(&chunk(), Span::new(0, 30))]).await.unwrap();
+    let other = lock_writers_out(&folder.path().join("c.db"));
+    assert!(change(&to, &[KEY], &[], &[]).await.is_err());
+    drop(other);
+    to.settled.send(vec![Settled::new(&chunk(), Span::new(30, 40))]).await.unwrap();
+    drop(to);
+    assert!(task.await.unwrap().stored);
+    assert_eq!(offset(&folder), 40);
 }

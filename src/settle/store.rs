@@ -136,7 +136,10 @@ impl Store {
     /// What the flows (all that are configured, once) go on from; in their order. It is on
     /// disk before this returns.
     pub fn resume(&mut self, flows: &[FlowIdentity], now: SystemTime) -> Result<Vec<Resumed>, StoreError> {
-        resume(&mut self.connection, flows, self.start_over, now).map_err(database_at(&self.path))
+        let resumed = resume(&mut self.connection, flows, self.start_over, now);
+        // A flow that is added later is a new one.
+        self.start_over &= resumed.is_err();
+        resumed.map_err(database_at(&self.path))
     }
 
     /// Writes everything or nothing.

@@ -26,6 +26,8 @@ mod memory;
 mod packaging;
 /// The agent against servers that somebody else wrote.
 mod real_servers;
+/// Another configuration while the agent runs.
+mod reload;
 /// What survives the end of the agent.
 mod restart;
 /// Every way of rotating a log, at every bad moment.

@@ -213,8 +213,8 @@ fn a_secret_that_others_may_read_is_warned_of() {
         file.as_file().set_permissions(std::fs::Permissions::from_mode(mode)).unwrap();
         load(file.path()).unwrap().warnings.join("\n").replace(&file.path().display().to_string(), "FILE")
     };
-    insta::assert_snapshot!(warnings("secret", 0o640), @"FILE:2: awsSecretAccessKey: other users may read this file and the secret in it; run `chmod 600` on the file, or write ${VAR} and set the variable");
-    assert_eq!(warnings("secret", 0o600), "");
+    insta::assert_snapshot!(warnings("secret", 0o644), @"FILE:2: awsSecretAccessKey: other users may read this file and the secret in it; run `chmod 600` on the file, or write ${VAR} and set the variable");
+    assert_eq!(warnings("secret", 0o640), "");
     assert_eq!(warnings("${NOT_SET_ANYWHERE:-secret}", 0o644), "");
 }
 

@@ -12,7 +12,7 @@ async fn failure(status: u16, headers: &str, body: &str) -> Failure {
     let mut failures = Vec::new();
     for destination in [Destination::Kinesis("s".into()), Destination::Firehose("s".into())] {
         let client = Clients::default().client("test", &server.options(destination)).await.unwrap();
-        failures.push(client.put(&[entry(&[b"a"])]).await.unwrap_err());
+        failures.push(client.put(&[entry(&[b"a"])], &Shards::default()).await.unwrap_err());
     }
     assert_eq!(server.requests().len(), 2, "the SDK must not retry");
     let known = |failure: &Failure| (failure.class, failure.code.clone());
@@ -72,7 +72,7 @@ async fn a_destination_that_is_not_there_is_a_network_fault() {
         ..Canned::start(200, "", "").await.options(Destination::Kinesis("s".into()))
     };
     let client = Clients::default().client("test", &options).await.unwrap();
-    let failure = client.put(&[entry(&[b"a"])]).await.unwrap_err();
+    let failure = client.put(&[entry(&[b"a"])], &Shards::default()).await.unwrap_err();
     assert_eq!((failure.class, &*failure.code), (FailureClass::Transient, "network"));
     assert!(failure.message.contains("refused"), "{failure}");
 }
@@ -88,7 +88,7 @@ async fn a_role_that_cannot_be_assumed_is_a_matter_of_credentials() {
     options.credentials.assume_role_external_id = Some("external-1".into());
     options.credentials.sts_endpoint = Some(sts.url.clone());
     let client = Clients::default().client("test", &options).await.unwrap();
-    let failure = client.put(&[entry(&[b"a"])]).await.unwrap_err();
+    let failure = client.put(&[entry(&[b"a"])], &Shards::default()).await.unwrap_err();
     assert_eq!(failure.class, FailureClass::Waiting { authentication: true }, "{failure}");
     assert!(failure.message.contains("not yours"), "{failure}");
     assert!(server.requests().is_empty());
@@ -113,7 +113,7 @@ async fn flows_with_the_same_credentials_ask_for_them_once() {
         options.credentials.assume_role_arn = Some("arn:aws:iam::123456789012:role/writer".into());
         options.credentials.sts_endpoint = Some(sts.url.clone());
         let client = clients.client(stream, &options).await.unwrap();
-        assert_eq!(client.put(&[entry(&[b"a"])]).await.unwrap(), [Outcome::Delivered]);
+        assert_eq!(client.put(&[entry(&[b"a"])], &Shards::default()).await.unwrap(), [Outcome::Delivered]);
     }
     assert_eq!(sts.requests().len(), 1);
     let heads: Vec<_> = server.requests().into_iter().map(|request| request.head).collect();
@@ -166,4 +166,65 @@ async fn what_is_missing_is_said_with_the_keys_that_set_it() {
         error.to_string(),
         "flow `access`: `awsSecretAccessKey` is set without `awsAccessKeyId`; set both, or neither"
     );
+}
+
+#[tokio::test]
+async fn the_report_names_the_source_until_when_it_counts_and_what_went_wrong() {
+    let credentials = "<AssumeRoleResponse><AssumeRoleResult><Credentials>\
+        <AccessKeyId>ASIAROLE</AccessKeyId><SecretAccessKey>s</SecretAccessKey>\
+        <SessionToken>token</SessionToken><Expiration>2099-01-01T00:00:00Z</Expiration>\
+        </Credentials><AssumedRoleUser><AssumedRoleId>AROA:x</AssumedRoleId>\
+        <Arn>arn:aws:sts::123456789012:assumed-role/writer/x</Arn></AssumedRoleUser>\
+        </AssumeRoleResult></AssumeRoleResponse>";
+    let sts = Canned::start(200, "", credentials).await;
+    let server = Canned::start(200, "", r#"{"Records":[{"SequenceNumber":"1"}]}"#).await;
+    let clients = Clients::default();
+    let options = server.options(Destination::Kinesis("s".into()));
+    let report = clients.report(&options.credentials);
+    let client = clients.client("keys", &options).await.unwrap();
+    assert_eq!(report.status(), None, "nothing was asked for yet");
+    client.put(&[entry(&[b"a"])]).await.unwrap();
+    let found = report.state().found.unwrap();
+    assert_eq!((&*found.source, found.expires_at), ("kinesis-agent configuration", None));
+
+    let mut role = options.clone();
+    role.credentials.assume_role_arn = Some("arn:aws:iam::123456789012:role/writer".into());
+    role.credentials.sts_endpoint = Some(sts.url.clone());
+    let report = clients.report(&role.credentials);
+    let client = clients.client("role", &role).await.unwrap();
+    client.put(&[entry(&[b"a"])]).await.unwrap();
+    let found = report.state().found.unwrap();
+    assert_eq!(
+        found.source,
+        "assumed role arn:aws:iam::123456789012:role/writer, by kinesis-agent configuration"
+    );
+    assert_eq!(found.account.as_deref(), Some("123456789012"));
+    assert_eq!(report.status().unwrap().expires_at, Some(4_070_908_800_000));
+
+    let denied = "<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code>\
+                  <Message>not yours</Message></Error></ErrorResponse>";
+    let refusing = Canned::start(403, "", denied).await;
+    role.credentials.sts_endpoint = Some(refusing.url.clone());
+    let report = clients.report(&role.credentials);
+    let client = clients.client("refused", &role).await.unwrap();
+    client.put(&[entry(&[b"a"])]).await.unwrap_err();
+    let state = report.state();
+    assert_eq!(state.found, None);
+    assert!(state.last_error.unwrap().text.contains("not yours"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_report_outlives_the_renewal_of_its_credentials() {
+    let mut options = options();
+    options.credentials.access_key_id = Some("AKIDEXAMPLE".into());
+    options.credentials.secret_access_key = Some("secret".into());
+    let clients = Clients::default();
+    let client = clients.client("a", &options).await.unwrap();
+    let report = clients.report(&options.credentials);
+    tokio::time::advance(FRESH * 2).await;
+    clients.renewed("a", &options, &client).await.unwrap();
+    assert!(Arc::ptr_eq(&report, &clients.report(&options.credentials)));
+    let provider = clients.shared.lock().await[&options.credentials].config.credentials_provider().unwrap();
+    aws_credential_types::provider::ProvideCredentials::provide_credentials(&provider).await.unwrap();
+    assert_eq!(report.state().found.unwrap().source, "kinesis-agent configuration");
 }

@@ -415,10 +415,12 @@ async fn a_stop_abandons_everything_at_once_and_settles_nothing() {
     world.write("c").await;
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(world.requests(), ["abc"]);
+    assert_eq!(world.counters.requests_in_flight.get(), 1);
     let before = Instant::now();
     world.stop.cancel();
     assert_eq!((&mut world.running).await.unwrap(), Ending::Abandoned);
     assert!(before.elapsed() < Duration::from_millis(2));
+    assert_eq!(world.counters.requests_in_flight.get(), 0);
     assert_eq!(world.settled_spans(), []);
     assert!(world.settled.recv().await.is_none(), "no delivery is left that could settle anything");
 }

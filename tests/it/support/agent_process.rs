@@ -107,6 +107,13 @@ impl AgentProcess {
         self.signal(Signal::INT);
     }
 
+    /// Asks it to read its configuration again.
+    #[track_caller]
+    pub fn hang_up(&self) {
+        self.wait_until_it_catches(Signal::HUP);
+        self.signal(Signal::HUP);
+    }
+
     /// In the first moment of its life a process is ended by any signal.
     #[track_caller]
     fn wait_until_it_catches(&self, signal: Signal) {

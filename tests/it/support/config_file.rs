@@ -93,13 +93,20 @@ impl Config {
         self
     }
 
+    /// The same top-level keys with other flows.
+    #[must_use]
+    pub fn with_flows(mut self, flows: impl IntoIterator<Item = Flow>) -> Self {
+        self.flows = flows.into_iter().collect();
+        self
+    }
+
     /// YAML, whose values are written as JSON, which is YAML too.
     pub fn to_yaml(&self) -> String {
         let mut text = String::new();
         for (key, value) in &self.keys {
             text.push_str(&format!("{key}: {value}\n"));
         }
-        text.push_str("flows:\n");
+        text.push_str(if self.flows.is_empty() { "flows: []\n" } else { "flows:\n" });
         for flow in &self.flows {
             for (index, (key, value)) in flow.0.iter().enumerate() {
                 let indent = if index == 0 { "  - " } else { "    " };

@@ -47,7 +47,7 @@ impl Scene {
         self.config = self.config.clone().with(key, value);
     }
 
-    /// One more flow, for the next start of the agent.
+    /// One more flow, for the next start or reload of the agent.
     pub fn add_flow(&mut self, flow: Flow) {
         self.config = self.config.clone().flow(flow);
     }
@@ -104,6 +104,31 @@ impl Scene {
     pub fn restart(&mut self) {
         self.stop();
         self.start();
+    }
+
+    /// Writes the configuration as it is now, and lets the agent read it.
+    #[track_caller]
+    pub fn reload(&mut self) {
+        let before = self.reloads();
+        self.ask_to_reload();
+        eventually("the agent has read its configuration again", SOON, || {
+            let log = self.agent().log_text();
+            if log.contains("cannot be used") {
+                return Err("it was refused".into());
+            }
+            if self.reloads() > before { Ok(()) } else { Err("not yet".into()) }
+        });
+    }
+
+    /// The same without waiting.
+    #[track_caller]
+    pub fn ask_to_reload(&mut self) {
+        std::fs::write(self.world.root().join("config.yaml"), self.config.to_yaml()).unwrap();
+        self.agent().hang_up();
+    }
+
+    fn reloads(&mut self) -> usize {
+        self.agent().log_text().matches("the configuration was read again and is used now").count()
     }
 
     /// Waits until all that was asked for is delivered.

@@ -1,0 +1,237 @@
+//! Another configuration while the agent runs: what changes, what must not, and that nothing is
+//! lost or repeated by it.
+
+use std::fs;
+use std::time::Duration;
+
+use crate::support::scene::SOON;
+use crate::support::{Destination, Flow, Rotator, Scene, Step, eventually};
+
+use Destination::{Firehose, Kinesis};
+
+fn flow(scene: &Scene, name: &str, file: &str) -> Flow {
+    Flow::new(&scene.world, Kinesis, file).with("name", name)
+}
+
+fn use_flows(scene: &mut Scene, flows: impl IntoIterator<Item = Flow>) {
+    scene.config = scene.config.clone().with_flows(flows);
+}
+
+/// An agent with a flow for each of these files.
+fn scene_with(files: &[&str]) -> Scene {
+    let mut scene = Scene::new(Kinesis, "unused.log");
+    let flows: Vec<Flow> = files.iter().map(|file| flow(&scene, file, file)).collect();
+    use_flows(&mut scene, flows);
+    scene.start();
+    for file in files {
+        scene.world.lines(file, 10);
+    }
+    scene.wait_for_all();
+    scene
+}
+
+#[test]
+fn a_new_flow_begins_and_a_removed_one_ends_and_goes_on_where_it_was_when_it_comes_back() {
+    let mut scene = scene_with(&["a.log"]);
+    let (a, b) = (flow(&scene, "a.log", "a.log"), flow(&scene, "b", "b.log"));
+    scene.world.lines("b.log", 10);
+    use_flows(&mut scene, [b.clone()]);
+    scene.reload();
+    scene.wait_for_all();
+    let unheard = scene.world.lines("a.log", 10);
+    scene.world.lines("b.log", 10);
+    scene.reload();
+    eventually("all but what nobody reads is delivered", SOON, || {
+        match scene.oracle.missing(&scene.world, &scene.endpoint) {
+            missing if missing == unheard.len() => Ok(()),
+            missing => Err(format!("{missing} are missing")),
+        }
+    });
+    use_flows(&mut scene, [b, a]);
+    scene.reload();
+    scene.delivers_everything_once();
+}
+
+/// While the endpoint hangs, only the descriptor that the flow opened keeps the bytes of a
+/// deleted file. If the reload closed it they would be gone.
+#[test]
+fn a_flow_that_is_asked_for_as_before_keeps_its_files_open() {
+    let mut scene = scene_with(&["kept.log", "removed.log"]);
+    scene.endpoint.always(|_| Step::fail_all("ProvisionedThroughputExceededException"));
+    scene.world.long_lines("kept.log", 20_000, 1000);
+    let calls = scene.endpoint.call_count();
+    scene.wait_for_calls_after(calls, 3);
+    scene.world.delete("kept.log");
+    let flows: Vec<Flow> = ["new.log", "kept.log"].iter().map(|file| flow(&scene, file, file)).collect();
+    use_flows(&mut scene, flows);
+    scene.reload();
+    scene.world.lines("new.log", 10);
+    scene.endpoint.heal();
+    scene.delivers_everything_once();
+}
+
+#[test]
+fn a_changed_flow_delivers_what_it_read_and_goes_on_with_its_new_keys() {
+    let mut scene = scene_with(&["app.log", "other.log"]);
+    scene.endpoint.always(|_| Step::Latency(Duration::from_millis(200)));
+    scene.world.lines("app.log", 2000);
+    let changed = flow(&scene, "app.log", "app.log").with("maxBufferSizeRecords", 7);
+    let other = flow(&scene, "other.log", "other.log");
+    use_flows(&mut scene, [changed, other]);
+    scene.reload();
+    scene.endpoint.heal();
+    let calls = scene.endpoint.call_count();
+    scene.world.lines("app.log", 100);
+    scene.wait_for_all();
+    let largest = scene
+        .endpoint
+        .look_at_calls(calls, |calls| calls.iter().map(|call| call.records.len()).max().unwrap());
+    assert!(largest <= 7, "a request with {largest} records");
+    scene.delivers_everything_once();
+}
+
+#[test]
+fn a_renamed_flow_takes_over_the_positions_of_its_files() {
+    let mut scene = scene_with(&["app.log"]);
+    let renamed = flow(&scene, "another name", "*.log");
+    use_flows(&mut scene, [renamed]);
+    scene.reload();
+    scene.world.lines("app.log", 10);
+    scene.world.lines("more.log", 10);
+    scene.delivers_everything_once();
+}
+
+#[test]
+fn a_file_with_mistakes_changes_nothing_and_says_why() {
+    let mut scene = scene_with(&["app.log"]);
+    let broken = scene.config.to_yaml() + "    maxBufferAgeMilis: 5\n";
+    fs::write(scene.world.root().join("config.yaml"), broken).unwrap();
+    scene.agent().hang_up();
+    eventually("the mistake is named", SOON, || {
+        let log = scene.agent().log_text();
+        let named = log.contains("maxBufferAgeMilis") && log.contains("goes on with the one before");
+        if named { Ok(()) } else { Err("not yet".into()) }
+    });
+    scene.world.lines("app.log", 10);
+    scene.wait_for_all();
+    fs::remove_file(scene.world.root().join("config.yaml")).unwrap();
+    scene.agent().hang_up();
+    eventually("the missing file is named", SOON, || {
+        let missing = scene.agent().log_text().contains("No such file");
+        if missing { Ok(()) } else { Err("not yet".into()) }
+    });
+    scene.world.lines("app.log", 10);
+    scene.delivers_everything_once();
+}
+
+#[test]
+fn a_flow_whose_endpoint_hangs_does_not_hold_up_a_reload_for_ever_nor_the_others() {
+    let mut scene = scene_with(&["hangs.log", "lives.log"]);
+    scene.set("shutdownTimeoutMillis", 500);
+    // The deadline of the reload is that of the configuration that it brings.
+    let hanging = flow(&scene, "hangs.log", "hangs.log").with("kinesisStream", "hanging");
+    let lives = flow(&scene, "lives.log", "lives.log");
+    use_flows(&mut scene, [hanging, lives.clone()]);
+    scene.reload();
+    scene.endpoint.always(|request| match request.stream.as_str() {
+        "hanging" => Step::Hang,
+        _ => Step::Ok,
+    });
+    let calls = scene.endpoint.call_count();
+    scene.world.lines("hangs.log", 10);
+    scene.wait_for_calls_after(calls, 1);
+    use_flows(&mut scene, [lives]);
+    scene.ask_to_reload();
+    scene.probe("lives.log");
+    eventually("the reload ends", SOON, || {
+        let log = scene.agent().log_text();
+        if log.matches("is used now").count() == 2 { Ok(()) } else { Err("not yet".into()) }
+    });
+    let back = ["hangs.log", "lives.log"].map(|file| flow(&scene, file, file));
+    use_flows(&mut scene, back);
+    scene.endpoint.heal();
+    scene.reload();
+    scene.delivers_everything_once();
+}
+
+#[test]
+fn sigterm_in_the_middle_of_a_reload_ends_the_agent_and_loses_nothing() {
+    let mut scene = scene_with(&["app.log", "other.log"]);
+    scene.set("shutdownTimeoutMillis", 2000);
+    scene.endpoint.always(|_| Step::Hang);
+    let calls = scene.endpoint.call_count();
+    scene.world.lines("app.log", 10);
+    scene.wait_for_calls_after(calls, 1);
+    let other = flow(&scene, "other.log", "other.log");
+    let app = flow(&scene, "app.log", "app.log");
+    use_flows(&mut scene, [other.clone()]);
+    scene.ask_to_reload();
+    eventually("the flow drains", SOON, || {
+        let draining = scene.agent().log_text().contains("the flow is removed or changed");
+        if draining { Ok(()) } else { Err("not yet".into()) }
+    });
+    scene.stop();
+    scene.endpoint.heal();
+    use_flows(&mut scene, [app, other]);
+    scene.start();
+    scene.delivers_everything_once();
+}
+
+#[test]
+fn an_agent_without_flows_waits_for_a_configuration_that_has_some() {
+    let mut scene = Scene::new(Firehose, "app.log");
+    let config = scene.config.clone();
+    use_flows(&mut scene, []);
+    scene.world.lines("app.log", 10);
+    scene.start();
+    scene.reload();
+    scene.config = config;
+    scene.reload();
+    scene.delivers_everything_once();
+}
+
+#[test]
+fn what_only_a_restart_changes_is_named() {
+    let mut scene = scene_with(&["app.log"]);
+    let elsewhere = scene.world.root().join("elsewhere.db");
+    scene.set("checkpointFile", elsewhere.display().to_string());
+    scene.reload();
+    assert!(scene.agent().log_text().contains("checkpointFile"));
+    assert!(!elsewhere.exists());
+    scene.delivers_everything_once();
+}
+
+/// Each reload ends, begins or changes flows while files are written and rotated.
+#[test]
+fn fifty_reloads_under_load_lose_and_repeat_nothing() {
+    let mut scene = Scene::new(Kinesis, "unused.log");
+    let all = ["a.log", "b.log", "c.log", "d.log"];
+    let flows = |scene: &Scene, n: usize| -> Vec<Flow> {
+        let flows = all.iter().enumerate().map(|(at, file)| {
+            let age = if at == n % 4 { 20 + n } else { 100 };
+            flow(scene, file, file).with("maxBufferAgeMillis", age)
+        });
+        // `a.log` always stays as it is, one of the others is left out, another one is changed.
+        let kept = flows.enumerate().filter(|(at, _)| *at == 0 || at % 4 != (n + 1) % 4);
+        kept.map(|(at, flow)| if at == 0 { flow.with("maxBufferAgeMillis", 100) } else { flow }).collect()
+    };
+    let first = flows(&scene, 0);
+    use_flows(&mut scene, first);
+    scene.start();
+    for n in 0..50 {
+        for file in all {
+            scene.world.lines(file, 40);
+        }
+        if n % 5 == 4 {
+            let file = all[n / 5 % 4];
+            Rotator::RenameShift.rotate(&scene.world, file);
+        }
+        let flows = flows(&scene, n);
+        use_flows(&mut scene, flows);
+        scene.reload();
+    }
+    let flows = all.map(|file| flow(&scene, file, file));
+    use_flows(&mut scene, flows);
+    scene.reload();
+    scene.delivers_everything_once();
+}
