@@ -9,7 +9,7 @@ def run(world):
     world.endpoint.stop()
     for log in (world.app, world.web):
         log.write(500)
-    world.eventually_logged("127.0.0.1:4567", since)
+    world.eventually_logged("a request failed", since)
     expect(world.show("ActiveState") == "active", "an outage ends no agent")
     log_lines = world.log(since).count("\n") + 1
     expect(log_lines < 60, f"an outage fills no journal: {log_lines} lines")
