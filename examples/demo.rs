@@ -148,6 +148,7 @@ fn config(place: &Place, endpoint: &str) -> String {
          awsAccessKeyId: demo\n\
          awsSecretAccessKey: demo\n\
          checkpointFile: {folder}/checkpoints.db\n\
+         status.socket: {folder}/status.sock\n\
          flows:\n  \
            - filePattern: {log}\n    \
              kinesisStream: {STREAM}\n    \

@@ -25,9 +25,9 @@ use crate::file::pattern::{PatternError, Patterns};
 use crate::file::tailers::TailIds;
 use crate::file::watch::Watch;
 use crate::file::{Budget, TailNote};
-use crate::observe::Board;
 use crate::observe::progress::{self, Progress};
 use crate::observe::survey::Question;
+use crate::observe::{Board, DeadLetterFile};
 use crate::send::{Accepted, ClientError, Clients, Destination};
 use crate::settle::{
     DeadLetters, FlowChange, FlowIdentity, Inlets, Resumed, Settler, SettlerFlow, Store, StoreError, Summary,
@@ -244,7 +244,7 @@ impl Agent {
         for flow in flows {
             patterns(&flow)?;
             let client = self.common.clients.client(&flow.name, &flow.send).await?;
-            prepared.push(Prepared { flow, client, counters: Arc::default() });
+            prepared.push(Prepared::new(flow, client, &self.common));
         }
         Ok(prepared)
     }
@@ -266,7 +266,7 @@ impl Agent {
             key: prepared.flow.key.as_str().into(),
             name: prepared.flow.name.clone(),
             destination: prepared.flow.send.destination.to_string(),
-            counters: prepared.counters.clone(),
+            counters: prepared.on_board.counters.clone(),
             known: Vec::new(),
         });
         let (reply, answer) = oneshot::channel();
@@ -388,6 +388,10 @@ fn settler(settings: &Settings, store: Store, common: &Common) -> Settler {
     let bell = move || {
         mailboxes.lock().unwrap().iter().filter_map(Weak::upgrade).for_each(|mailbox| mailbox.wake());
     };
+    common.board.dead_letters_at(DeadLetterFile {
+        path: settings.dead_letter_file.clone(),
+        max_bytes: settings.dead_letter_max_bytes,
+    });
     let letters = DeadLetters::new(settings.dead_letter_file.clone(), settings.dead_letter_max_bytes);
     Settler::new(store, letters, Vec::new(), Box::new(bell), common.board.checkpoints.clone())
 }

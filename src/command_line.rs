@@ -26,6 +26,8 @@ pub enum Command {
     Check(Check),
     /// Prints the completions of a shell, to be sourced by it.
     Completions(Completions),
+    /// Asks the running agent how it is doing. Exit code: 0 good, 1 warning, 2 critical, 3 unknown.
+    Status(StatusArguments),
 }
 
 #[derive(Args, Debug)]
@@ -47,9 +49,28 @@ pub struct Check {
 }
 
 #[derive(Args, Debug)]
-pub struct Completions {
-    #[arg(value_enum)]
-    pub shell: clap_complete::Shell,
+pub struct StatusArguments {
+    /// Where `status.socket` is looked up, if it can be read.
+    #[command(flatten)]
+    pub config: ConfigFile,
+    /// The agent's Unix socket, whatever the configuration says.
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// Only this flow and its files.
+    #[arg(long, value_name = "NAME")]
+    pub flow: Option<String>,
+    /// Only files whose path holds this, or matches it if it is a glob.
+    #[arg(long, value_name = "PATTERN")]
+    pub file: Option<String>,
+    /// So many files are shown, those with the largest lag.
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(0..=1000))]
+    pub limit: u16,
+    /// What the agent says, as JSON.
+    #[arg(long, conflicts_with = "watch")]
+    pub json: bool,
+    /// Shows it again every 2 s, until it is interrupted.
+    #[arg(long)]
+    pub watch: bool,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -63,4 +84,10 @@ pub struct ConfigFile {
 pub enum LogFormat {
     Text,
     Json,
+}
+
+#[derive(Args, Debug)]
+pub struct Completions {
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
 }

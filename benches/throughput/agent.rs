@@ -94,6 +94,7 @@ fn yaml(folder: &Path, endpoint: &str, flow: &str) -> String {
          firehose:\n  endpoint: {endpoint}\n  region: us-east-1\n\
          awsAccessKeyId: bench\nawsSecretAccessKey: bench\n\
          checkpointFile: {folder}/checkpoints.db\n\
+         status.socket: {folder}/status.sock\n\
          flows:\n  - filePattern: {folder}/logs/*.log\n    initialPosition: START_OF_FILE\n    {flow}\n",
         folder = folder.display(),
         flow = flow.trim().replace('\n', "\n    "),

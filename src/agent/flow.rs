@@ -11,11 +11,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Common, StartError};
 use crate::config::Flow;
+use crate::file::FlowBudget;
 use crate::file::mailbox::Mailbox;
 use crate::file::stage::{CHANNEL_CAPACITY, Stage};
 use crate::file::tailers::{Parts, Past, Tailers};
 use crate::file::watch::Watch;
-use crate::observe::{Board, FlowBoard, FlowCounters, Health, Troubles};
+use crate::observe::{Board, FlowBoard, FlowCounters};
 use crate::record::copies::Copies;
 use crate::record::stage::Outlets;
 use crate::record::{Block, Recorder};
@@ -51,21 +52,40 @@ pub struct RunningFlow {
 pub struct Prepared {
     pub flow: Flow,
     pub client: Client,
-    pub counters: Arc<FlowCounters>,
+    pub on_board: Arc<FlowBoard>,
+    budget: Arc<FlowBudget>,
+}
+
+impl Prepared {
+    pub fn new(flow: Flow, client: Client, common: &Common) -> Self {
+        let budget = common.budget.flow();
+        let used = budget.clone();
+        let on_board = Arc::new(FlowBoard {
+            name: flow.name.clone(),
+            key: flow.key.as_str().into(),
+            destination: flow.send.destination.to_string(),
+            counters: Arc::default(),
+            health: Arc::default(),
+            troubles: Arc::default(),
+            credentials: common.clients.report(&flow.send.credentials),
+            memory_used: Box::new(move || used.used() as u64),
+            draining: false.into(),
+        });
+        Prepared { flow, client, on_board, budget }
+    }
 }
 
 impl RunningFlow {
     /// Starts the three stages.
     pub fn start(prepared: Prepared, resumed: Resumed, common: &mut Common) -> Result<Self, StartError> {
-        let Prepared { flow, client, counters } = prepared;
+        let Prepared { flow, client, on_board, budget } = prepared;
+        let counters = &on_board.counters;
         let (events, events_end) = mpsc::channel(CHANNEL_CAPACITY);
         let (blocks, blocks_end) = mpsc::channel(BLOCKS);
-        let budget = common.budget.flow();
         let mailbox = Arc::new(Mailbox::default());
         common.register(&mailbox);
-        let troubles = Arc::<Troubles>::default();
         let stage = Stage {
-            tailers: tailers(&flow, resumed, &counters, &troubles, common)?,
+            tailers: tailers(&flow, resumed, &on_board, common)?,
             mailbox: mailbox.clone(),
             watch: common.watch.clone(),
             budget: budget.clone(),
@@ -76,26 +96,13 @@ impl RunningFlow {
 
         let recorder = Recorder::new(flow.record.clone(), common.sizes.copies);
         let copies = recorder.copies().clone();
-        let outlets = outlets(&flow, blocks, &counters, common);
+        let outlets = outlets(&flow, blocks, counters, common);
         let mut tasks = JoinSet::new();
         let records = tasks.spawn(async {
             crate::record::stage::run(recorder, events_end, outlets).await;
             None
         });
 
-        let health = Arc::new(Health::default());
-        let used = budget.clone();
-        let on_board = Arc::new(FlowBoard {
-            name: flow.name.clone(),
-            key: flow.key.as_str().into(),
-            destination: flow.send.destination.to_string(),
-            counters: counters.clone(),
-            health: health.clone(),
-            troubles,
-            credentials: common.clients.report(&flow.send.credentials),
-            memory_used: Box::new(move || used.used() as u64),
-            draining: false.into(),
-        });
         common.board.put(on_board.clone());
         let bodies = Bodies::new(common.sizes.bodies);
         let sender = Sender::new(Setup {
@@ -103,8 +110,8 @@ impl RunningFlow {
             options: flow.send.clone(),
             client,
             clients: common.clients.clone(),
-            counters,
-            health,
+            counters: counters.clone(),
+            health: on_board.health.clone(),
             bodies: bodies.clone(),
             accepted: common.accepted.entry(flow.send.destination.clone()).or_default().clone(),
             settled: common.to_settle.settled.clone(),
@@ -199,8 +206,7 @@ fn outlets(
 fn tailers(
     flow: &Flow,
     resumed: Resumed,
-    counters: &Arc<FlowCounters>,
-    troubles: &Arc<Troubles>,
+    on_board: &FlowBoard,
     common: &Common,
 ) -> Result<Tailers, StartError> {
     // A clock that was ahead at the first start must not make every file an old one.
@@ -215,8 +221,8 @@ fn tailers(
             first_start_millis: i64::try_from(first_start.as_millis()).unwrap_or(i64::MAX),
             is_first_start: resumed.is_first,
         },
-        counters: counters.clone(),
-        troubles: troubles.clone(),
+        counters: on_board.counters.clone(),
+        troubles: on_board.troubles.clone(),
         max_open: common.max_open.clone(),
     };
     Tailers::try_new(flow.file.clone(), parts)

@@ -3,7 +3,9 @@
 mod check;
 mod completions;
 mod run;
+mod status;
 
 pub use check::check;
 pub use completions::completions;
 pub use run::run;
+pub use status::status;

@@ -9,7 +9,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::agent::Agent;
 use crate::command_line::{LogFormat, Run};
 use crate::config::{self, Settings};
-use crate::observe::{Board, logging};
+use crate::observe::server::{Metrics, Server};
+use crate::observe::{Board, logging, metrics};
 
 /// EX_CONFIG of sysexits(3): starting again would not help.
 const BAD_CONFIGURATION: u8 = 78;
@@ -61,11 +62,15 @@ fn end_on_panic() {
 }
 
 async fn serve(settings: Settings, board: Arc<Board>) -> anyhow::Result<()> {
+    let status = settings.status.clone();
     let mut signals = Signals::listen()?;
     let mut agent = tokio::select! {
         agent = Agent::start(settings, board.clone()) => agent.map_err(|error| anyhow::anyhow!("{error}"))?,
         () = signals.ending() => return Ok(()),
     };
+    let seen = board.clone();
+    let metrics = move || Metrics { content_type: metrics::CONTENT_TYPE, text: metrics::render(&seen) };
+    let _server = Server::start(status, board.clone(), agent.questions.clone(), Box::new(metrics));
     loop {
         match signals.next().await {
             Asked::ToEnd => break,

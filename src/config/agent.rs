@@ -14,7 +14,7 @@ use super::keys::Level;
 use super::raw::{Entry, Node, Value};
 use super::section::{Report, Section, quoted};
 use super::shares::Shares;
-use super::{Flow, Settings};
+use super::{Flow, Settings, status};
 
 const DEFAULT_CHECKPOINT_FILE: &str = "/var/lib/kinesis-agent/checkpoints.db";
 const DEFAULT_MEMORY_BUDGET: u64 = 32 << 20;
@@ -82,6 +82,7 @@ pub fn settings(report: &mut Report<'_>, entries: Vec<Entry>, exposed: bool) -> 
     }
     let dead_letter_max_bytes = top.bytes("deadLetterMaxBytes", 1024..=u64::MAX);
     let shutdown_timeout = top.millis("shutdownTimeoutMillis", 0..=HOUR_MILLIS).unwrap_or(10_000);
+    let status = status::options(&mut top);
     let memory_line = top.line_of("memoryBudget").or(top.line_of("flows")).unwrap_or(top.line);
     let flows = flows(report, nodes, &shared);
     warn_of_short_lines(report, memory_line, &flows, &shared);
@@ -92,6 +93,7 @@ pub fn settings(report: &mut Report<'_>, entries: Vec<Entry>, exposed: bool) -> 
         dead_letter_max_bytes: dead_letter_max_bytes.map_or(64 << 20, |given| given.value),
         shutdown_timeout: Duration::from_millis(shutdown_timeout),
         memory_budget: shared.memory_budget,
+        status,
         warnings: Vec::new(),
     }
 }
@@ -252,7 +254,8 @@ fn role(top: &mut Section<'_, '_>) -> Option<String> {
     Some(given.value)
 }
 
-fn path(top: &mut Section<'_, '_>, name: &str) -> Option<PathBuf> {
+/// The absolute path of a file under the key `name`.
+pub fn path(top: &mut Section<'_, '_>, name: &str) -> Option<PathBuf> {
     let given = top.text(name)?;
     if given.value.starts_with('/') && !given.value.ends_with('/') && !given.value.contains('\0') {
         return Some(given.value.into());

@@ -15,6 +15,7 @@ mod quantity;
 mod raw;
 mod section;
 mod shares;
+mod status;
 mod variables;
 
 use std::fs::File;
@@ -25,6 +26,7 @@ use std::time::Duration;
 
 pub use error::{ConfigError, Problem};
 pub use shares::Shares;
+pub use status::DEFAULT_SOCKET;
 
 use raw::{Format, Node, Value};
 use section::Report;
@@ -44,6 +46,7 @@ pub struct Settings {
     pub shutdown_timeout: Duration,
     /// Bytes for all that is read and not yet settled, request bodies included.
     pub memory_budget: usize,
+    pub status: crate::observe::server::StatusOptions,
     /// What is allowed but looks wrong, to be logged at start.
     pub warnings: Vec<String>,
 }

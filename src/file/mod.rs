@@ -38,5 +38,5 @@ pub mod watch;
 
 pub use budget::{Budget, FlowBudget};
 pub use chunk::{Anchor, Chunk, Settled, Span, TailId};
-pub use note::{ChunkEnd, Identity, KnownTail, Stored, TailEvent, TailNote, TailState};
+pub use note::{ChunkEnd, Identity, KnownTail, Lost, Stored, TailEvent, TailNote, TailState};
 pub use options::{InitialPosition, Options};

@@ -18,6 +18,7 @@ use super::rotation::Seen;
 use super::scan::holds_what_was_read;
 use super::tail::Tail;
 use super::tailers::{Tailers, open_file};
+use crate::observe::RotationKind;
 
 /// A file's time may be a little behind the clock that the first start was read from.
 const CLOCK_SLACK_MILLIS: i64 = 2000;
@@ -61,6 +62,7 @@ impl Tailers {
         }
         self.held.remove(&seen.key);
         if !own {
+            self.count_rotation(RotationKind::Unseen);
             tracing::info!(
                 flow = &*self.flow, file = %seen.path.display(),
                 "a file was born and rotated away between two looks; it is read from 0"
@@ -74,6 +76,12 @@ impl Tailers {
     /// A file that cannot be told from a copy is sent all the same after a while: better twice
     /// than not at all.
     fn held_for_too_long(&mut self, seen: &Seen, now: Duration) -> bool {
+        if self.scanned && !self.held.contains_key(&seen.key) {
+            self.count_rotation(match is_compressed(&seen.path) {
+                true => RotationKind::Compressed,
+                false => RotationKind::Copied,
+            });
+        }
         let since = *self.held.entry(seen.key).or_insert(now);
         if is_compressed(&seen.path) || seen.size == 0 || now.saturating_sub(since) < HELD {
             return false;
@@ -156,7 +164,7 @@ impl Tailers {
             flow = &*self.flow, file = %seen.path.display(), bytes = written,
             "the file begins with a hole, which is skipped; its writer does not append (O_APPEND), which copytruncate needs"
         );
-        self.end(id, 0);
+        self.end(id, None);
         self.begin(&seen, Start::At(written), now);
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::chunk::{Anchor, Chunk, TailId};
+use crate::observe::LossReason;
 
 /// The bytes of a flow's tails. Events of one tail arrive in the order of its bytes.
 #[derive(Clone, Debug)]
@@ -89,11 +90,24 @@ pub enum TailNote {
     /// The tail's path, identity, size or state changed. `known.offset` and `.anchors`
     /// mean nothing here: the settle stage knows better.
     Changed { known: KnownTail },
-    /// The file can no longer be found; `lost` bytes of it were never read. Should it come
-    /// back, it is known.
-    Gone { tail: TailId, lost: u64 },
-    /// The tail's life is over for good; `lost` bytes of it were never read.
-    Ended { tail: TailId, lost: u64 },
+    /// The file can no longer be found. Should it come back, it is known.
+    Gone { tail: TailId, lost: Option<Lost> },
+    /// The tail's life is over for good.
+    Ended { tail: TailId, lost: Option<Lost> },
+}
+
+/// Bytes of a tail that were never read, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lost {
+    pub bytes: u64,
+    pub reason: LossReason,
+}
+
+impl Lost {
+    /// None if no bytes are lost.
+    pub fn of(bytes: u64, reason: LossReason) -> Option<Self> {
+        (bytes > 0).then_some(Lost { bytes, reason })
+    }
 }
 
 /// Set by the settle stage once a start position is on disk.

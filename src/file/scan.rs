@@ -13,10 +13,11 @@ use super::chunk::{Anchor, TailId};
 use super::identity::{self, Verdict, anchor_agrees, verify};
 use super::listing::{Listing, rotated_elsewhere};
 use super::newcomer::Start;
-use super::note::{Identity, TailNote, TailState};
+use super::note::{Identity, Lost, TailNote, TailState};
 use super::rotation::{FileEvent, Known, Seen, diff};
 use super::tail::Tail;
 use super::tailers::{Tailers, open_file};
+use crate::observe::{LossReason, RotationKind};
 
 impl Tailers {
     /// Looks at all folders and acts on what changed. Gives back the folders, to be watched.
@@ -135,6 +136,7 @@ impl Tailers {
             flow = &*self.flow, file = %tail.path.display(), to = %to.display(),
             "the file was renamed; it is read to its end under its new name"
         );
+        self.counters.rotations.add(RotationKind::Renamed.word(), 1);
         tail.state = if to == tail.home { TailState::Live } else { TailState::Rotated };
         self.rotated.insert(tail.home.clone());
         tail.out_of_sight = false;
@@ -163,7 +165,15 @@ impl Tailers {
             }
         }
         let Some(tail) = self.tails.get_mut(&id) else { return };
-        tail.out_of_sight = true;
+        if !std::mem::replace(&mut tail.out_of_sight, true) {
+            // A name that is taken again hides that the file itself is gone.
+            let kind = match (tail.deleted, tail.path.exists()) {
+                (true, true) => RotationKind::Replaced,
+                (true, false) => RotationKind::Removed,
+                (false, _) => RotationKind::Renamed,
+            };
+            self.counters.rotations.add(kind.word(), 1);
+        }
         if tail.state == TailState::Live {
             tail.state = TailState::Rotated;
             tail.changed_at = now;
@@ -193,8 +203,14 @@ impl Tailers {
             if listing.find(tail.key()).is_some() {
                 continue;
             }
-            let (path, unread) = (tail.path.clone(), tail.unread_for_sure());
-            if self.find_rest(id, appeared, now) {
+            let (path, key, unread) = (tail.path.clone(), tail.key(), tail.unread_for_sure());
+            let was_in_sight = !tail.out_of_sight;
+            if let Some(rest) = self.find_rest(id, appeared, now) {
+                self.count_rotation(match (is_compressed(&rest.path), rest.key == key) {
+                    (true, _) => RotationKind::Compressed,
+                    (false, true) => RotationKind::Renamed,
+                    (false, false) => RotationKind::Copied,
+                });
                 continue;
             }
             if !path.parent().is_some_and(holds_something) {
@@ -208,7 +224,14 @@ impl Tailers {
                     "it is gone, and neither its inode nor its content was found",
                 );
             }
-            self.give_up(id, unread);
+            if was_in_sight {
+                self.count_rotation(RotationKind::Removed);
+            }
+            let reason = match self.scanned {
+                true => LossReason::Removed,
+                false => LossReason::NotFoundAtStart,
+            };
+            self.give_up(id, Lost::of(unread, reason));
         }
     }
 
@@ -257,8 +280,9 @@ impl Tailers {
         if unread > 0 {
             self.report_lost(&present.path, unread, "the file was cut before they were read");
         }
+        self.count_rotation(RotationKind::Cut);
         self.counters.bytes_repeated.add(position.min(present.size).saturating_sub(start));
-        self.end(id, unread);
+        self.end(id, Lost::of(unread, LossReason::Cut));
         self.begin(present, Start::Before(start), now);
     }
 
@@ -273,7 +297,10 @@ impl Tailers {
             flow = &*self.flow, file = %present.path.display(), read = tail.position,
             "the file was truncated or replaced; what is in it now is read as a new file"
         );
-        if !self.find_rest(id, appeared, now) {
+        if self.find_rest(id, appeared, now).is_some() {
+            self.count_rotation(RotationKind::CopyTruncated);
+        } else {
+            self.count_rotation(RotationKind::Truncated);
             if unread > 0 {
                 self.report_lost(
                     &present.path,
@@ -281,8 +308,12 @@ impl Tailers {
                     "it was truncated before they were read, and no copy was found",
                 );
             }
-            self.end(id, unread);
+            self.end(id, Lost::of(unread, LossReason::Truncated));
         }
+    }
+
+    pub(super) fn count_rotation(&self, kind: RotationKind) {
+        self.counters.rotations.add(kind.word(), 1);
     }
 
     fn report_lost(&self, path: &Path, bytes: u64, why: &str) {
@@ -292,9 +323,9 @@ impl Tailers {
         );
     }
 
-    /// Looks for a file that holds the tail's bytes and goes on in it. Whether there is one.
-    fn find_rest(&mut self, id: TailId, appeared: &mut Vec<Seen>, now: Duration) -> bool {
-        let Some(tail) = self.tails.get(&id) else { return false };
+    /// Looks for a file that holds the tail's bytes and goes on in it. Returns it.
+    fn find_rest(&mut self, id: TailId, appeared: &mut Vec<Seen>, now: Duration) -> Option<Seen> {
+        let tail = self.tails.get(&id)?;
         let inode = tail.identity.inode;
         let mut candidates: Vec<Seen> = appeared
             .iter()
@@ -310,13 +341,13 @@ impl Tailers {
                 Ok(true) => {
                     appeared.retain(|other| other.key != seen.key);
                     self.remember_old_folder(id, &seen.path);
-                    return true;
+                    return Some(seen);
                 }
                 Ok(false) => {}
                 Err(error) => tracing::debug!(file = %seen.path.display(), %error, "cannot be compared"),
             }
         }
-        false
+        None
     }
 
     /// Goes on in the file at `seen` if it holds what was read of the tail.
@@ -344,7 +375,7 @@ impl Tailers {
         }
         // A copy that is shorter than what was read: nothing in it is unread.
         let home = tail.home.clone();
-        self.end(id, 0);
+        self.end(id, None);
         self.remember_as_read(seen, body, home, now)?;
         Ok(true)
     }
@@ -360,11 +391,7 @@ impl Tailers {
         let identity = Identity::of(&mut body, seen.key)?;
         let mut tail = Tail::new(self.known(seen, identity, TailState::Rotated), home, now);
         tail.adopt(body, seen.size)?;
-        self.notes.push_back(TailNote::Started {
-            flow: self.flow.clone(),
-            known: tail.known(),
-            stored: None,
-        });
+        self.notes.push_back(TailNote::Started { flow: self.key.clone(), known: tail.known(), stored: None });
         self.insert(tail);
         Ok(())
     }

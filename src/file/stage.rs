@@ -13,6 +13,7 @@ use super::mailbox::{Mail, Mailbox};
 use super::note::{TailEvent, TailNote};
 use super::tailers::{Tailers, Turn};
 use super::watch::{Watch, Watched};
+use crate::observe::LossReason;
 
 /// What is waiting in the channel is also held by the budget, so that the channel never fills
 /// before it; the rest is for the events that hold no bytes.
@@ -98,6 +99,7 @@ impl Stage {
         mail.written.iter().for_each(|path| self.tailers.written(path));
         mail.renamed.iter().for_each(|path| self.tailers.renamed(path));
         self.tailers.scan_due |= mail.overflow;
+        self.tailers.counters.event_overflows.add(u64::from(mail.overflow));
         for folder in &mail.busy {
             tracing::debug!(flow = &*self.tailers.flow, folder = %folder.display(), "very many writes: the folder is polled until it calms down");
             self.watch.unwatch(folder);
@@ -249,6 +251,7 @@ impl Stage {
         }
         self.tailers.finish_deleted(clock.started.elapsed(), &self.budget);
         for (path, bytes) in self.tailers.unread_nameless() {
+            self.tailers.counters.bytes_lost.add(LossReason::Shutdown.word(), bytes);
             tracing::error!(
                 flow = &*self.tailers.flow, file = %path.display(), bytes,
                 "the agent stops before it could read the rest of a file that was deleted or moved away: these bytes are lost"
@@ -257,5 +260,93 @@ impl Stage {
         self.tailers.take_changes();
         // If the stages behind are gone there is nobody to tell.
         let _ = self.pass_on();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::file::Budget;
+    use crate::file::options::{InitialPosition, Options};
+    use crate::file::tailers::{Parts, Past, TailIds};
+    use crate::observe::FlowCounters;
+
+    /// A running stage over one folder.
+    struct Running {
+        folder: tempfile::TempDir,
+        mailbox: Arc<Mailbox>,
+        counters: Arc<FlowCounters>,
+        thread: std::thread::JoinHandle<()>,
+        _behind: (mpsc::Receiver<TailEvent>, mpsc::Receiver<TailNote>),
+    }
+
+    /// Reads `*.log` with a budget of so many bytes.
+    fn start(folder: tempfile::TempDir, budget: usize) -> Running {
+        let options = Options {
+            patterns: vec![format!("{}/*.log", folder.path().display())],
+            excludes: Vec::new(),
+            initial_position: InitialPosition::EndOfFile,
+            max_line_bytes: 1 << 20,
+            scan_interval: Duration::from_secs(10),
+            use_events: false,
+            finished_after: Duration::from_secs(30),
+        };
+        let (mailbox, counters) = (Arc::<Mailbox>::default(), Arc::<FlowCounters>::default());
+        let parts = Parts {
+            key: "key".into(),
+            flow: "flow".into(),
+            ids: Arc::new(TailIds::starting_at(1)),
+            past: Past { known: Vec::new(), first_start_millis: 0, is_first_start: false },
+            counters: counters.clone(),
+            troubles: Arc::default(),
+            max_open: Arc::new(100.into()),
+        };
+        let (outlet, events) = mpsc::channel(100);
+        let (notes, notes_end) = mpsc::channel(100);
+        let stage = Stage {
+            tailers: Tailers::try_new(options, parts).unwrap(),
+            mailbox: mailbox.clone(),
+            watch: Watch::new(),
+            budget: Budget::new(budget, 1).flow(),
+            outlet,
+            notes,
+        };
+        let thread = std::thread::spawn(move || stage.run());
+        Running { folder, mailbox, counters, thread, _behind: (events, notes_end) }
+    }
+
+    #[track_caller]
+    fn wait_until(what: &str, condition: impl Fn() -> bool) {
+        let until = Instant::now() + Duration::from_secs(20);
+        while !condition() {
+            assert!(Instant::now() < until, "{what}");
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn an_overflow_of_events_is_counted_and_makes_it_look() {
+        let stage = start(tempfile::tempdir().unwrap(), 1 << 20);
+        std::fs::write(stage.folder.path().join("a.log"), "1\n").unwrap();
+        stage.mailbox.overflow();
+        wait_until("the file is not read", || stage.counters.bytes_read.get() == 2);
+        assert_eq!(stage.counters.event_overflows.get(), 1);
+        stage.mailbox.stop();
+        stage.thread.join().unwrap();
+    }
+
+    #[test]
+    fn what_a_stop_leaves_unread_of_a_deleted_file_is_counted_as_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a.log");
+        std::fs::write(&file, "never read\n").unwrap();
+        let stage = start(folder, 0);
+        wait_until("the file is not found", || stage.counters.files_followed.get() == 1);
+        std::fs::remove_file(&file).unwrap();
+        stage.mailbox.renamed(&file);
+        wait_until("it is not missed", || stage.counters.rotations.words().contains_key("removed"));
+        stage.mailbox.abandon();
+        stage.thread.join().unwrap();
+        assert_eq!(stage.counters.bytes_lost.words(), [("shutdown", 11)].into());
     }
 }

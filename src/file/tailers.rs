@@ -16,7 +16,7 @@ use super::budget::FlowBudget;
 use super::chunk::{Chunk, TailId};
 use super::identity::{FileKey, Verdict};
 use super::listing::{Homes, home_of};
-use super::note::{ChunkEnd, KnownTail, TailEvent, TailNote, TailState};
+use super::note::{ChunkEnd, KnownTail, Lost, TailEvent, TailNote, TailState};
 use super::options::Options;
 use super::pattern::{PatternError, Patterns};
 use super::rotation::origins;
@@ -446,7 +446,7 @@ impl Tailers {
             Ok(Read::Chunk { chunk, end, caught_up }) => {
                 self.give_out(id, chunk, end, caught_up);
             }
-            Ok(Read::CaughtUp) if deleted => self.end(id, 0),
+            Ok(Read::CaughtUp) if deleted => self.end(id, None),
             Ok(Read::CaughtUp) if out_of_sight => {}
             Ok(Read::CaughtUp) => self.put_away(id),
             Ok(Read::NoBudget) => {}
@@ -468,15 +468,15 @@ impl Tailers {
         }
     }
 
-    /// The tail's life is over; `lost` bytes of it were never read.
-    pub(super) fn end(&mut self, id: TailId, lost: u64) {
+    /// The tail's life is over.
+    pub(super) fn end(&mut self, id: TailId, lost: Option<Lost>) {
         if self.remove(id) {
             self.notes.push_back(TailNote::Ended { tail: id, lost });
         }
     }
 
-    /// The tail's file was not found; `lost` bytes of it were never read.
-    pub(super) fn give_up(&mut self, id: TailId, lost: u64) {
+    /// The tail's file was not found.
+    pub(super) fn give_up(&mut self, id: TailId, lost: Option<Lost>) {
         if self.remove(id) {
             self.notes.push_back(TailNote::Gone { tail: id, lost });
         }

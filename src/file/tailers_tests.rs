@@ -9,6 +9,9 @@ use std::time::Duration;
 use super::*;
 use crate::file::budget::Budget;
 use crate::file::options::InitialPosition;
+use crate::observe::LossReason;
+
+const KEY: &str = "kinesis:stream#flow";
 
 /// A flow over one folder, its clock, and the lines that it gave out.
 struct Flow {
@@ -18,6 +21,8 @@ struct Flow {
     budget: Arc<FlowBudget>,
     lines: Vec<String>,
     lost: u64,
+    /// Why.
+    reasons: Vec<LossReason>,
     rows: BTreeMap<TailId, KnownTail>,
     offsets: BTreeMap<TailId, u64>,
     pattern: String,
@@ -41,7 +46,7 @@ fn tailers(options: Options, known: Vec<KnownTail>, is_first_start: bool, next: 
     let first_start_millis = if is_first_start { since_epoch.as_millis() as i64 } else { 0 };
     let past = Past { known, first_start_millis, is_first_start };
     let parts = Parts {
-        key: "kinesis:stream#flow".into(),
+        key: KEY.into(),
         flow: "flow".into(),
         ids: Arc::new(TailIds::starting_at(next)),
         past,
@@ -67,6 +72,7 @@ impl Flow {
             budget: Budget::new(16 << 20, 1).flow(),
             lines: Vec::new(),
             lost: 0,
+            reasons: Vec::new(),
             rows: BTreeMap::new(),
             offsets: BTreeMap::new(),
             pattern: pattern.to_owned(),
@@ -124,7 +130,8 @@ impl Flow {
     fn collect(&mut self) {
         for note in std::mem::take(&mut self.tailers.notes) {
             match note {
-                TailNote::Started { known, stored, .. } => {
+                TailNote::Started { flow, known, stored } => {
+                    assert_eq!(&*flow, KEY, "its row is stored under the flow's key");
                     self.offsets.insert(known.tail, known.offset);
                     self.rows.insert(known.tail, known);
                     if let Some(stored) = stored {
@@ -134,9 +141,9 @@ impl Flow {
                 TailNote::Changed { known } => {
                     self.rows.insert(known.tail, known);
                 }
-                TailNote::Gone { tail: _, lost } => self.lost += lost,
+                TailNote::Gone { tail: _, lost } => self.lose(lost),
                 TailNote::Ended { tail, lost } => {
-                    self.lost += lost;
+                    self.lose(lost);
                     self.rows.remove(&tail);
                 }
             }
@@ -151,6 +158,11 @@ impl Flow {
                 self.lines.extend(text.lines().map(str::to_owned));
             }
         }
+    }
+
+    fn lose(&mut self, lost: Option<Lost>) {
+        self.lost += lost.map_or(0, |lost| lost.bytes);
+        self.reasons.extend(lost.map(|lost| lost.reason));
     }
 
     fn pass(&mut self, seconds: u64) {
@@ -467,7 +479,7 @@ fn what_cannot_be_found_is_reported_in_bytes() {
     row.size = 10;
     flow.rows.insert(row.tail, row);
     flow.restart(|flow| fs::remove_file(flow.path("app.log")).unwrap());
-    assert_eq!(flow.lost, 8);
+    assert_eq!((flow.lost, &*flow.reasons), (8, &[LossReason::NotFoundAtStart][..]));
 }
 
 #[test]
@@ -532,8 +544,50 @@ fn a_file_that_lost_its_end_goes_on_from_the_anchor_that_agrees() {
         file.set_len(20_000).unwrap();
         flow.append("app.log", "after\n");
     });
+    assert_eq!(flow.tailers.counters.rotations.words(), [("cut", 1)].into());
     assert_eq!(flow.lines.last().unwrap(), "after");
     assert!(flow.lines.len() < 1001, "{}", flow.lines.len());
+}
+
+#[test]
+fn each_kind_of_rotation_is_counted_by_its_name() {
+    let mut flow = Flow::new("*.log");
+    let names = ["renamed", "copytruncated", "truncated", "replaced", "removed", "compressed"];
+    for name in names {
+        flow.append(&format!("{name}.log"), &format!("{name} 1\n{name} 2\n"));
+    }
+    flow.look();
+    assert_eq!(flow.tailers.counters.rotations.get(), 0);
+    flow.rename("renamed.log", "renamed.log.1");
+    flow.copy("copytruncated.log", "copytruncated.log.1");
+    flow.truncate("copytruncated.log");
+    flow.append("copytruncated.log", "3\n");
+    flow.truncate("truncated.log");
+    flow.append("replaced.tmp", "another\n");
+    flow.rename("replaced.tmp", "replaced.log");
+    fs::remove_file(flow.path("removed.log")).unwrap();
+    flow.gzip("compressed.log", "compressed.log.gz");
+    flow.look();
+    let counted = flow.tailers.counters.rotations.words();
+    // The file that was compressed was also removed.
+    let expected = names.map(|name| (name, if name == "removed" { 2 } else { 1 }));
+    assert_eq!(counted, BTreeMap::from(expected));
+    assert_eq!(flow.lost, 0);
+    flow.look();
+    assert_eq!(flow.tailers.counters.rotations.words(), counted, "each is counted once");
+}
+
+#[test]
+fn what_is_truncated_away_is_lost_for_that_reason() {
+    let mut flow = Flow::new("*.log");
+    flow.append("a.log", "1\n");
+    flow.look();
+    flow.append("a.log", "unread\n");
+    flow.tailers.scan(flow.now, 0);
+    flow.truncate("a.log");
+    flow.append("a.log", "x\n");
+    flow.look();
+    assert_eq!((flow.lost, &*flow.reasons), (7, &[LossReason::Truncated][..]));
 }
 
 #[test]

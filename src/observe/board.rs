@@ -26,6 +26,7 @@ pub struct Board {
     pub memory_budget: AtomicU64,
     /// The settle stage writes it.
     pub checkpoints: Arc<Checkpoints>,
+    dead_letters: Mutex<Option<DeadLetterFile>>,
     configuration: Mutex<Configuration>,
     flows: RwLock<Vec<Arc<FlowBoard>>>,
 }
@@ -37,6 +38,21 @@ pub struct Configuration {
     pub reloads: u64,
     pub failed_reloads: u64,
     pub last_error: Option<LastError>,
+}
+
+/// Where the records that were given up are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetterFile {
+    pub path: PathBuf,
+    /// How large it may become.
+    pub max_bytes: u64,
+}
+
+impl DeadLetterFile {
+    /// Now, since somebody may have moved it away. Bytes; 0 if there is none.
+    pub fn size(&self) -> u64 {
+        std::fs::metadata(&self.path).map_or(0, |metadata| metadata.len())
+    }
 }
 
 /// One flow.
@@ -66,6 +82,7 @@ impl Board {
             checkpoint_file,
             memory_budget: AtomicU64::new(memory_budget),
             checkpoints: Arc::default(),
+            dead_letters: Mutex::default(),
             configuration: Mutex::new(loaded),
             flows: RwLock::default(),
         }
@@ -82,6 +99,15 @@ impl Board {
 
     pub fn take_off(&self, flow: &Arc<FlowBoard>) {
         self.flows.write().unwrap().retain(|other| !Arc::ptr_eq(other, flow));
+    }
+
+    /// None until the settle stage was started.
+    pub fn dead_letters(&self) -> Option<DeadLetterFile> {
+        self.dead_letters.lock().unwrap().clone()
+    }
+
+    pub fn dead_letters_at(&self, file: DeadLetterFile) {
+        *self.dead_letters.lock().unwrap() = Some(file);
     }
 
     pub fn configuration(&self) -> Configuration {

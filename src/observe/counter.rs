@@ -2,9 +2,9 @@
 //! histograms with fixed borders, and a set of shards.
 //!
 //! Whoever does the work writes to them, so they cost it an atomic addition; only what happens
-//! seldom (a word for an error, a shard) takes a lock. They are read when somebody asks.
+//! seldom (a word for an error) takes a lock. They are read when somebody asks.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -99,6 +99,11 @@ impl Histogram {
         self.sum.load(Ordering::Relaxed)
     }
 
+    /// How many values there were.
+    pub fn count(&self) -> u64 {
+        self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).sum()
+    }
+
     /// The borders and how many values lay between each and the one before it; the last has no
     /// border.
     pub fn buckets(&self) -> Vec<(Option<u64>, u64)> {
@@ -107,36 +112,47 @@ impl Histogram {
     }
 }
 
-/// Which shards a stream was seen to have.
-#[derive(Debug, Default)]
-pub struct Shards(Mutex<BTreeSet<u64>>);
+/// Which shards a stream was seen to have: a bit for each, since every record of an answer is
+/// looked at.
+#[derive(Debug)]
+pub struct Shards {
+    seen: Box<[AtomicU64]>,
+    count: AtomicU64,
+}
 
-/// More are not told apart. A stream has at most 20,000 shards unless AWS was asked for more.
-const MAX_SHARDS: usize = 20_000;
+/// Shards whose numbers differ by this are not told apart. A stream has at most 20,000 unless
+/// AWS was asked for more, but those that were split or merged keep their numbers.
+const SHARD_NUMBERS: u64 = 1 << 16;
+
+impl Default for Shards {
+    fn default() -> Self {
+        let seen = (0..SHARD_NUMBERS / 64).map(|_| AtomicU64::new(0)).collect();
+        Shards { seen, count: AtomicU64::new(0) }
+    }
+}
 
 impl Shards {
     /// Takes the ids of an answer, such as `shardId-000000000007`. Others are passed over.
     pub fn saw<'a>(&self, ids: impl Iterator<Item = &'a str>) {
-        let mut shards = self.0.lock().unwrap();
-        let mut last = None;
-        for id in ids {
-            // Neighbours often go to one shard.
-            if last == Some(id) {
-                continue;
-            }
-            last = Some(id);
-            let number = id.rsplit_once('-').and_then(|(_, number)| number.parse().ok());
-            if let Some(number) = number
-                && shards.len() < MAX_SHARDS
-            {
-                shards.insert(number);
+        for number in ids.filter_map(shard_number) {
+            let number = number % SHARD_NUMBERS;
+            let (word, bit) = (&self.seen[(number / 64) as usize], 1 << (number % 64));
+            if word.load(Ordering::Relaxed) & bit == 0 && word.fetch_or(bit, Ordering::Relaxed) & bit == 0 {
+                self.count.fetch_add(1, Ordering::Relaxed);
             }
         }
     }
 
     pub fn count(&self) -> u64 {
-        self.0.lock().unwrap().len() as u64
+        self.count.load(Ordering::Relaxed)
     }
+}
+
+fn shard_number(id: &str) -> Option<u64> {
+    let digits = id.strip_prefix("shardId-")?.as_bytes();
+    let number =
+        |number: u64, digit: &u8| Some(number.checked_mul(10)? + u64::from(digit.checked_sub(b'0')?));
+    digits.iter().try_fold(0, number)
 }
 
 #[cfg(test)]
@@ -178,10 +194,12 @@ mod tests {
     fn each_shard_counts_once_and_there_are_never_too_many() {
         let shards = Shards::default();
         shards.saw(["shardId-000000000000", "shardId-000000000007", "shardId-000000000000"].into_iter());
-        shards.saw(["shardId-000000000007", "nonsense", ""].into_iter());
+        shards.saw(
+            ["shardId-000000000007", "nonsense", "shardId-12,", "shardId-99999999999999999999"].into_iter(),
+        );
         assert_eq!(shards.count(), 2);
-        let ids: Vec<String> = (0..MAX_SHARDS + 5).map(|n| format!("shardId-{n:012}")).collect();
+        let ids: Vec<String> = (0..SHARD_NUMBERS + 5).map(|n| format!("shardId-{n:012}")).collect();
         shards.saw(ids.iter().map(String::as_str));
-        assert_eq!(shards.count(), MAX_SHARDS as u64);
+        assert_eq!(shards.count(), SHARD_NUMBERS);
     }
 }

@@ -15,14 +15,20 @@ pub mod credentials_report;
 pub mod health;
 /// Numbers as people read them.
 pub mod human;
+/// What happened to files, and why bytes were lost, in words.
+pub mod kinds;
 /// Where log lines go, and which.
 pub mod logging;
+/// What Prometheus reads.
+pub mod metrics;
 /// What an operator has to know.
 pub mod problems;
 /// The line that says how a flow is doing.
 pub mod progress;
 /// One line for each cause and minute.
 pub mod repeated;
+/// Answers whoever asks how the agent is doing.
+pub mod server;
 /// What the agent says of itself, as data.
 pub mod status;
 /// What the agent says of itself, put together.
@@ -30,12 +36,13 @@ pub mod survey;
 /// Which files cannot be read, and why.
 pub mod troubles;
 
-pub use board::{Board, FlowBoard};
+pub use board::{Board, DeadLetterFile, FlowBoard};
 pub use checkpoints::Checkpoints;
 pub use counter::Shards;
 pub use counters::FlowCounters;
 pub use credentials_report::CredentialsReport;
 pub use health::Health;
+pub use kinds::{LossReason, RotationKind};
 pub use progress::Progress;
 pub use repeated::Repeated;
 pub use troubles::Troubles;

@@ -83,7 +83,7 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Delivered {} records ({})", self.records, Size(self.bytes))?;
+        write!(f, "delivered {} records ({})", self.records, Size(self.bytes))?;
         match self.lag_bytes {
             0 => write!(f, ", nothing is left to send")?,
             lag => write!(f, ", {} are left to send", Size(lag))?,
@@ -134,16 +134,16 @@ mod tests {
         counters.bytes_delivered.add(2048);
         counters.lag_bytes.store(-5, Ordering::Relaxed);
         let first = progress.report(&counters);
-        assert_eq!(first.to_string(), "Delivered 10 records (2.0 KiB), nothing is left to send");
+        assert_eq!(first.to_string(), "delivered 10 records (2.0 KiB), nothing is left to send");
         counters.records_delivered.add(1);
         counters.entries_retried.add(3);
-        counters.requests_failed.add(1);
+        counters.requests_failed.add("network", 1);
         counters.lag_bytes.store(5 << 30, Ordering::Relaxed);
         let second = progress.report(&counters);
         assert_eq!((second.records, second.records_total, second.bytes), (1, 11, 0));
-        assert_eq!(second.to_string(), "Delivered 1 records (0 B), 5.0 GiB are left to send, 4 retries");
+        assert_eq!(second.to_string(), "delivered 1 records (0 B), 5.0 GiB are left to send, 4 retries");
         counters.records_dead.add(2);
-        counters.bytes_lost.add(3);
+        counters.bytes_lost.add("removed", 3);
         let third = progress.report(&counters).to_string();
         assert!(third.ends_with(", 2 records in the dead-letter file so far, 3 B lost so far"), "{third}");
     }

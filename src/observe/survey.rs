@@ -12,8 +12,8 @@ use super::board::{Board, FlowBoard};
 use super::health::LastError;
 use super::problems;
 use super::status::{
-    Checkpoints, Configuration, CredentialsStatus, ErrorStatus, FilePage, FilesQuery, FlowState, FlowStatus,
-    Memory, Status, Unreadable,
+    Checkpoints, Configuration, ErrorStatus, FilePage, FilesQuery, FlowState, FlowStatus, Memory, Status,
+    Unreadable,
 };
 
 /// Somebody wants to know of files; the settle stage answers.
@@ -95,10 +95,7 @@ fn flow_status(flow: &FlowBoard) -> FlowStatus {
         failing_since: health.failing_since.map(millis),
         errors: health.errors,
         last_error: health.last_error.map(error_status),
-        credentials: flow
-            .credentials
-            .last()
-            .map(|seen| CredentialsStatus { source: seen.source, expires_at: seen.expires_at.map(millis) }),
+        credentials: flow.credentials.status(),
         shards_seen: flow.destination.starts_with("kinesis:").then(|| counters.shards.count()),
         unreadable_files: troubles.count,
         unreadable: troubles

@@ -71,6 +71,7 @@ async fn hand_on(out: &mut Vec<Output>, outlets: &Outlets) -> Result<(), Closed>
             Output::Block(block) => outlets.blocks.send(block).await.map_err(|_| Closed)?,
             Output::Filtered { settled, .. } => filtered.push(settled),
             Output::Dead(dead) => {
+                outlets.counters.records_read.add(1);
                 outlets.dead.send((outlets.flow.clone(), dead)).await.map_err(|_| Closed)?;
             }
         }
@@ -82,6 +83,7 @@ async fn hand_on(out: &mut Vec<Output>, outlets: &Outlets) -> Result<(), Closed>
 }
 
 fn count(tally: Tally, outlets: &Outlets, warning: &mut Repeated, now: Duration) {
+    outlets.counters.records_read.add(tally.filtered);
     outlets.counters.records_filtered.add(tally.filtered);
     outlets.counters.records_oversized.add(tally.oversized);
     if tally.oversized > 0
@@ -91,7 +93,7 @@ fn count(tally: Tally, outlets: &Outlets, warning: &mut Repeated, now: Duration)
             flow = outlets.name,
             file = tally.oversized_in.as_deref().map(|path| display(path.display())),
             more_since_the_last_such_line = more,
-            "A line is longer than the destination takes in a record; it is handled as `oversizedRecords` says"
+            "a line is longer than the destination takes in a record; it is handled as `oversizedRecords` says"
         );
     }
 }
@@ -150,5 +152,6 @@ mod tests {
         assert!(sent.recv().await.is_none(), "the event that may go on is read again by the next start");
         task.await.unwrap();
         assert_eq!(counters.records_filtered.get(), 1);
+        assert_eq!(counters.records_read.get(), 1);
     }
 }

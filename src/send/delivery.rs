@@ -11,11 +11,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 
 use super::entry::Entry;
 use super::limit::attempt_timeout;
 use super::link::{Closed, Link};
-use super::outcome::{Failure, FailureClass, Outcome};
+use super::outcome::{Failure, FailureClass, NO_ANSWER_IN_TIME, Outcome};
 use super::receipt::Receipt;
 use super::retry::Backoff;
 
@@ -78,10 +79,13 @@ impl Delivery {
         let client = self.link.client();
         let _in_flight = setup.counters.requests_in_flight.hold();
         let limit = attempt_timeout(entries);
-        tokio::time::timeout(limit, client.put(entries, &setup.counters.shards)).await.unwrap_or_else(|_| {
+        let began = Instant::now();
+        let answer = tokio::time::timeout(limit, client.put(entries, &setup.counters.shards)).await;
+        setup.counters.request_micros.add(began.elapsed().as_micros() as u64);
+        answer.unwrap_or_else(|_| {
             Err(Failure {
                 class: FailureClass::TimedOut,
-                code: "no answer in time".into(),
+                code: NO_ANSWER_IN_TIME.into(),
                 message: format!("no answer within {} s", limit.as_secs()),
             })
         })

@@ -8,7 +8,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
-use super::outcome::{Failure, FailureClass, classify, short_code};
+use super::outcome::{self, Failure, FailureClass, classify, short_code};
 
 impl<E> From<SdkError<E, HttpResponse>> for Failure
 where
@@ -18,12 +18,12 @@ where
         let (class, code) = match &error {
             SdkError::ServiceError(answer) => return answered(answer.raw().status().as_u16(), answer.err()),
             SdkError::ResponseError(answer) => return unreadable(answer.raw(), &error),
-            SdkError::TimeoutError(_) => (FailureClass::Transient, "network".to_owned()),
+            SdkError::TimeoutError(_) => (FailureClass::Transient, outcome::NETWORK.to_owned()),
             _ if no_credentials(&error) => {
-                (FailureClass::Waiting { authentication: true }, "no credentials".to_owned())
+                (FailureClass::Waiting { authentication: true }, outcome::NO_CREDENTIALS.to_owned())
             }
-            SdkError::DispatchFailure(_) => (FailureClass::Transient, "network".to_owned()),
-            _ => (FailureClass::Waiting { authentication: false }, "request cannot be made".to_owned()),
+            SdkError::DispatchFailure(_) => (FailureClass::Transient, outcome::NETWORK.to_owned()),
+            _ => (FailureClass::Waiting { authentication: false }, outcome::NO_REQUEST.to_owned()),
         };
         Failure { class, code, message: causes(&error) }
     }

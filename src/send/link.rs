@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::clients::Client;
 use super::entry::{DeadLetter, Entry};
-use super::outcome::{Cause, Failure, FailureClass, Outcome};
+use super::outcome::{self, Cause, Failure, FailureClass, Outcome};
 use super::receipt::Receipt;
 use super::sender::Setup;
 use crate::observe::Repeated;
@@ -91,7 +91,7 @@ impl Link {
         let setup = &self.setup;
         for (cause, count) in causes {
             if cause.throttled {
-                setup.counters.entries_throttled.add(count as u64);
+                setup.counters.entries_throttled.add(outcome::word(&cause.code), count as u64);
             }
             if delivered > 0 {
                 setup.health.failed_in_part(cause.to_string());
@@ -110,9 +110,10 @@ impl Link {
     /// have been refused for long.
     pub async fn failed(&self, failure: &Failure, entries: usize) {
         let setup = &self.setup;
-        setup.counters.requests_failed.add(1);
+        let word = outcome::word(&failure.code);
+        setup.counters.requests_failed.add(word, 1);
         if failure.class == FailureClass::Throttled {
-            setup.counters.entries_throttled.add(entries as u64);
+            setup.counters.entries_throttled.add(word, entries as u64);
         }
         setup.health.failed(failure.to_string());
         if let Some(suppressed) = self.may_log(&failure.code) {
@@ -197,7 +198,8 @@ impl Link {
         match clients.renewed(flow, options, &old).await {
             Ok(client) => *self.client.lock().unwrap() = client,
             Err(error) => {
-                tracing::error!(flow = %flow, %error, "the credentials cannot be looked for afresh")
+                tracing::error!(flow = %flow, %error, "the credentials cannot be looked for afresh; those before are used on, and it is \
+                     tried again in a minute; mend what the error names");
             }
         }
     }

@@ -81,7 +81,7 @@ pub fn outcomes<'a>(
     if answers.len() != sent {
         return Err(Failure {
             class: FailureClass::WrongAnswer,
-            code: "wrong number of answers".into(),
+            code: WRONG_NUMBER.into(),
             message: format!("{} answers for {sent} entries", answers.len()),
         });
     }
@@ -94,10 +94,10 @@ fn outcome(answer: Answer<'_>) -> Outcome {
             return Outcome::Delivered;
         }
         let message = "neither an error nor an id was returned for the entry".into();
-        return Outcome::Retry(Cause { throttled: false, code: "no answer".into(), message });
+        return Outcome::Retry(Cause { throttled: false, code: NO_ANSWER.into(), message });
     };
     let cause = Cause {
-        throttled: is_throttling(code),
+        throttled: THROTTLING.contains(&code),
         code: code.to_owned(),
         message: answer.message.unwrap_or_default().to_owned(),
     };
@@ -110,19 +110,19 @@ fn outcome(answer: Answer<'_>) -> Outcome {
 /// The class of a request that was answered with an error. `status` is HTTP's.
 pub fn classify(status: u16, code: Option<&str>) -> FailureClass {
     let code = code.map(short_code).unwrap_or_default();
-    if is_throttling(code) || status == 429 {
+    if THROTTLING.contains(&code) || status == 429 {
         return FailureClass::Throttled;
     }
-    if is_authentication(code) {
+    if AUTHENTICATION.contains(&code) {
         return FailureClass::Waiting { authentication: true };
     }
-    if is_waiting(code) {
+    if WAITING.contains(&code) || code.starts_with("KMS") {
         return FailureClass::Waiting { authentication: false };
     }
-    if is_transient(code) || status >= 500 || status == 408 || (200..300).contains(&status) {
+    if TRANSIENT.contains(&code) || status >= 500 || status == 408 || (200..300).contains(&status) {
         return FailureClass::Transient;
     }
-    if is_invalid(code) || status == 413 {
+    if INVALID.contains(&code) || status == 413 {
         return FailureClass::Invalid;
     }
     FailureClass::Waiting { authentication: status == 401 || status == 403 }
@@ -134,91 +134,105 @@ pub fn short_code(code: &str) -> &str {
     code.split_once(':').map_or(code, |(code, _)| code)
 }
 
-fn is_throttling(code: &str) -> bool {
-    matches!(
-        code,
-        "BandwidthLimitExceeded"
-            | "KMSThrottlingException"
-            | "LimitExceededException"
-            | "PriorRequestNotComplete"
-            | "ProvisionedThroughputExceededException"
-            | "RequestLimitExceeded"
-            | "RequestThrottled"
-            | "RequestThrottledException"
-            | "ServiceUnavailableException"
-            | "SlowDown"
-            | "ThrottledException"
-            | "Throttling"
-            | "ThrottlingException"
-            | "TooManyRequestsException"
-    )
-}
+/// Because of a rate limit.
+const THROTTLING: &[&str] = &[
+    "BandwidthLimitExceeded",
+    "KMSThrottlingException",
+    "LimitExceededException",
+    "PriorRequestNotComplete",
+    "ProvisionedThroughputExceededException",
+    "RequestLimitExceeded",
+    "RequestThrottled",
+    "RequestThrottledException",
+    "ServiceUnavailableException",
+    "SlowDown",
+    "ThrottledException",
+    "Throttling",
+    "ThrottlingException",
+    "TooManyRequestsException",
+];
 
 /// Fresh credentials may help, so after a while they are fetched anew.
-fn is_authentication(code: &str) -> bool {
-    matches!(
-        code,
-        "AccessDenied"
-            | "AccessDeniedException"
-            | "AuthFailure"
-            | "ExpiredToken"
-            | "ExpiredTokenException"
-            | "IncompleteSignature"
-            | "IncompleteSignatureException"
-            | "InvalidClientTokenId"
-            | "InvalidSignatureException"
-            | "MissingAuthenticationToken"
-            | "MissingAuthenticationTokenException"
-            | "NotAuthorized"
-            | "RequestExpired"
-            | "RequestInTheFuture"
-            | "RequestTimeTooSkewed"
-            | "SignatureDoesNotMatch"
-            | "TokenRefreshRequired"
-            | "UnauthorizedException"
-            | "UnrecognizedClientException"
-    )
-}
+const AUTHENTICATION: &[&str] = &[
+    "AccessDenied",
+    "AccessDeniedException",
+    "AuthFailure",
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "IncompleteSignature",
+    "IncompleteSignatureException",
+    "InvalidClientTokenId",
+    "InvalidSignatureException",
+    "MissingAuthenticationToken",
+    "MissingAuthenticationTokenException",
+    "NotAuthorized",
+    "RequestExpired",
+    "RequestInTheFuture",
+    "RequestTimeTooSkewed",
+    "SignatureDoesNotMatch",
+    "TokenRefreshRequired",
+    "UnauthorizedException",
+    "UnrecognizedClientException",
+];
 
-fn is_waiting(code: &str) -> bool {
-    matches!(
-        code,
-        "InvalidKMSResourceException"
-            | "InvalidSourceException"
-            | "OptInRequired"
-            | "ResourceInUseException"
-            | "ResourceNotFoundException"
-            | "SubscriptionRequiredException"
-            | "UnknownOperationException"
-    ) || code.starts_with("KMS")
-}
+/// Somebody has to mend it. So is all else that begins with `KMS`.
+const WAITING: &[&str] = &[
+    "InvalidKMSResourceException",
+    "InvalidSourceException",
+    "OptInRequired",
+    "ResourceInUseException",
+    "ResourceNotFoundException",
+    "SubscriptionRequiredException",
+    "UnknownOperationException",
+];
 
-fn is_transient(code: &str) -> bool {
-    matches!(
-        code,
-        "InternalError"
-            | "InternalFailure"
-            | "InternalFailureException"
-            | "InternalServerError"
-            | "RequestTimeout"
-            | "RequestTimeoutException"
-            | "ServiceUnavailable"
-            | "TransactionInProgressException"
-    )
-}
+/// Faults of servers.
+const TRANSIENT: &[&str] = &[
+    "InternalError",
+    "InternalFailure",
+    "InternalFailureException",
+    "InternalServerError",
+    "RequestTimeout",
+    "RequestTimeoutException",
+    "ServiceUnavailable",
+    "TransactionInProgressException",
+];
 
-fn is_invalid(code: &str) -> bool {
-    matches!(
-        code,
-        "InvalidArgumentException"
-            | "InvalidParameterException"
-            | "InvalidParameterValue"
-            | "RequestEntityTooLargeException"
-            | "RequestTooLargeException"
-            | "SerializationException"
-            | "ValidationError"
-            | "ValidationException"
-    )
+/// What is not allowed.
+const INVALID: &[&str] = &[
+    "InvalidArgumentException",
+    "InvalidParameterException",
+    "InvalidParameterValue",
+    "RequestEntityTooLargeException",
+    "RequestTooLargeException",
+    "SerializationException",
+    "ValidationError",
+    "ValidationException",
+];
+
+/// Codes of our own, which stand where the service gave none.
+pub const NO_ANSWER: &str = "no answer";
+pub const NO_ANSWER_IN_TIME: &str = "no answer in time";
+pub const WRONG_NUMBER: &str = "wrong number of answers";
+pub const NETWORK: &str = "network";
+pub const NO_CREDENTIALS: &str = "no credentials";
+pub const NO_REQUEST: &str = "request cannot be made";
+
+const OURS: &[&str] = &[NO_ANSWER, NO_ANSWER_IN_TIME, WRONG_NUMBER, NETWORK, NO_CREDENTIALS, NO_REQUEST];
+
+/// What may stand as a label for `code`: itself if it is known, else one of a few words, so that
+/// a server cannot make up labels without end.
+pub fn word(code: &str) -> &'static str {
+    let known = [THROTTLING, AUTHENTICATION, WAITING, TRANSIENT, INVALID, OURS].into_iter().flatten();
+    if let Some(known) = known.copied().find(|known| *known == code) {
+        return known;
+    }
+    match code.strip_prefix("HTTP ").and_then(|status| status.parse().ok()) {
+        Some(400..=499_u16) => "HTTP 4xx",
+        Some(500..=599) => "HTTP 5xx",
+        _ if code.starts_with("KMS") => "KMS",
+        _ => "other",
+    }
 }
 
 #[cfg(test)]
@@ -386,6 +400,19 @@ mod tests {
             let failure = outcomes(sent, vec![ok; answered].into_iter()).unwrap_err();
             assert_eq!(failure.class, FailureClass::WrongAnswer);
             assert_eq!(failure.message, format!("{answered} answers for {sent} entries"));
+        }
+    }
+
+    #[test]
+    fn labels_are_few_whatever_a_server_answers() {
+        for code in ["ThrottlingException", "AccessDenied", "InternalFailure", "no answer in time"] {
+            assert_eq!(word(code), code);
+        }
+        let others = [("HTTP 404", "HTTP 4xx"), ("HTTP 503", "HTTP 5xx"), ("HTTP 302", "other")];
+        for (code, expected) in
+            others.into_iter().chain([("KMSDisabledException", "KMS"), ("Made up", "other")])
+        {
+            assert_eq!(word(code), expected);
         }
     }
 }

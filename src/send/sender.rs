@@ -157,6 +157,10 @@ impl Sender {
             FlushReason::Shutdown => &counters.batches_at_shutdown,
         };
         left.add(1);
+        let records = batch.entries.iter().map(|entry| u64::from(entry.records)).sum();
+        counters.records_read.add(records);
+        counters.batch_entries.add(batch.entries.len() as u64);
+        counters.batch_bytes.add(batch.bytes as u64);
         deliveries.spawn(Delivery::new(self.link.clone(), batch.entries, slot).run());
     }
 }

@@ -1,9 +1,9 @@
 //! Since when the unsettled bytes of each tail have been there: for each tail with a lag a few
 //! marks that say up to where its file reached at which moment.
 //!
-//! A full list is thinned by joining neighbours, and the joined bytes count as old as the older
-//! of the two, so an age is never understated; while a tail lags steadily it is overstated by
-//! less than a third. A tail without a lag has no entry and costs nothing. Pure: it is given the
+//! In a full list two neighbours are joined, and their bytes count as old as the older of the
+//! two, so an age is never understated; while a tail lags steadily it is overstated by less than
+//! a third. A tail without a lag has no entry and costs nothing. Pure: it is given the
 //! time, as a moment on a clock that cannot jump.
 
 use std::collections::HashMap;
@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::file::TailId;
 
-/// More are joined. Enough for an age that is right to a few parts in a hundred at most times.
+/// More are joined.
 const MAX_MARKS: usize = 16;
 
 /// Now, on both clocks.
@@ -88,15 +88,20 @@ impl Arrivals {
             return;
         }
         if marks.len() == MAX_MARKS {
-            *marks = marks.chunks(2).map(join).collect();
+            join_two(marks);
         }
         marks.push(mark);
     }
 }
 
-fn join(neighbours: &[Mark]) -> Mark {
-    let (first, last) = (neighbours[0], neighbours[neighbours.len() - 1]);
-    Mark { end: last.end, since: first.since }
+/// Joins the two neighbours whose bytes came within the shortest time, so that all marks come to
+/// stand for times of about the same length.
+fn join_two(marks: &mut Vec<Mark>) {
+    let spans = marks.windows(3).map(|three| three[2].since.saturating_sub(three[0].since));
+    if let Some((at, _)) = spans.enumerate().min_by_key(|(_, span)| *span) {
+        marks[at].end = marks[at + 1].end;
+        marks.remove(at + 1);
+    }
 }
 
 #[cfg(test)]

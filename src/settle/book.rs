@@ -16,7 +16,7 @@ use super::inquiry::{self, Line};
 use super::ledger::Ledger;
 use super::settler::SettlerFlow;
 use super::store::{Changes, TailRow};
-use crate::file::{KnownTail, Settled, Stored, TailId, TailNote, TailState};
+use crate::file::{KnownTail, Lost, Settled, Stored, TailId, TailNote, TailState};
 use crate::observe::FlowCounters;
 use crate::observe::status::{FilePage, FilesQuery};
 
@@ -219,7 +219,7 @@ impl Book {
     fn change(&mut self, known: KnownTail, now: Moment) {
         let tail = known.tail;
         let Some(entry) = self.tails.get_mut(&tail) else {
-            debug!(%tail, path = %known.path.display(), "A file that was forgotten has changed");
+            debug!(%tail, path = %known.path.display(), "a file that was forgotten has changed");
             return;
         };
         self.arrivals.grown(tail, self.ledger.watermark(tail), known.size, now);
@@ -239,18 +239,19 @@ impl Book {
 
     /// From now on the lost bytes do not count as a part of the file, so that the next start
     /// does not find them missing again.
-    fn lose(&mut self, tail: TailId, lost: u64) {
+    fn lose(&mut self, tail: TailId, lost: Option<Lost>) {
         let Some(entry) = self.tails.get_mut(&tail) else { return };
         let row = &mut entry.row;
         row.present = false;
-        row.known.size = row.known.size.saturating_sub(lost);
         self.dirty.insert(tail);
+        let Some(lost) = lost else { return };
+        row.known.size = row.known.size.saturating_sub(lost.bytes);
         let (flow, path) = (&row.flow, row.known.path.display());
         let Some(page) = self.flows.get(flow) else {
-            warn!(%flow, %path, lost, "A file of a flow that is not known is gone");
+            warn!(%flow, %path, bytes = lost.bytes, "bytes of a file are lost whose flow is no longer configured, so no metric counts them; put the flow back if its files still matter");
             return;
         };
-        page.counters.bytes_lost.add(lost);
+        page.counters.bytes_lost.add(lost.reason.word(), lost.bytes);
     }
 }
 
@@ -258,6 +259,8 @@ impl Book {
 mod tests {
     use super::*;
     use crate::file::{Anchor, Identity, Span};
+    use crate::observe::LossReason;
+    use crate::observe::status::FileState;
 
     fn known(tail: u64, size: u64) -> KnownTail {
         KnownTail {
@@ -326,8 +329,8 @@ mod tests {
     fn a_file_that_is_gone_is_reported_once_and_forgotten_when_it_is_settled() {
         let (mut book, counters) = book();
         book.note(started(2, 30), at(1));
-        book.note(TailNote::Gone { tail: TailId(2), lost: 10 }, at(2));
-        assert_eq!(counters.bytes_lost.get(), 10);
+        book.note(TailNote::Gone { tail: TailId(2), lost: Lost::of(10, LossReason::Removed) }, at(2));
+        assert_eq!(counters.bytes_lost.words(), [("removed", 10)].into());
         assert_eq!(stored(&book.changes()), [(2, 0, 20)]);
         assert_eq!(book.present(), [TailId(1)]);
         book.settle(settled(2, 0, 20));
@@ -336,5 +339,67 @@ mod tests {
         assert_eq!(book.path(TailId(2)), None);
         book.give_back(last);
         assert_eq!(stored(&book.changes()), [(2, 20, 20)], "it is written although it was forgotten");
+    }
+
+    #[test]
+    fn a_file_is_told_with_what_is_read_settled_and_waiting_and_since_when() {
+        let (mut book, counters) = book();
+        book.note(started(2, 30), at(10));
+        book.note(TailNote::Changed { known: KnownTail { offset: 8, ..known(2, 40) } }, at(20));
+        book.settle(settled(2, 0, 5));
+        book.settle(settled(1, 4, 10));
+        let files = book.files(&FilesQuery::default(), at(25));
+        assert_eq!((files.total, files.matching), (2, 2));
+        let file = &files.items[0];
+        assert_eq!(
+            (file.flow.as_str(), file.path.as_str(), file.state),
+            ("access", "/2.log", FileState::Live)
+        );
+        assert_eq!((file.size, file.read, file.settled, file.lag_bytes), (40, 8, 5, 35));
+        assert!((file.lag_seconds - 25.0).abs() < 1e-9, "the file is as old as it says: {file:?}");
+        assert_eq!((files.items[1].lag_bytes, files.items[1].lag_seconds), (0, 0.0));
+        book.update_lag(at(30));
+        assert_eq!(counters.lag_millis.load(Ordering::Relaxed), 30_000);
+        book.settle(settled(2, 5, 30));
+        book.update_lag(at(30));
+        assert_eq!(counters.lag_millis.load(Ordering::Relaxed), 10_000, "since the file grew");
+        book.note(TailNote::Gone { tail: TailId(2), lost: Lost::of(8, LossReason::Removed) }, at(30));
+        let files = book.files(&FilesQuery { file: Some("2".into()), ..FilesQuery::default() }, at(31));
+        assert_eq!((files.items[0].state, files.items[0].lag_bytes), (FileState::Gone, 2));
+        book.note(TailNote::Ended { tail: TailId(2), lost: None }, at(32));
+        assert_eq!(book.files(&FilesQuery::default(), at(33)).total, 1, "no file holds its bytes any more");
+    }
+
+    #[test]
+    fn what_was_read_is_told_without_being_stored() {
+        let (mut book, _) = book();
+        book.note(TailNote::Changed { known: KnownTail { offset: 7, ..known(1, 10) } }, at(1));
+        assert!(!book.is_dirty());
+        assert_eq!(book.files(&FilesQuery::default(), at(1)).items[0].read, 7);
+        book.note(TailNote::Changed { known: known(1, 11) }, at(1));
+        assert!(book.is_dirty());
+    }
+
+    #[test]
+    fn a_hundred_thousand_files_are_paged_through_in_order() {
+        let (mut book, _) = book();
+        for tail in 2..=100_000 {
+            book.note(started(tail, tail % 1000), at(1));
+        }
+        let mut seen = HashSet::new();
+        let mut lags = Vec::new();
+        let begin = std::time::SystemTime::now();
+        for offset in (0..100_000).step_by(20_000) {
+            let query = FilesQuery { offset, limit: 1000, ..FilesQuery::default() };
+            let files = book.files(&query, at(2));
+            assert_eq!((files.total, files.matching, files.items.len()), (100_000, 100_000, 1000));
+            lags.extend(files.items.iter().map(|file| file.lag_bytes));
+            seen.extend(files.items.into_iter().map(|file| file.path));
+        }
+        println!("five pages in {:?}", begin.elapsed().unwrap());
+        assert_eq!(seen.len(), 5000);
+        assert!(lags.is_sorted_by(|a, b| a >= b));
+        let query = FilesQuery { file: Some("99999.log".into()), ..FilesQuery::default() };
+        assert_eq!(book.files(&query, at(2)).matching, 1);
     }
 }

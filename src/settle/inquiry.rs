@@ -64,8 +64,8 @@ fn compare(sort: Sort, a: &Line<'_>, b: &Line<'_>) -> Ordering {
         Sort::Path => Ordering::Equal,
     };
     // Paths are compared as bytes, since comparing them part by part takes several times as long.
-    let path = |line: &Line<'_>| line.row.known.path.as_os_str().as_bytes();
-    first.then_with(|| path(a).cmp(path(b))).then_with(|| a.row.known.tail.cmp(&b.row.known.tail))
+    let [left, right] = [a, b].map(|line| line.row.known.path.as_os_str().as_bytes());
+    first.then_with(|| left.cmp(right)).then_with(|| a.row.known.tail.cmp(&b.row.known.tail))
 }
 
 impl Line<'_> {
@@ -81,7 +81,8 @@ impl Line<'_> {
                 TailState::Finished => FileState::Finished,
                 TailState::Over => FileState::Gone,
             },
-            size: known.size,
+            // What was read since the file's size was last told is there, too.
+            size: known.size.max(self.read),
             read: self.read,
             settled: self.settled,
             lag_bytes: self.lag,

@@ -17,21 +17,21 @@ use super::store::{self, Inspection, StoreError};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Warning {
     #[error(
-        "The checkpoint file {} is damaged ({problem}); it was moved to {}. {instead}",
+        "the checkpoint file {} is damaged ({problem}); it was moved to {}; {instead}",
         path.display(), moved_to.display()
     )]
     Damaged { path: PathBuf, problem: String, moved_to: PathBuf, instead: Instead },
-    #[error("The checkpoint file {} is gone. {instead}", path.display())]
+    #[error("the checkpoint file {} is gone; {instead}", path.display())]
     Gone { path: PathBuf, instead: Instead },
 }
 
 /// What is used in the place of the lost database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Instead {
-    #[error("Its backup copy is used: what was sent since that was made (10 minutes at most) is sent again.")]
+    #[error("its backup copy is used: what was sent since that was made (10 minutes at most) is sent again")]
     Backup,
     #[error(
-        "There is no good backup copy: all matching files are read from their beginnings, and what was sent before is sent again."
+        "there is no good backup copy: all matching files are read from their beginnings, and what was sent before is sent again"
     )]
     StartOver,
 }

@@ -342,7 +342,7 @@ impl Settler {
         self.commits.due = now + if done.result.is_ok() { pause } else { COMMIT_LATEST };
         let written = take(&mut self.commits.written);
         if let Err(problem) = done.backup {
-            warn!(%problem, "The backup copy of the checkpoint file could not be made; it is tried again in 10 minutes");
+            warn!(%problem, "the backup copy of the checkpoint file could not be made, the checkpoints themselves are stored; it is tried again in 10 minutes; check the space and the permissions of the state folder");
         }
         match done.result {
             Ok(()) => {
@@ -365,8 +365,8 @@ impl Settler {
                     error!(
                         %problem,
                         more_since_the_last_such_line = more,
-                        "Checkpoints cannot be stored. Delivery goes on, but lines are sent again if the agent \
-                         is restarted now. It is tried again each second; check the disk and the permissions"
+                        "checkpoints cannot be stored; delivery goes on, but lines are sent again if the agent is \
+                         restarted now; it is tried again each second; check the disk and its permissions"
                     );
                 }
             }
@@ -437,8 +437,8 @@ impl Settler {
                 %problem,
                 waiting = self.letters.waiting.len(),
                 more_since_the_last_such_line = more,
-                "Records that the destination refuses wait, and so do their files, until the dead-letter file \
-                 can be written; it is tried again every 10 seconds"
+                "records that the destination refuses wait, and so do their files, until the dead-letter file \
+                 can be written; it is tried again every 10 seconds; make room, or move the file away"
             );
         }
         self.write_letters();
@@ -469,7 +469,7 @@ impl Settler {
         let stored = last.result.is_ok();
         self.committed(last);
         if stored {
-            info!("The positions of all files are stored for the next start");
+            info!("the positions of all files are stored for the next start");
         }
         Summary { stored, unwritten_letters: self.letters.waiting.len() }
     }

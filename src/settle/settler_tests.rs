@@ -6,9 +6,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use tempfile::TempDir;
+use tokio::sync::oneshot;
 
 use super::*;
 use crate::file::{Chunk, Identity, Span, TailId, TailState};
+use crate::observe::status::FilesQuery;
 use crate::settle::store::tests::lock_writers_out;
 use crate::settle::{FlowIdentity, Resumed};
 
@@ -200,6 +202,31 @@ async fn a_commit_that_fails_is_made_up_for_by_the_next() {
     assert_eq!(offset(&folder), 50);
 }
 
+#[tokio::test]
+async fn a_question_is_answered_while_a_commit_cannot_be_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let (to, task) = start(&folder, 300);
+    let other = lock_writers_out(&folder.path().join("c.db"));
+    let stored = Stored::default();
+    to.notes.send(started(1, 40, Some(stored.clone()))).await.unwrap();
+    let files = loop {
+        let (reply, answer) = oneshot::channel();
+        to.questions.send(Question { query: FilesQuery::default(), reply }).await.unwrap();
+        let files = answer.await.unwrap();
+        if files.total > 0 {
+            break files;
+        }
+    };
+    assert!(!stored.is_set());
+    let file = &files.items[0];
+    assert_eq!((file.flow.as_str(), file.path.as_str()), ("access", "/var/log/a.log"));
+    assert_eq!((file.size, file.settled, file.lag_bytes), (100, 40, 60));
+    assert!(file.lag_seconds > 1e6, "the file was last written long ago");
+    drop(other);
+    drop(to);
+    assert!(task.await.unwrap().stored);
+}
+
 async fn change(to: &Outlets, removed: &[&str], flows: &[&str], added: &[&str]) -> FlowsResumed {
     let (reply, answer) = oneshot::channel();
     let added = added.iter().map(|key| SettlerFlow {
@@ -248,4 +275,23 @@ async fn a_change_that_cannot_be_stored_changes_nothing() {
     drop(to);
     assert!(task.await.unwrap().stored);
     assert_eq!(offset(&folder), 40);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_files_can_be_asked_for_while_nothing_can_be_stored() {
+    let folder = tempfile::tempdir().unwrap();
+    let (to, task) = start(&folder, 1000);
+    let other = lock_writers_out(&folder.path().join("c.db"));
+    to.notes.send(started(1, 0, Some(Stored::default()))).await.unwrap();
+    to.settled.send(vec![Settled::new(&chunk(), Span::new(0, 30))]).await.unwrap();
+    let mut seen = None;
+    while seen != Some((100, 30)) {
+        let (reply, answer) = oneshot::channel();
+        to.questions.send(Question { query: FilesQuery::default(), reply }).await.unwrap();
+        let page = answer.await.unwrap();
+        seen = page.items.first().map(|file| (file.size, file.settled));
+    }
+    drop(other);
+    drop(to);
+    assert!(task.await.unwrap().stored);
 }

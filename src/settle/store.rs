@@ -154,8 +154,8 @@ impl Store {
     fn restore(&mut self) -> Result<(), StoreError> {
         tracing::error!(
             path = %self.path.display(),
-            "The checkpoint file was removed or replaced while the agent runs; it is written anew. \
-             Leave it alone, or stop the agent first"
+            "the checkpoint file was removed or replaced while the agent runs; it is written anew; \
+             leave it alone, or stop the agent first"
         );
         self._lock = lock(&self.path)?;
         let new = with_suffix(&self.path, ".restored");

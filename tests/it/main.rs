@@ -24,6 +24,8 @@ mod logrotate;
 mod memory;
 /// The service and the packages, without building or booting anything.
 mod packaging;
+/// What Prometheus reads, and the documents, rules and dashboard that go with it.
+mod metrics;
 /// The agent against servers that somebody else wrote.
 mod real_servers;
 /// Another configuration while the agent runs.
@@ -34,7 +36,13 @@ mod restart;
 mod rotation;
 /// How the agent ends when it is asked to.
 mod shutdown;
+/// What the agent says of itself.
+mod status;
+/// The page of the status, in a browser.
+mod status_page;
 /// Which files are read, from where, and what is in the way.
 mod tailing;
 /// The structure of the code.
 mod tidy;
+/// Every message that an operator may have to act on.
+mod troubleshooting;

@@ -607,6 +607,22 @@ fn keys_that_change_the_data_in_json() {
 }
 
 #[test]
+fn where_no_status_can_be_served() {
+    let text = format!(
+        "status.listen: host:80\nstatus.unreadyAfterMillis: 0\nstatus.socket: /{}\nflows: []\n",
+        "x".repeat(107)
+    );
+    insta::assert_snapshot!(said(&text).replace(&"x".repeat(50), "x"), @r#"
+    c.yaml:1: status.listen: "host:80" is no address; allowed: PORT, :PORT or ADDRESS:PORT such as 127.0.0.1:9494 or [::1]:9494
+    c.yaml:2: status.unreadyAfterMillis: 0 is too small; allowed: 1000 to 86400000 milliseconds, or a number with ms, s, m or h such as 30s
+    c.yaml:3: status.socket: is longer than the 107 bytes that a socket's path may have
+    "#);
+    for listen in ["0", "70000", "1.5", "[80]", "':x'", "127.0.0.1"] {
+        assert!(said(&format!("status.listen: {listen}\nflows: []\n")).contains("status.listen"), "{listen}");
+    }
+}
+
+#[test]
 fn a_misspelt_destination() {
     let text = "flows:
 - filePattern: /a

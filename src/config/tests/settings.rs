@@ -21,6 +21,8 @@ fn defaults_of_a_flow_to_a_stream() {
     assert_eq!(settings.dead_letter_file, Path::new("/var/lib/kinesis-agent/dead-letters.jsonl"));
     assert_eq!((settings.dead_letter_max_bytes, settings.memory_budget), (64 << 20, 32 << 20));
     assert_eq!(settings.shutdown_timeout, Duration::from_secs(10));
+    assert_eq!(settings.status.socket, Path::new("/run/kinesis-agent/status.sock"));
+    assert_eq!((settings.status.listen, settings.status.unready_after), (None, Duration::from_secs(60)));
     let flow = &settings.flows[0];
     assert_eq!((flow.name.as_str(), flow.key.as_str()), ("/a", "kinesis:s#/a"));
     assert_eq!(flow.file.initial_position, InitialPosition::EndOfFile);
@@ -108,6 +110,26 @@ fn variables_are_replaced_but_not_in_a_pattern() {
     assert_eq!(flow.key, "kinesis:x-s#/s/*,/b/${x}");
     assert_eq!((flow.send.destination.name(), &flow.send.region), ("x-s", &None));
     assert_eq!(flow.record.multi_line.as_ref().unwrap().start.as_str(), r"\A(?:[${]STREAM})");
+}
+
+#[test]
+fn the_status_is_served_on_this_host_unless_an_address_is_typed() {
+    for (text, address) in [
+        ("9494", "127.0.0.1:9494"),
+        ("':9494'", "127.0.0.1:9494"),
+        ("127.0.0.1:1", "127.0.0.1:1"),
+        ("'[::1]:80'", "[::1]:80"),
+        ("localhost:80", "127.0.0.1:80"),
+    ] {
+        let settings = good(&format!("status.listen: {text}\n{STREAM}"));
+        assert_eq!(settings.status.listen, Some(address.parse().unwrap()), "{text}");
+        assert_eq!(settings.warnings, Vec::<String>::new(), "{text}");
+    }
+    let open =
+        good(&format!("status: {{listen: '0.0.0.0:80', socket: /a/s, unreadyAfterMillis: 5m}}\n{STREAM}"));
+    assert_eq!(open.status.listen, Some("0.0.0.0:80".parse().unwrap()));
+    assert_eq!(open.status.unready_after, Duration::from_secs(300));
+    insta::assert_snapshot!(open.warnings.join("\n"), @"c.yaml:1: status.listen: everybody who reaches 0.0.0.0:80 can read the paths of files and the errors of destinations; use a loopback address, such as 127.0.0.1:80, or keep others out");
 }
 
 #[test]

@@ -183,7 +183,7 @@ async fn the_report_names_the_source_until_when_it_counts_and_what_went_wrong() 
     let report = clients.report(&options.credentials);
     let client = clients.client("keys", &options).await.unwrap();
     assert_eq!(report.status(), None, "nothing was asked for yet");
-    client.put(&[entry(&[b"a"])]).await.unwrap();
+    client.put(&[entry(&[b"a"])], &Shards::default()).await.unwrap();
     let found = report.state().found.unwrap();
     assert_eq!((&*found.source, found.expires_at), ("kinesis-agent configuration", None));
 
@@ -192,7 +192,7 @@ async fn the_report_names_the_source_until_when_it_counts_and_what_went_wrong() 
     role.credentials.sts_endpoint = Some(sts.url.clone());
     let report = clients.report(&role.credentials);
     let client = clients.client("role", &role).await.unwrap();
-    client.put(&[entry(&[b"a"])]).await.unwrap();
+    client.put(&[entry(&[b"a"])], &Shards::default()).await.unwrap();
     let found = report.state().found.unwrap();
     assert_eq!(
         found.source,
@@ -207,7 +207,7 @@ async fn the_report_names_the_source_until_when_it_counts_and_what_went_wrong() 
     role.credentials.sts_endpoint = Some(refusing.url.clone());
     let report = clients.report(&role.credentials);
     let client = clients.client("refused", &role).await.unwrap();
-    client.put(&[entry(&[b"a"])]).await.unwrap_err();
+    client.put(&[entry(&[b"a"])], &Shards::default()).await.unwrap_err();
     let state = report.state();
     assert_eq!(state.found, None);
     assert!(state.last_error.unwrap().text.contains("not yours"));

@@ -187,7 +187,7 @@ pub fn check(world: &World, config: &str) -> Output {
 
 /// The built program (or the one that `IT_AGENT` names, such as a release build), away from the
 /// credentials and settings of whoever runs the tests.
-fn command(world: &World) -> Command {
+pub fn command(world: &World) -> Command {
     let built = || env!("CARGO_BIN_EXE_kinesis-agent").into();
     let mut command = Command::new(std::env::var_os("IT_AGENT").unwrap_or_else(built));
     command

@@ -65,6 +65,7 @@ impl Config {
             .with("awsSecretAccessKey", SECRET_KEY)
             .with("kinesis", service.clone())
             .with("firehose", service)
+            .with("status.socket", world.status_socket().display().to_string())
             .with("shutdownTimeoutMillis", 5000)
             .with("scanIntervalMillis", 100)
             .with("useFileEvents", std::env::var("IT_EVENTS").as_deref() != Ok("off"))
@@ -76,6 +77,7 @@ impl Config {
         Config { keys: Map::new(), flows: Vec::new() }
             .with("scanIntervalMillis", 100)
             .with("checkpointFile", world.checkpoint_file().display().to_string())
+            .with("status.socket", world.status_socket().display().to_string())
             .with("kinesis", service.clone())
             .with("firehose", service)
     }

@@ -80,13 +80,19 @@ impl Drop for Ministack {
     }
 }
 
-fn peers() -> PathBuf {
+/// The virtual environment of the Python peers.
+pub fn peers() -> PathBuf {
+    let peers = peers_folder();
+    let ready = peers.join("bin/ministack").exists();
+    assert!(ready, "no Python peers in {}: run `make peers`", peers.display());
+    peers
+}
+
+/// Where `make peers` puts what the tests need besides Rust.
+pub fn peers_folder() -> PathBuf {
     let built = || {
         let agent = Path::new(env!("CARGO_BIN_EXE_kinesis-agent"));
         agent.ancestors().nth(2).expect("it stands in target/debug").join("peers")
     };
-    let peers = std::env::var_os("KINESIS_AGENT_PEERS").map_or_else(built, PathBuf::from);
-    let ready = peers.join("bin/ministack").exists();
-    assert!(ready, "no Python peers in {}: run `make peers`", peers.display());
-    peers
+    std::env::var_os("KINESIS_AGENT_PEERS").map_or_else(built, PathBuf::from)
 }

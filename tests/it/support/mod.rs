@@ -8,6 +8,8 @@
 pub mod agent_process;
 /// What the services answer.
 pub mod answer;
+/// A page, and what can be seen on it.
+pub mod browser;
 /// The configuration file of a test.
 pub mod config_file;
 /// An HTTP endpoint that speaks both services and does what it is told.
@@ -16,6 +18,8 @@ pub mod endpoint;
 mod endpoint_test;
 /// A real Kinesis server, in a process of its own.
 pub mod ferrokinesis;
+/// What the agent is asked about itself.
+pub mod inquiry;
 /// A real server for most of AWS: Firehose into S3, STS, IAM, IMDS, signatures.
 pub mod ministack;
 /// The promises.

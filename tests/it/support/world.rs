@@ -77,6 +77,10 @@ impl World {
         self.root().join("state/checkpoints.db")
     }
 
+    pub fn status_socket(&self) -> PathBuf {
+        self.root().join("status.sock")
+    }
+
     pub fn dead_letter_file(&self) -> PathBuf {
         self.root().join("state/dead-letters.jsonl")
     }
