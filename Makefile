@@ -40,16 +40,20 @@ packages: ## Makes the .deb and .rpm for x86-64 and aarch64 (ARCH=x86_64 or aarc
 test-packages: ## Boots Debian 11, 12, 13 and a root with rpm, and takes the packages through their lives (MACHINES="debian12 rpm" for some).
 	packaging/test/run.py $(MACHINES)
 
-peers: $(PEERS)/ready ## Installs what the tests need besides Rust: Python peers under the target folder, logrotate.
-	@command -v logrotate >/dev/null || test -x /usr/sbin/logrotate \
-	  || { test "$$(id -u)" = 0 && apt-get update -q && apt-get install -y -q --no-install-recommends logrotate; } \
-	  || { echo "the tests need logrotate: install it (apt-get install logrotate)" >&2; exit 1; }
+peers: $(PEERS)/ready ## Installs what the tests need besides Rust: Python peers and a browser's driver under the target folder, logrotate, Chromium, systemd-analyze.
+	@for need in logrotate chromium systemd; do \
+	  command -v $$need >/dev/null || test -x /usr/sbin/$$need || test -x /lib/systemd/$$need \
+	  || { test "$$(id -u)" = 0 && apt-get update -q && apt-get install -y -q --no-install-recommends $$need; } \
+	  || { echo "the tests need $$need: install it (apt-get install $$need)" >&2; exit 1; }; \
+	done
 
 # The stamp is written last, so that a half-made environment is made again.
-$(PEERS)/ready: tests/it/peers/requirements.txt
+$(PEERS)/ready: tests/it/peers/requirements.txt tests/it/peers/package-lock.json
 	rm -rf $(PEERS)
 	python3 -m venv $(PEERS)
 	$(PEERS)/bin/pip install --quiet --disable-pip-version-check -r $<
+	cp tests/it/peers/package.json tests/it/peers/package-lock.json $(PEERS)/
+	cd $(PEERS) && PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD=1 npm ci --silent --no-audit --no-fund
 	touch $@
 
 clean-peers: ## Removes the Python peers.

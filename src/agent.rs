@@ -168,11 +168,12 @@ impl Agent {
             sizes: Sizes { bodies: 0, copies: 0 },
         };
         let abandon_settling = CancellationToken::new();
-        let settler = settler(&settings, store, &common);
+        let settling = settler(&settings, store, &common).run(inlets, abandon_settling.clone());
+        let settling = common.board.settling.clone().of_task(settling);
         let mut agent = Agent {
             questions,
             flows: Vec::new(),
-            settler: tokio::spawn(settler.run(inlets, abandon_settling.clone())),
+            settler: tokio::spawn(settling),
             abandon_settling,
             shutdown_timeout: settings.shutdown_timeout,
             fixed: Fixed::of(&settings),

@@ -16,7 +16,7 @@ use crate::file::mailbox::Mailbox;
 use crate::file::stage::{CHANNEL_CAPACITY, Stage};
 use crate::file::tailers::{Parts, Past, Tailers};
 use crate::file::watch::Watch;
-use crate::observe::{Board, FlowBoard, FlowCounters};
+use crate::observe::{Board, FlowBoard, FlowCounters, Pulses};
 use crate::record::copies::Copies;
 use crate::record::stage::Outlets;
 use crate::record::{Block, Recorder};
@@ -69,6 +69,7 @@ impl Prepared {
             troubles: Arc::default(),
             credentials: common.clients.report(&flow.send.credentials),
             memory_used: Box::new(move || used.used() as u64),
+            pulses: Pulses::default(),
             draining: false.into(),
         });
         Prepared { flow, client, on_board, budget }
@@ -91,6 +92,7 @@ impl RunningFlow {
             budget: budget.clone(),
             outlet: events,
             notes: common.to_settle.notes.clone(),
+            pulse: on_board.pulses.reading.clone(),
         };
         let thread_ended = start_thread(&flow, stage)?;
 
@@ -98,8 +100,10 @@ impl RunningFlow {
         let copies = recorder.copies().clone();
         let outlets = outlets(&flow, blocks, counters, common);
         let mut tasks = JoinSet::new();
+        let recording = crate::record::stage::run(recorder, events_end, outlets);
+        let recording = on_board.pulses.recording.clone().of_task(recording);
         let records = tasks.spawn(async {
-            crate::record::stage::run(recorder, events_end, outlets).await;
+            recording.await;
             None
         });
 
@@ -119,6 +123,7 @@ impl RunningFlow {
         });
         let abandon = CancellationToken::new();
         let sending = sender.run(blocks_end, budget, abandon.clone());
+        let sending = on_board.pulses.sending.clone().of_task(sending);
         tasks.spawn(async { Some(sending.await) });
         Ok(RunningFlow {
             flow,

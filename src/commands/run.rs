@@ -10,7 +10,7 @@ use crate::agent::Agent;
 use crate::command_line::{LogFormat, Run};
 use crate::config::{self, Settings};
 use crate::observe::server::{Metrics, Server};
-use crate::observe::{Board, logging, metrics};
+use crate::observe::{Board, logging, metrics, service};
 
 /// EX_CONFIG of sysexits(3): starting again would not help.
 const BAD_CONFIGURATION: u8 = 78;
@@ -35,7 +35,7 @@ pub fn run(arguments: &Run) -> ExitCode {
     end_on_panic();
     let ended = logging::init(arguments.log_level, format)
         .map_err(anyhow::Error::from)
-        .and_then(|()| tokio::runtime::Runtime::new().context("the async runtime cannot be started"))
+        .and_then(|()| runtime().context("the async runtime cannot be started"))
         .and_then(|runtime| {
             let ended = runtime.block_on(serve(settings, board));
             // A thread that hangs on a dead disk must not keep the process.
@@ -51,6 +51,15 @@ pub fn run(arguments: &Run) -> ExitCode {
     }
 }
 
+/// On a machine with many cores a thread for each would only take memory: the files are read by
+/// threads of their own, and a few are enough to sign and send what those read.
+const MOST_WORKERS: usize = 4;
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    tokio::runtime::Builder::new_multi_thread().worker_threads(cores.min(MOST_WORKERS)).enable_all().build()
+}
+
 /// A stage that died alone would leave its flow unread in silence. The service manager starts the
 /// agent again, and what was not settled is sent then.
 fn end_on_panic() {
@@ -64,6 +73,7 @@ fn end_on_panic() {
 async fn serve(settings: Settings, board: Arc<Board>) -> anyhow::Result<()> {
     let status = settings.status.clone();
     let mut signals = Signals::listen()?;
+    tokio::spawn(service::keep_telling(board.clone()));
     let mut agent = tokio::select! {
         agent = Agent::start(settings, board.clone()) => agent.map_err(|error| anyhow::anyhow!("{error}"))?,
         () = signals.ending() => return Ok(()),
@@ -71,6 +81,10 @@ async fn serve(settings: Settings, board: Arc<Board>) -> anyhow::Result<()> {
     let seen = board.clone();
     let metrics = move || Metrics { content_type: metrics::CONTENT_TYPE, text: metrics::render(&seen) };
     let _server = Server::start(status, board.clone(), agent.questions.clone(), Box::new(metrics));
+    tokio::select! {
+        () = service::become_ready(&board) => {}
+        () = signals.ending() => return end(agent, signals).await,
+    }
     loop {
         match signals.next().await {
             Asked::ToEnd => break,
@@ -81,6 +95,11 @@ async fn serve(settings: Settings, board: Arc<Board>) -> anyhow::Result<()> {
             () = signals.ending() => break,
         }
     }
+    end(agent, signals).await
+}
+
+async fn end(agent: Agent, mut signals: Signals) -> anyhow::Result<()> {
+    service::stopping();
     tokio::select! {
         _ = agent.stop() => Ok(()),
         () = signals.ending() => anyhow::bail!("a second signal: stopped at once; what was not settled is sent again after the next start"),
@@ -89,6 +108,7 @@ async fn serve(settings: Settings, board: Arc<Board>) -> anyhow::Result<()> {
 
 /// Reads the configuration again. If it cannot be used nothing is changed.
 async fn reload(agent: &mut Agent, board: &Board) {
+    service::reloading();
     tracing::info!(file = %board.config_file.display(), "SIGHUP: reading the configuration again");
     let reloaded = match config::load(&board.config_file) {
         Ok(settings) => agent.reload(settings).await.map_err(|error| error.to_string()),
@@ -105,6 +125,7 @@ async fn reload(agent: &mut Agent, board: &Board) {
             board.reload_failed(error);
         }
     }
+    service::become_ready(board).await;
 }
 
 enum Asked {

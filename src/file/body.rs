@@ -9,6 +9,8 @@ use std::path::Path;
 
 use rustix::buffer::spare_capacity;
 
+use crate::observe::pulse::beat;
+
 /// The endings of names that are never tails of their own.
 const COMPRESSED: [&str; 9] = [".gz", ".zst", ".bz2", ".xz", ".zip", ".lz4", ".lzma", ".Z", ".tgz"];
 
@@ -72,6 +74,7 @@ impl Body {
     /// Appends up to `wanted` bytes from `offset` on to `buffer`, whose capacity suffices.
     /// Fewer only where the body ends. A compressed body is read forwards only.
     pub fn read_at(&mut self, offset: u64, wanted: usize, buffer: &mut Vec<u8>) -> io::Result<()> {
+        beat();
         match self {
             Body::Plain(file) => {
                 let end = buffer.len() + wanted;
@@ -160,6 +163,7 @@ impl Unpacked {
         }
         let mut block = [0; 32 * 1024];
         loop {
+            beat();
             let gone = (keep - self.base).min(self.window.len() as u64);
             self.window.drain(..gone as usize);
             self.base += gone;

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use super::identity::{FileKey, file_key, modified_millis};
 use super::pattern::{Patterns, Step};
 use super::rotation::{Seen, origins};
+use crate::observe::pulse::beat;
 
 /// Folders under `**` are followed to this depth, so that a loop of links ends.
 const MAX_DEPTH: usize = 64;
@@ -150,6 +151,7 @@ impl Look<'_> {
     }
 
     fn file(&mut self, path: &Path, matched: bool) {
+        beat();
         let Ok(link) = fs::symlink_metadata(path) else { return };
         let (path, metadata) = if link.is_symlink() {
             let Ok(target) = fs::canonicalize(path) else { return };

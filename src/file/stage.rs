@@ -14,6 +14,7 @@ use super::note::{TailEvent, TailNote};
 use super::tailers::{Tailers, Turn};
 use super::watch::{Watch, Watched};
 use crate::observe::LossReason;
+use crate::observe::Pulse;
 
 /// What is waiting in the channel is also held by the budget, so that the channel never fills
 /// before it; the rest is for the events that hold no bytes.
@@ -43,6 +44,7 @@ pub struct Stage {
     pub budget: Arc<FlowBudget>,
     pub outlet: mpsc::Sender<TailEvent>,
     pub notes: mpsc::Sender<TailNote>,
+    pub pulse: Arc<Pulse>,
 }
 
 /// What the stage knows of time and folders.
@@ -70,6 +72,7 @@ struct Closed;
 impl Stage {
     /// Runs until it is told to stop, then as long as only an open descriptor keeps unread bytes.
     pub fn run(mut self) {
+        self.pulse.is_of_this_thread();
         let mut clock = Clockwork {
             started: Instant::now(),
             scanned: Duration::ZERO,
@@ -90,7 +93,9 @@ impl Stage {
                 return;
             }
             let wait = self.until_next(&clock);
+            self.pulse.rests();
             mail = self.mailbox.wait(wait);
+            self.pulse.works();
         }
     }
 
@@ -137,6 +142,7 @@ impl Stage {
             // Its flow has ended without it; the next one with this name has notes of its own.
             return Err(Closed);
         }
+        self.pulse.rests();
         // The notes first: who gets a tail's bytes must find it known.
         while let Some(note) = self.tailers.notes.pop_front() {
             self.notes.blocking_send(note).map_err(|_| Closed)?;
@@ -144,6 +150,7 @@ impl Stage {
         while let Some(event) = self.tailers.events.pop_front() {
             self.outlet.blocking_send(event).map_err(|_| Closed)?;
         }
+        self.pulse.works();
         Ok(())
     }
 
@@ -152,6 +159,7 @@ impl Stage {
         let folders = self.tailers.scan(before, self.budget.used());
         clock.scanned = clock.started.elapsed();
         clock.scan_cost = clock.scanned - before;
+        self.tailers.counters.scans.add(1);
         if !self.tailers.options.use_events {
             return;
         }
@@ -247,7 +255,9 @@ impl Stage {
                 return;
             }
             let wait = if turn == Turn::Blocked { TEND } else { Duration::ZERO };
+            self.pulse.rests();
             mail = self.mailbox.wait(wait);
+            self.pulse.works();
         }
         self.tailers.finish_deleted(clock.started.elapsed(), &self.budget);
         for (path, bytes) in self.tailers.unread_nameless() {
@@ -310,6 +320,7 @@ mod tests {
             budget: Budget::new(budget, 1).flow(),
             outlet,
             notes,
+            pulse: Arc::default(),
         };
         let thread = std::thread::spawn(move || stage.run());
         Running { folder, mailbox, counters, thread, _behind: (events, notes_end) }

@@ -7,12 +7,13 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::checkpoints::Checkpoints;
 use super::counters::FlowCounters;
 use super::credentials_report::CredentialsReport;
 use super::health::{Health, LastError};
+use super::pulse::{Beat, Pulse, Pulses};
 use super::troubles::Troubles;
 
 /// The whole agent.
@@ -26,6 +27,8 @@ pub struct Board {
     pub memory_budget: AtomicU64,
     /// The settle stage writes it.
     pub checkpoints: Arc<Checkpoints>,
+    /// The settle stage's.
+    pub settling: Arc<Pulse>,
     dead_letters: Mutex<Option<DeadLetterFile>>,
     configuration: Mutex<Configuration>,
     flows: RwLock<Vec<Arc<FlowBoard>>>,
@@ -55,6 +58,17 @@ impl DeadLetterFile {
     }
 }
 
+/// A stage that makes no progress.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stuck {
+    pub flow: Option<String>,
+    /// What it does.
+    pub stage: &'static str,
+    pub time: Duration,
+    /// It waits for a disk or a file server.
+    pub in_kernel: bool,
+}
+
 /// One flow.
 pub struct FlowBoard {
     pub name: String,
@@ -66,6 +80,7 @@ pub struct FlowBoard {
     /// The files that cannot be read.
     pub troubles: Arc<Troubles>,
     pub credentials: Arc<CredentialsReport>,
+    pub pulses: Pulses,
     /// How many bytes of the memory budget it holds now.
     pub memory_used: Box<dyn Fn() -> u64 + Send + Sync>,
     pub draining: AtomicBool,
@@ -82,6 +97,7 @@ impl Board {
             checkpoint_file,
             memory_budget: AtomicU64::new(memory_budget),
             checkpoints: Arc::default(),
+            settling: Arc::default(),
             dead_letters: Mutex::default(),
             configuration: Mutex::new(loaded),
             flows: RwLock::default(),
@@ -99,6 +115,27 @@ impl Board {
 
     pub fn take_off(&self, flow: &Arc<FlowBoard>) {
         self.flows.write().unwrap().retain(|other| !Arc::ptr_eq(other, flow));
+    }
+
+    /// The stages that have worked on one thing for longer than `limit`, and those that the kernel
+    /// has kept waiting for so long.
+    pub fn stuck(&self, limit: Duration) -> Vec<Stuck> {
+        let mut stuck = Vec::new();
+        let mut look = |flow: Option<&FlowBoard>, stage, pulse: &Pulse| {
+            let (time, in_kernel) = match pulse.beat() {
+                Beat::Working(time) => (time, false),
+                Beat::InKernel(time) => (time, true),
+                Beat::Resting => return,
+            };
+            if time > limit {
+                stuck.push(Stuck { flow: flow.map(|flow| flow.name.clone()), stage, time, in_kernel });
+            }
+        };
+        look(None, "stores the positions", &self.settling);
+        for flow in self.flows() {
+            flow.pulses.all().iter().for_each(|(stage, pulse)| look(Some(&flow), stage, pulse));
+        }
+        stuck
     }
 
     /// None until the settle stage was started.

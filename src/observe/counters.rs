@@ -93,6 +93,8 @@ counters! {
     /// How often the system had more file-system events than it could hold, and all folders
     /// were looked at instead.
     event_overflows: Counter,
+    /// Looks at all folders of the flow.
+    scans: Counter,
     /// Files that are held open, as of the last second: now.
     open_files: Gauge,
     /// Files that are followed, open or not, as of the last second: now.

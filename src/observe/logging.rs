@@ -1,4 +1,4 @@
-//! Sends the log lines to stderr, as text or as JSON. The level is `RUST_LOG` where that is
+//! Sends the log lines to stderr, as text or as JSON, with priorities where that is the journal. The level is `RUST_LOG` where that is
 //! set, else what the command line says.
 //!
 //! The libraries below the SDK are kept at warnings, since their lines are of no use to an
@@ -7,6 +7,7 @@
 
 use std::io::{IsTerminal, stderr};
 
+use super::journal::{self, Journal};
 use tracing::level_filters::LevelFilter;
 use tracing::{Level, Metadata};
 use tracing_subscriber::filter::{EnvFilter, FilterExt, ParseError, filter_fn};
@@ -48,6 +49,13 @@ pub fn init(level: Level, format: LogFormat) -> Result<(), LoggingError> {
 fn layer(filter: EnvFilter, format: LogFormat) -> Box<dyn Layer<Registry> + Send + Sync> {
     let filter = filter.and(filter_fn(shows_no_bodies));
     match format {
+        // The journal has its own time and knows no colours.
+        LogFormat::Text if journal::is_stderr() => {
+            fmt::layer().without_time().with_ansi(false).with_writer(Journal).with_filter(filter).boxed()
+        }
+        LogFormat::Json if journal::is_stderr() => {
+            fmt::layer().json().flatten_event(true).with_writer(Journal).with_filter(filter).boxed()
+        }
         LogFormat::Text => {
             fmt::layer().with_writer(stderr).with_ansi(stderr().is_terminal()).with_filter(filter).boxed()
         }

@@ -15,6 +15,8 @@ pub mod credentials_report;
 pub mod health;
 /// Numbers as people read them.
 pub mod human;
+/// The journal of systemd.
+mod journal;
 /// What happened to files, and why bytes were lost, in words.
 pub mod kinds;
 /// Where log lines go, and which.
@@ -25,10 +27,14 @@ pub mod metrics;
 pub mod problems;
 /// The line that says how a flow is doing.
 pub mod progress;
+/// Whether a stage still works.
+pub mod pulse;
 /// One line for each cause and minute.
 pub mod repeated;
 /// Answers whoever asks how the agent is doing.
 pub mod server;
+/// What the service manager is told.
+pub mod service;
 /// What the agent says of itself, as data.
 pub mod status;
 /// What the agent says of itself, put together.
@@ -44,5 +50,6 @@ pub use credentials_report::CredentialsReport;
 pub use health::Health;
 pub use kinds::{LossReason, RotationKind};
 pub use progress::Progress;
+pub use pulse::{Pulse, Pulses};
 pub use repeated::Repeated;
 pub use troubles::Troubles;

@@ -13,6 +13,9 @@ use super::status::{Problem, Severity};
 /// Positions are stored at least each second unless the disk is slow.
 const STORED_LATE: Duration = Duration::from_secs(10);
 
+/// A stage makes a step in much less.
+const STUCK: Duration = Duration::from_secs(10);
+
 /// All problems there are. `files_known`: the settle stage answered.
 pub fn all(board: &Board, files_known: bool, unready_after: Duration) -> Vec<Problem> {
     let mut problems = Vec::new();
@@ -20,6 +23,7 @@ pub fn all(board: &Board, files_known: bool, unready_after: Duration) -> Vec<Pro
     for flow in &flows {
         of_delivery(flow, unready_after, &mut problems);
     }
+    of_stages(board, &mut problems);
     of_positions(board, files_known, &mut problems);
     if let Some(error) = board.configuration().last_error {
         let text = format!(
@@ -62,6 +66,25 @@ fn of_delivery(flow: &FlowBoard, unready_after: Duration, problems: &mut Vec<Pro
         let long = report.failing_for.is_some_and(|time| time > unready_after);
         let severity = if long { Severity::Critical } else { Severity::Warning };
         problems.push(Problem { severity, flow: Some(flow.name.clone()), text });
+    }
+}
+
+fn of_stages(board: &Board, problems: &mut Vec<Problem>) {
+    for stuck in board.stuck(STUCK) {
+        let time = duration(stuck.time);
+        let text = match stuck.in_kernel {
+            true => format!(
+                "The stage that {} has waited for a disk or a file server for {time}. The other flows go on; \
+                 check the mounts that this flow reads from",
+                stuck.stage
+            ),
+            false => format!(
+                "The stage that {} has made no progress for {time}. Under systemd the agent is started again \
+                 by its watchdog; elsewhere restart it. Nothing is lost by it",
+                stuck.stage
+            ),
+        };
+        problems.push(Problem { severity: Severity::Critical, flow: stuck.flow, text });
     }
 }
 

@@ -195,18 +195,23 @@ impl Book {
     /// All tails of the flows but those whose lives are over: their bytes are no part of any
     /// file.
     fn lines(&self, now: Moment) -> impl Iterator<Item = Line<'_>> {
-        self.tails.iter().filter(|(_, entry)| entry.row.known.state != TailState::Over).filter_map(
-            move |(&tail, entry)| {
-                let row = &entry.row;
-                let flow = &*self.flows.get(&row.flow)?.name;
-                let settled = self.ledger.watermark(tail);
-                // The size of a compressed body says nothing of the bytes in it.
-                let end = if row.known.state == TailState::Finished { entry.read } else { row.known.size };
-                let lag = end.saturating_sub(settled);
-                let age = if lag > 0 { self.arrivals.age(tail, now) } else { Duration::ZERO };
-                Some(Line { row, flow, read: entry.read.max(settled), settled, lag, age })
-            },
-        )
+        // Neighbours are often of one flow, and a look-up by name costs more than all the rest.
+        let mut last: Option<(&Arc<str>, &str)> = None;
+        let living = self.tails.iter().filter(|(_, entry)| entry.row.known.state != TailState::Over);
+        living.filter_map(move |(&tail, entry)| {
+            let row = &entry.row;
+            let flow = match last {
+                Some((key, name)) if Arc::ptr_eq(key, &row.flow) => name,
+                _ => &*self.flows.get(&row.flow)?.name,
+            };
+            last = Some((&row.flow, flow));
+            let settled = self.ledger.watermark(tail);
+            // The size of a compressed body says nothing of the bytes in it.
+            let end = if row.known.state == TailState::Finished { entry.read } else { row.known.size };
+            let lag = end.saturating_sub(settled);
+            let age = if lag > 0 { self.arrivals.age(tail, now) } else { Duration::ZERO };
+            Some(Line { row, flow, read: entry.read.max(settled), settled, lag, age })
+        })
     }
 
     fn open(&mut self, flow: Arc<str>, known: KnownTail, now: Moment) {

@@ -34,6 +34,8 @@ mod reload;
 mod restart;
 /// Every way of rotating a log, at every bad moment.
 mod rotation;
+/// What a service manager and the journal are told.
+mod service;
 /// How the agent ends when it is asked to.
 mod shutdown;
 /// What the agent says of itself.

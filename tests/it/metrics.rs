@@ -7,46 +7,18 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
 use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use kinesis_agent::observe::metrics::alert::{ALERTS, Alert};
 use kinesis_agent::observe::metrics::family::{FAMILIES, Family, Group, Type, Unit};
 use kinesis_agent::observe::metrics::render;
 use kinesis_agent::observe::{Board, DeadLetterFile, FlowBoard, FlowCounters};
-use serde::Deserialize;
 
-use crate::support::ministack::peers;
-
-#[derive(Debug, Deserialize)]
-struct Parsed {
-    name: String,
-    r#type: String,
-    unit: String,
-    help: String,
-    samples: Vec<Sample>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Sample {
-    name: String,
-    labels: BTreeMap<String, String>,
-    value: f64,
-}
-
-/// What Prometheus's own parser finds in `text`.
-fn parse(text: &str) -> Vec<Parsed> {
-    let script = repository().join("tests/it/peers/openmetrics.py");
-    let mut command = Command::new(peers().join("bin/python"));
-    command.arg(script).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "the parser refuses this:\n{text}");
-    serde_json::from_slice(&output.stdout).unwrap()
-}
+use crate::support::inquiry::get;
+use crate::support::openmetrics::{Parsed, parse, value};
+use crate::support::scene::SOON;
+use crate::support::{Destination, Scene, Step, eventually};
 
 fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -68,6 +40,7 @@ fn board(name: &str) -> Arc<Board> {
         troubles: Arc::default(),
         credentials: Arc::default(),
         memory_used: Box::new(|| 5),
+        pulses: kinesis_agent::observe::Pulses::default(),
         draining: false.into(),
     };
     flow.health.failed("why".into());
@@ -144,7 +117,7 @@ The agent answers `GET /metrics` with the OpenMetrics text format: on its status
 scrape_configs:
   - job_name: kinesis-agent
     static_configs:
-      - targets: ['localhost:9808']   # what status.listen says
+      - targets: ['localhost:9494']   # what status.listen says
 ```
 
 Totals begin at 0 when the agent starts. Labels are the flow's `name`, its destination (`kinesis:NAME` or `firehose:NAME`) and words of a fixed list; a file's name is never one, so a flow has about a hundred series however many files it follows. What belongs to one file is shown by `kinesis-agent status`.
@@ -309,4 +282,62 @@ fn the_dashboard_shows_what_exists_and_every_group_of_it() {
     let panels = dashboard["panels"].as_array().unwrap();
     let ids: HashSet<u64> = panels.iter().map(|panel| panel["id"].as_u64().unwrap()).collect();
     assert_eq!(ids.len(), panels.len(), "each panel has an id of its own");
+}
+
+/// A running agent's metrics, as soon as they are as `look` wants them.
+#[track_caller]
+fn scrape(scene: &Scene, what: &str, look: impl Fn(&[Parsed]) -> bool) -> (String, Vec<Parsed>) {
+    eventually(what, SOON, || {
+        let (code, text) = get(&scene.world, "/metrics");
+        assert_eq!(code, 200, "{text}");
+        let parsed = parse(&text);
+        if look(&parsed) { Ok((text, parsed)) } else { Err(text) }
+    })
+}
+
+#[test]
+fn a_running_agent_counts_what_it_does() {
+    let mut scene = Scene::with_flow(Destination::Kinesis, "app.log", |flow| {
+        flow.with("name", "a \"flow\"").with("skipHeaderLines", 1).with("oversizedRecords", "deadLetter")
+    });
+    scene.endpoint.script([
+        Step::Throttle,
+        Step::fail_every(3, "InternalFailure"),
+        Step::error("ExpiredTokenException"),
+    ]);
+    scene.world.append_unseen("app.log", "header\n");
+    scene.world.append_unseen("app.log", "x".repeat(3 << 20) + "\n");
+    scene.world.lines("app.log", 20);
+    scene.start();
+    scene.wait_for_all();
+    scene.world.rename("app.log", "app.log.1");
+    let done = |found: &[Parsed]| {
+        value(found, "kinesis_agent_rotations_total", &["renamed"]) == 1.0
+            && value(found, "kinesis_agent_lag_bytes", &[]) == 0.0
+            && value(found, "kinesis_agent_checkpoint_age_seconds", &[]) == 0.0
+    };
+    let (text, found) = scrape(&scene, "it is rotated, delivered and stored", done);
+    let total = |name: &str| value(&found, &format!("kinesis_agent_{name}_total"), &[]);
+    assert_eq!((total("records_delivered"), total("records_filtered")), (20.0, 1.0));
+    assert!(total("records_dead") >= 1.0);
+    assert_eq!(
+        total("records_read"),
+        total("records_delivered") + total("records_filtered") + total("records_dead")
+    );
+    assert_eq!(total("read_bytes"), (7 + (3 << 20) + 1 + 20 * 60) as f64);
+    assert_eq!(total("lost_bytes"), 0.0);
+    for (code, name) in [
+        ("ProvisionedThroughputExceededException", "entries_throttled"),
+        ("ExpiredTokenException", "requests_failed"),
+    ] {
+        assert!(value(&found, &format!("kinesis_agent_{name}_total"), &[code]) >= 1.0, "{text}");
+    }
+    assert!(total("entries_retried") > 0.0);
+    assert_eq!(value(&found, "kinesis_agent_request_duration_seconds_count", &[]), total("requests"));
+    assert_eq!(value(&found, "kinesis_agent_batch_entries_sum", &[]), 20.0);
+    assert_eq!(value(&found, "kinesis_agent_batch_entries_count", &[]), total("batches"));
+    let now = |name: &str| value(&found, &format!("kinesis_agent_{name}"), &[]);
+    assert_eq!((now("files"), now("requests_in_flight"), now("shards_seen")), (1.0, 0.0, 1.0));
+    assert!(now("dead_letter_file_bytes") > 4e6 && total("checkpoint_commits") >= 1.0);
+    assert!(!text.contains("app.log"), "no file is named:\n{text}");
 }

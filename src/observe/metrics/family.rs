@@ -233,6 +233,10 @@ pub static FAMILIES: &[Family] = &[
             all_words(RotationKind::ALL.map(RotationKind::word), &flow.counters.rotations)
         }))
         .more("`renamed`; `copytruncated`: truncated, with the unread rest in a copy; `truncated`: without one; `cut`: it lost its last bytes; `replaced`: another file has its name; `removed`; `compressed`; `copied`; `unseen`: born and rotated away between two looks. One rotation may be several of these."),
+    family(Files, "kinesis_agent_folder_scans", Counter,
+        "Looks at all folders of the flow.",
+        Source::Flow(|flow| count(flow.counters.scans.get())))
+        .more("It looks for what file-system events missed, each `scanIntervalMillis` or seldom enough to cost under half a percent of a core."),
     family(Files, "kinesis_agent_file_event_overflows", Counter,
         "How often there were more file-system events than the system holds.",
         Source::Flow(|flow| count(flow.counters.event_overflows.get())))

@@ -17,6 +17,7 @@ fn flow(name: &str, destination: &str) -> Arc<FlowBoard> {
         troubles: Arc::default(),
         credentials: Arc::default(),
         memory_used: Box::new(|| 77),
+        pulses: crate::observe::Pulses::default(),
         draining: false.into(),
     })
 }

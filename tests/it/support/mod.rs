@@ -22,6 +22,8 @@ pub mod ferrokinesis;
 pub mod inquiry;
 /// A real server for most of AWS: Firehose into S3, STS, IAM, IMDS, signatures.
 pub mod ministack;
+/// Prometheus's own parser.
+pub mod openmetrics;
 /// The promises.
 pub mod oracle;
 /// One request as AWS reads it: the operation, its records and its limits.
