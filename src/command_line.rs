@@ -28,6 +28,8 @@ pub enum Command {
     Completions(Completions),
     /// Asks the running agent how it is doing. Exit code: 0 good, 1 warning, 2 critical, 3 unknown.
     Status(StatusArguments),
+    /// Lets the running agent read its configuration again, and says how that went.
+    Reload(Reload),
 }
 
 #[derive(Args, Debug)]
@@ -71,6 +73,19 @@ pub struct StatusArguments {
     /// Shows it again every 2 s, until it is interrupted.
     #[arg(long)]
     pub watch: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Reload {
+    /// Where `status.socket` is looked up, if it can be read.
+    #[command(flatten)]
+    pub config: ConfigFile,
+    /// The agent's Unix socket, whatever the configuration says.
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// The agent's process; by default the one that answers on the socket.
+    #[arg(long, value_name = "PID", env = "MAINPID", hide_env_values = true)]
+    pub pid: Option<i32>,
 }
 
 #[derive(Args, Clone, Debug)]

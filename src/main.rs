@@ -21,5 +21,6 @@ fn main() -> ExitCode {
         Command::Check(arguments) => commands::check(&arguments),
         Command::Completions(arguments) => commands::completions(&arguments),
         Command::Status(arguments) => commands::status(&arguments),
+        Command::Reload(arguments) => commands::reload(&arguments),
     }
 }

@@ -2,10 +2,12 @@
 
 mod check;
 mod completions;
+mod reload;
 mod run;
 mod status;
 
+pub use self::status::status;
 pub use check::check;
 pub use completions::completions;
+pub use reload::reload;
 pub use run::run;
-pub use status::status;

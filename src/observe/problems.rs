@@ -13,18 +13,18 @@ use super::status::{Problem, Severity};
 /// Positions are stored at least each second unless the disk is slow.
 const STORED_LATE: Duration = Duration::from_secs(10);
 
-/// A stage makes a step in much less.
+/// A stage makes a step, or answers, in much less.
 const STUCK: Duration = Duration::from_secs(10);
 
-/// All problems there are. `files_known`: the settle stage answered.
-pub fn all(board: &Board, files_known: bool, unready_after: Duration) -> Vec<Problem> {
+/// All problems there are. `silence` is for how long the settle stage has not answered, if so.
+pub fn all(board: &Board, silence: Option<Duration>, unready_after: Duration) -> Vec<Problem> {
     let mut problems = Vec::new();
     let flows = board.flows();
     for flow in &flows {
         of_delivery(flow, unready_after, &mut problems);
     }
     of_stages(board, &mut problems);
-    of_positions(board, files_known, &mut problems);
+    of_positions(board, silence, &mut problems);
     if let Some(error) = board.configuration().last_error {
         let text = format!(
             "The changed configuration is not used, the one before still is. Mend {} and reload again: {}",
@@ -88,25 +88,34 @@ fn of_stages(board: &Board, problems: &mut Vec<Problem>) {
     }
 }
 
-fn of_positions(board: &Board, files_known: bool, problems: &mut Vec<Problem>) {
-    let mut critical = |text| problems.push(Problem { severity: Severity::Critical, flow: None, text });
+fn of_positions(board: &Board, silence: Option<Duration>, problems: &mut Vec<Problem>) {
+    let mut say = |severity, text| problems.push(Problem { severity, flow: None, text });
     let report = board.checkpoints.report();
     if report.age >= STORED_LATE {
         let error =
             report.last_error.map_or_else(String::new, |error| format!(" The last error: {}.", error.text));
-        critical(format!(
+        let text = format!(
             "Positions have not been stored in {} for {}.{error} Delivery goes on, but lines are sent again if \
              the agent is restarted now; check the disk and its permissions",
             board.checkpoint_file.display(),
             duration(report.age),
-        ));
-    }
-    if !files_known {
-        critical(
-            "The stage that stores positions does not answer, so the files are not known. If this stays, the \
-             agent is stuck: look at its log, and restart it"
-                .to_owned(),
         );
+        say(Severity::Critical, text);
+    }
+    match silence {
+        None => {}
+        Some(silence) if silence < STUCK => say(
+            Severity::Warning,
+            "The stage that stores positions is too busy to say which files there are; ask again".to_owned(),
+        ),
+        Some(silence) => say(
+            Severity::Critical,
+            format!(
+                "The stage that stores positions has not answered for {}, so the files are not known. The agent \
+                 is stuck: look at its log, and restart it",
+                duration(silence)
+            ),
+        ),
     }
 }
 
@@ -139,5 +148,28 @@ fn of_files(flow: &FlowBoard, problems: &mut Vec<Problem>) {
             count(troubles.count, "file", "files"),
             path.display()
         ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stage_that_is_busy_is_a_warning_and_one_that_is_stuck_comes_first() {
+        let board = Board::new("/etc/c.yaml".into(), "/var/c.db".into(), 1 << 20);
+        board.reload_failed("line 7".to_owned());
+        let said = |silence: u64| {
+            let problems = all(&board, Some(Duration::from_secs(silence)), Duration::from_secs(60));
+            problems.into_iter().map(|problem| (problem.severity, problem.text)).collect::<Vec<_>>()
+        };
+        let busy = said(1);
+        assert!(busy.iter().all(|(severity, _)| *severity == Severity::Warning), "{busy:?}");
+        assert!(busy[0].1.contains("too busy") && busy[1].1.ends_with("line 7"), "{busy:?}");
+        assert!(busy[2].1.starts_with("No flow is configured"), "{busy:?}");
+        let stuck = said(11);
+        assert_eq!((stuck[0].0, stuck.len()), (Severity::Critical, 3));
+        assert!(stuck[0].1.contains("for 11 s"), "{stuck:?}");
+        assert_eq!(all(&board, None, Duration::from_secs(60)).len(), 2);
     }
 }

@@ -10,7 +10,9 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 /// What the times of all pulses count from.
 static BEGINNING: LazyLock<Instant> = LazyLock::new(Instant::now);

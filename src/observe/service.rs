@@ -128,7 +128,7 @@ fn sentence(board: &Board, rate: f64) -> String {
         lag => format!("{} are left to send", bytes(lag)),
     };
     let going = format!("{}, {}/s, {behind}", count(flows.len() as u64, "flow", "flows"), bytes(rate as u64));
-    match problems::all(board, true, Duration::ZERO).first() {
+    match problems::all(board, None, Duration::ZERO).first() {
         None => going,
         Some(problem) if flows.is_empty() => problem.text.clone(),
         Some(problem) => format!("{going}. {}", problem.text),
@@ -159,8 +159,8 @@ mod tests {
         let mut complaints = Repeated::default();
         assert!(is_alive(&board, Duration::ZERO, &mut complaints, Duration::ZERO));
         board.settling.works();
-        let until = std::time::Instant::now() + Duration::from_millis(5);
-        while std::time::Instant::now() < until {
+        let until = Instant::now() + Duration::from_millis(5);
+        while Instant::now() < until {
             std::thread::yield_now();
         }
         assert!(!is_alive(&board, Duration::from_millis(1), &mut complaints, Duration::ZERO));

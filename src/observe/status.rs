@@ -47,6 +47,8 @@ pub struct Configuration {
     pub loaded_at: u64,
     /// How often it was read anew since the start.
     pub reloads: u64,
+    /// How often it could not be used then.
+    pub failed_reloads: u64,
     /// Why the last attempt to read it anew changed nothing.
     pub last_reload_error: Option<ErrorStatus>,
 }

@@ -23,9 +23,9 @@ pub struct Question {
     pub reply: oneshot::Sender<FilePage>,
 }
 
-/// `files` is none if the settle stage did not answer; a flow that fails for longer than
+/// `files`, or for how long the settle stage has not told them. A flow that fails for longer than
 /// `unready_after` is critical.
-pub fn status(board: &Board, files: Option<FilePage>, unready_after: Duration) -> Status {
+pub fn status(board: &Board, files: Result<FilePage, Duration>, unready_after: Duration) -> Status {
     let flows: Vec<FlowStatus> = board.flows().iter().map(|flow| flow_status(flow)).collect();
     let configuration = board.configuration();
     let checkpoints = board.checkpoints.report();
@@ -34,11 +34,12 @@ pub fn status(board: &Board, files: Option<FilePage>, unready_after: Duration) -
         pid: std::process::id(),
         started_at: millis(board.started_at),
         uptime_seconds: board.started.elapsed().as_secs(),
-        problems: problems::all(board, files.is_some(), unready_after),
+        problems: problems::all(board, files.as_ref().err().copied(), unready_after),
         configuration: Configuration {
             file: text(&board.config_file),
             loaded_at: millis(configuration.loaded_at),
             reloads: configuration.reloads,
+            failed_reloads: configuration.failed_reloads,
             last_reload_error: configuration.last_error.map(error_status),
         },
         memory: Memory {
@@ -51,7 +52,7 @@ pub fn status(board: &Board, files: Option<FilePage>, unready_after: Duration) -
             last_error: checkpoints.last_error.map(error_status),
         },
         flows,
-        files,
+        files: files.ok(),
     }
 }
 

@@ -263,6 +263,9 @@ impl Settler {
     }
 
     fn answer(&self, question: Question) {
+        if question.reply.is_closed() {
+            return;
+        }
         let page = self.book.files(&question.query, moment(self.began));
         // Whoever asked may have stopped waiting.
         let _ = question.reply.send(page);

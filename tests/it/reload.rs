@@ -2,10 +2,12 @@
 //! lost or repeated by it.
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
+use crate::support::agent_process::command;
 use crate::support::scene::SOON;
-use crate::support::{Destination, Flow, Rotator, Scene, Step, eventually};
+use crate::support::{Destination, Flow, Rotator, Scene, Step, World, eventually};
 
 use Destination::{Firehose, Kinesis};
 
@@ -234,4 +236,26 @@ fn fifty_reloads_under_load_lose_and_repeat_nothing() {
     use_flows(&mut scene, flows);
     scene.reload();
     scene.delivers_everything_once();
+}
+
+fn reload(world: &World, option: &str, path: &Path) -> (Option<i32>, String) {
+    let output = command(world).args(["reload", option]).arg(path).output().unwrap();
+    let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    (output.status.code(), text)
+}
+
+/// What an operator sees of it.
+#[test]
+fn the_command_says_how_a_reload_went() {
+    let mut scene = scene_with(&["app.log"]);
+    let file = scene.world.root().join("config.yaml");
+    let socket = scene.world.status_socket();
+    let (code, text) = reload(&scene.world, "--config", &file);
+    assert!(code == Some(0) && text.contains("config.yaml is used now"), "{code:?} {text}");
+    fs::write(&file, scene.config.to_yaml() + "    maxBufferAgeMilis: 5\n").unwrap();
+    let (code, text) = reload(&scene.world, "--socket", &socket);
+    assert!(code == Some(1) && text.contains("`maxBufferAgeMillis`"), "{code:?} {text}");
+    scene.stop();
+    let (code, text) = reload(&scene.world, "--socket", &socket);
+    assert!(code == Some(1) && text.contains("Is the agent running"), "{code:?} {text}");
 }

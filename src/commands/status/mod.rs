@@ -5,7 +5,7 @@
 //! It never hangs: what is not answered in time is unknown.
 
 /// Asks the agent.
-mod client;
+pub(super) mod client;
 /// The words for what it answered.
 mod report;
 /// Columns that fit the terminal.
@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use crate::command_line::StatusArguments;
+use crate::command_line::{ConfigFile, StatusArguments};
 use crate::config::{self, DEFAULT_SOCKET};
 use crate::observe::status::{Severity, Status};
 use client::Asked;
@@ -27,7 +27,7 @@ use report::{Look, Verdict};
 const WATCH_EVERY: Duration = Duration::from_secs(2);
 
 pub fn status(arguments: &StatusArguments) -> ExitCode {
-    let (socket, doubt) = socket(arguments);
+    let (socket, doubt) = socket(&arguments.config, arguments.socket.as_deref());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = match runtime.context("the async runtime cannot be started") {
         Ok(runtime) => runtime,
@@ -56,11 +56,11 @@ pub fn status(arguments: &StatusArguments) -> ExitCode {
 }
 
 /// Where the agent is asked, and what is to be said if nobody answers there.
-fn socket(arguments: &StatusArguments) -> (PathBuf, String) {
-    if let Some(socket) = &arguments.socket {
-        return (socket.clone(), String::new());
+pub(super) fn socket(config: &ConfigFile, socket: Option<&Path>) -> (PathBuf, String) {
+    if let Some(socket) = socket {
+        return (socket.to_owned(), String::new());
     }
-    let file = &arguments.config.path;
+    let file = &config.path;
     match config::load(file) {
         Ok(settings) => (settings.status.socket, String::new()),
         Err(_) => {

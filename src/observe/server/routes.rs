@@ -11,7 +11,7 @@ use http_body_util::Full;
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::sync::{Mutex, mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::page::{PAGE, POLICY};
 use super::{Board, Metrics, RenderMetrics};
@@ -31,6 +31,8 @@ pub struct Routes {
     board: Arc<Board>,
     /// One question at a time, so that nobody can keep the settle stage busy.
     questions: Mutex<mpsc::Sender<Question>>,
+    /// Since when it has answered none.
+    silent_since: std::sync::Mutex<Option<Instant>>,
     metrics: RenderMetrics,
     unready_after: Duration,
 }
@@ -42,7 +44,13 @@ impl Routes {
         metrics: RenderMetrics,
         unready_after: Duration,
     ) -> Self {
-        Routes { board, questions: Mutex::new(questions), metrics, unready_after }
+        Routes {
+            board,
+            questions: Mutex::new(questions),
+            silent_since: Default::default(),
+            metrics,
+            unready_after,
+        }
     }
 
     /// `check_host`: only this host is to reach the server, so a request for another name is one
@@ -97,12 +105,22 @@ impl Routes {
             Ok(query) => query,
             Err(wrong) => return answer(StatusCode::BAD_REQUEST, TEXT, wrong + "\n"),
         };
-        let files = timeout(ANSWER_WITHIN, self.ask(query)).await.ok().flatten();
+        let files = self.files(query).await;
         let status = survey::status(&self.board, files, self.unready_after);
         match serde_json::to_vec(&status) {
             Ok(json) => answer(StatusCode::OK, JSON, json),
             Err(error) => answer(StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("{error}\n")),
         }
+    }
+
+    /// The page, or for how long no question was answered.
+    async fn files(&self, query: FilesQuery) -> Result<FilePage, Duration> {
+        let asked = Instant::now();
+        let files = timeout(ANSWER_WITHIN, self.ask(query)).await.ok().flatten();
+        let mut silent_since = self.silent_since.lock().unwrap();
+        let Some(files) = files else { return Err(silent_since.get_or_insert(asked).elapsed()) };
+        *silent_since = None;
+        Ok(files)
     }
 
     async fn ask(&self, query: FilesQuery) -> Option<FilePage> {
