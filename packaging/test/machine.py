@@ -17,7 +17,7 @@ TARGET = Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target"))
 WORK = TARGET / "packaging" / "test"
 
 # What a server has anyway; procps is left out, because the service must not need it.
-BASE = ["systemd", "systemd-sysv", "dbus", "logrotate", "rsyslog"]
+BASE = ["ca-certificates", "systemd", "systemd-sysv", "dbus", "logrotate", "rsyslog"]
 ROOTS = {
     "debian11": ("bullseye", BASE),
     "debian12": ("bookworm", BASE),
