@@ -7,10 +7,10 @@ CARGO  := cargo
 export CARGO_TERM_COLOR ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint unit peers bench clean-peers
+.PHONY: help build demo test lint unit peers bench packages test-packages clean-peers clean-packages
 
 help: ## Shows this list.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
 
 build: ## Builds the release binary.
 	$(CARGO) build --release --locked
@@ -34,9 +34,15 @@ unit: ## Runs the tests of the pure parts alone (seconds).
 bench: ## Measures CPU, memory, latency and repeats after kill -9 (BENCH_MB, BENCH_LIVES; ONLY=throughput|latency|crash).
 	$(CARGO) bench --locked --bench throughput -- $(ONLY)
 
-peers: $(PEERS)/ready ## Installs what the tests need besides Rust: Python peers and a browser's driver under the target folder, logrotate, Chromium.
-	@for need in logrotate chromium; do \
-	  command -v $$need >/dev/null || test -x /usr/sbin/$$need \
+packages: ## Makes the .deb and .rpm for x86-64 and aarch64 (ARCH=x86_64 or aarch64 for one), checks them, leaves them in the target folder.
+	packaging/make-packages $(ARCH)
+
+test-packages: ## Boots Debian 11, 12, 13 and a root with rpm, and takes the packages through their lives (MACHINES="debian12 rpm" for some).
+	packaging/test/run.py $(MACHINES)
+
+peers: $(PEERS)/ready ## Installs what the tests need besides Rust: Python peers and a browser's driver under the target folder, logrotate, Chromium, systemd-analyze.
+	@for need in logrotate chromium systemd; do \
+	  command -v $$need >/dev/null || test -x /usr/sbin/$$need || test -x /lib/systemd/$$need \
 	  || { test "$$(id -u)" = 0 && apt-get update -q && apt-get install -y -q --no-install-recommends $$need; } \
 	  || { echo "the tests need $$need: install it (apt-get install $$need)" >&2; exit 1; }; \
 	done
@@ -52,3 +58,6 @@ $(PEERS)/ready: tests/it/peers/requirements.txt tests/it/peers/package-lock.json
 
 clean-peers: ## Removes the Python peers.
 	rm -rf $(PEERS)
+
+clean-packages: ## Removes the packages and all that they were made with.
+	rm -rf $(TARGET)/packaging $(TARGET)/packages

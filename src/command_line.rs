@@ -26,6 +26,8 @@ pub enum Command {
     Check(Check),
     /// Prints the JSON Schema of the configuration, for editors.
     Schema,
+    /// Prints the completions of a shell, to be sourced by it.
+    Completions(Completions),
     /// Asks the running agent how it is doing. Exit code: 0 good, 1 warning, 2 critical, 3 unknown.
     Status(StatusArguments),
     /// Lets the running agent read its configuration again, and says how that went.
@@ -113,4 +115,10 @@ pub struct ConfigFile {
 pub enum LogFormat {
     Text,
     Json,
+}
+
+#[derive(Args, Debug)]
+pub struct Completions {
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
 }

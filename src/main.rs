@@ -21,6 +21,7 @@ fn main() -> ExitCode {
         Command::Run(arguments) => commands::run(&arguments),
         Command::Schema => commands::schema(),
         Command::Check(arguments) => commands::check(&arguments),
+        Command::Completions(arguments) => commands::completions(&arguments),
         Command::Status(arguments) => commands::status(&arguments),
         Command::Reload(arguments) => commands::reload(&arguments),
     }

@@ -1,6 +1,7 @@
 //! What each command of the command line does, and the code that it exits with.
 
 mod check;
+mod completions;
 mod dry_run;
 mod online;
 mod reader;
@@ -11,6 +12,7 @@ mod status;
 
 pub use self::status::status;
 pub use check::check;
+pub use completions::completions;
 pub use dry_run::dry_run;
 pub use reload::reload;
 pub use run::run;

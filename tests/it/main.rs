@@ -28,6 +28,8 @@ mod memory;
 mod metrics;
 /// `check --online`.
 mod online;
+/// The service and the packages, without building or booting anything.
+mod packaging;
 /// The agent against servers that somebody else wrote.
 mod real_servers;
 /// Another configuration while the agent runs.
