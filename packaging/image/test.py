@@ -1,0 +1,407 @@
+"""Runs the image as an operator would, with podman and runc, and counts every line.
+
+    packaging/image/test.py ARCHIVE        (make test-image; needs root, podman and runc)
+
+The container gets 64 MiB, a read-only root, no new privileges and no capability but the one a
+case is about. The endpoint listens on the loopback interface, so the container shares the
+host's network. Each case is a function; a failed one ends the run with what the agent said.
+IMAGE_TEST_MB says how much is written in the long case (1200).
+"""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+
+LIMIT_MIB = 64
+USER = 65532
+WRITE_MB = int(os.environ.get("IMAGE_TEST_MB", "1200"))
+LINE = 200
+LINES_A_WRITE = 5000
+CGROUP = pathlib.Path("/sys/fs/cgroup/memory")
+
+
+class Failed(Exception):
+    pass
+
+
+def check(holds, what):
+    if not holds:
+        raise Failed(what)
+
+
+def wait(condition, what, seconds=60):
+    """Polls until `condition` returns something true, and returns that."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        check(time.monotonic() < deadline, f"waited {seconds} s for {what}")
+        time.sleep(0.05)
+    return value
+
+
+class Endpoint:
+    def __init__(self):
+        script = pathlib.Path(__file__).with_name("endpoint.py")
+        self.process = subprocess.Popen(
+            [sys.executable, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.port = int(self.process.stdout.readline())
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def tally(self):
+        with urllib.request.urlopen(self.url) as answer:
+            return json.load(answer)
+
+    def pause(self, seconds):
+        request = urllib.request.Request(f"{self.url}/pause?seconds={seconds}", method="PUT")
+        urllib.request.urlopen(request).close()
+
+    def distinct(self, letter):
+        return self.tally()["distinct"].get(letter, 0)
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+class Podman:
+    """Images and containers of the test's own, apart from those of the machine."""
+
+    def __init__(self, folder, archive):
+        self.command = [
+            "podman", "--root", folder / "storage", "--runroot", folder / "run", "--storage-driver", "vfs",
+            "--cgroup-manager", "cgroupfs", "--runtime", "runc"]
+        loaded = self.run("load", "--quiet", "--input", archive).stdout
+        self.image = loaded.strip().rpartition(" ")[2]
+
+    def run(self, *arguments, code=0):
+        done = subprocess.run([*self.command, *arguments], capture_output=True, text=True, timeout=300)
+        check(code is None or done.returncode == code,
+              f"podman {' '.join(map(str, arguments))}: code {done.returncode}\n{done.stdout}{done.stderr}")
+        return done
+
+
+class World:
+    """A container's folders on the host, its configuration, and its runs."""
+
+    count = 0
+
+    def __init__(self, podman, endpoint, folder, user=USER, capabilities=(), state=True):
+        World.count += 1
+        self.podman, self.endpoint, self.user, self.capabilities = podman, endpoint, user, capabilities
+        self.folder = folder / f"world{World.count}"
+        self.logs, self.state = self.folder / "log", self.folder / "state"
+        for each in (self.logs, self.state):
+            each.mkdir(parents=True)
+        self.mounts = ["-v", f"{self.logs}:/var/log:ro"]
+        if state:
+            # The operator gives the state to the user of the container.
+            os.chown(self.state, user, user)
+            self.state.chmod(0o750)
+            self.mounts += ["-v", f"{self.state}:/var/lib/kinesis-agent"]
+        self.config = self.folder / "config.yaml"
+        self.name = f"kinesis-agent-test-{os.getpid()}-{World.count}"
+
+    def configure(self, flows):
+        top = (
+            f"kinesis.endpoint: {self.endpoint.url}\nkinesis.region: us-east-1\n"
+            f"firehose.endpoint: http://localhost:{self.endpoint.port}\nfirehose.region: us-east-1\n"
+            "awsAccessKeyId: test\nawsSecretAccessKey: test\n")
+        self.config.write_text(top + flows)
+
+    def arguments(self, *command):
+        limit = f"{LIMIT_MIB}m"
+        return [
+            "--name", self.name, "--network", "host", "-m", limit, "--memory-swap", limit, "--user", str(self.user),
+            "--cap-drop=all", *(f"--cap-add={each}" for each in self.capabilities),
+            "--read-only", "--read-only-tmpfs=false", "--security-opt=no-new-privileges",
+            "--tmpfs", "/run/kinesis-agent:rw,noexec,nosuid,nodev,size=1m",
+            "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024",
+            *self.mounts, "-v", f"{self.config}:/etc/kinesis-agent/config.yaml:ro", self.podman.image, *command]
+
+    def start(self, *command):
+        self.podman.run("run", "--detach", *self.arguments(*command))
+        self.pid = int(self.inspect("{{.State.Pid}}"))
+
+    def run_to_its_end(self, *command):
+        """Code, and what it said."""
+        done = self.podman.run("run", "--rm", *self.arguments(*command), code=None)
+        return done.returncode, done.stdout + done.stderr
+
+    def inspect(self, what):
+        return self.podman.run("inspect", "--format", what, self.name).stdout.strip()
+
+    def said(self):
+        done = self.podman.run("logs", self.name, code=None)
+        return done.stdout + done.stderr
+
+    def stop(self):
+        """Seconds from SIGTERM to the end, which has to be clean."""
+        started = time.monotonic()
+        self.podman.run("stop", "--time", "30", self.name)
+        took = time.monotonic() - started
+        check(self.inspect("{{.State.OOMKilled}}") == "false", "the container was OOM-killed")
+        code = self.inspect("{{.State.ExitCode}}")
+        check(code == "0", f"the agent ended with code {code} after SIGTERM:\n{self.said()[-2000:]}")
+        return took
+
+    def again(self):
+        self.podman.run("start", self.name)
+        self.pid = int(self.inspect("{{.State.Pid}}"))
+
+    def remove(self):
+        self.podman.run("rm", "--force", "--time", "0", self.name, code=None)
+
+    def process(self, key):
+        """A value of /proc/PID/status as text; None after the process' end."""
+        try:
+            lines = pathlib.Path(f"/proc/{self.pid}/status").read_text().splitlines()
+        except FileNotFoundError:
+            return None
+        return next((line.split(":")[1].strip() for line in lines if line.startswith(f"{key}:")), None)
+
+    def cgroup(self):
+        lines = pathlib.Path(f"/proc/{self.pid}/cgroup").read_text().splitlines()
+        path = next(line.split(":", 2)[2] for line in lines if line.split(":")[1] == "memory")
+        return CGROUP / path.lstrip("/")
+
+
+class Memory:
+    """The highest values while the container runs. The kernel's own high-water mark of the group
+    also counts the cache of the files that were read, which it gives back when it is short."""
+
+    def __init__(self, world):
+        self.world, self.group = world, world.cgroup()
+        limit = int((self.group / "memory.limit_in_bytes").read_text())
+        check(limit == LIMIT_MIB << 20, f"the limit of the container is {limit} bytes")
+        self.anonymous = 0
+        self.ended = threading.Event()
+        self.thread = threading.Thread(target=self.sample, daemon=True)
+        self.thread.start()
+
+    def sample(self):
+        while not self.ended.wait(0.1):
+            try:
+                stat = dict(line.split() for line in (self.group / "memory.stat").read_text().splitlines())
+            except OSError:
+                return
+            self.anonymous = max(self.anonymous, int(stat["total_rss"]))
+
+    def report(self):
+        self.ended.set()
+        self.thread.join()
+        kills = dict(line.split() for line in (self.group / "memory.oom_control").read_text().splitlines())
+        check(kills["oom_kill"] == "0", "a process of the container was OOM-killed")
+        peak = int((self.group / "memory.max_usage_in_bytes").read_text())
+        resident = self.world.process("VmHWM")
+        return (f"anonymous {self.anonymous / 2**20:.1f} MiB, VmHWM {int(resident.split()[0]) / 1024:.1f} MiB, "
+                f"group with page cache {peak / 2**20:.1f} of {LIMIT_MIB} MiB, threads {self.world.process('Threads')}")
+
+
+def lines(letter, first, count):
+    filler = "x" * (LINE - 15)
+    return "".join(f"{letter}{number:012d} {filler}\n" for number in range(first, first + count)).encode()
+
+
+def flow(pattern, destination, more=""):
+    return f"  - filePattern: {pattern}\n    {destination}\n    initialPosition: START_OF_FILE\n{more}"
+
+
+BOTH = "flows:\n" + flow("/var/log/a.log", "deliveryStream: lines", "    maxBufferAgeMillis: 1s\n") \
+    + flow("/var/log/b.log", "kinesisStream: records")
+
+
+def write_rotated(world, letter, megabytes):
+    """Writes as fast as it can and renames the file each 50 MB. The number of lines."""
+    path, number = world.logs / f"{letter}.log", 0
+    generation = 0
+    while number * LINE < megabytes * 1_000_000:
+        with open(path, "wb", buffering=0) as log:
+            path.chmod(0o644)
+            while log.tell() < 50_000_000 and number * LINE < megabytes * 1_000_000:
+                log.write(lines(letter, number, LINES_A_WRITE))
+                number += LINES_A_WRITE
+        if number * LINE < megabytes * 1_000_000:
+            generation += 1
+            path.rename(world.logs / f"{letter}.log.{generation}")
+    return number
+
+
+def full_load_in_64_mib(world):
+    """As fast as it can be written and taken, with an endpoint that hangs now and then."""
+    world.configure(BOTH)
+    world.start()
+    memory = Memory(world)
+    started = time.monotonic()
+    written = {}
+    writers = [
+        threading.Thread(target=lambda letter=letter, size=size: written.update({letter: write_rotated(world, letter, size)}))
+        for letter, size in (("a", WRITE_MB * 5 // 6), ("b", WRITE_MB // 6))]
+    for writer in writers:
+        writer.start()
+    for _ in range(3):
+        time.sleep(2)
+        world.endpoint.pause(3)
+    for writer in writers:
+        writer.join()
+
+    def arrived():
+        check(world.inspect("{{.State.Running}}") == "true", f"the container has ended:\n{world.said()[-2000:]}")
+        time.sleep(0.5)
+        return all(world.endpoint.distinct(letter) == count for letter, count in written.items())
+
+    try:
+        wait(arrived, "all lines", 300)
+    except Failed:
+        raise Failed(f"lines are missing: written {written}, arrived {world.endpoint.tally()}\n{world.said()[-2000:]}")
+    took = time.monotonic() - started
+    report = memory.report()
+    tally = world.endpoint.tally()
+    check(tally["foreign"] == 0, f"lines that nobody wrote: {tally['foreignLines']}")
+    check(tally["repeated"] == 0, f"{tally['repeated']} lines came twice")
+    stopped = world.stop()
+    return f"{sum(written.values())} lines ({tally['bytes'] / 1e6:.0f} MB) in {took:.0f} s, 0 lost, 0 repeated; " \
+        f"memory: {report}; stopped in {stopped:.1f} s"
+
+
+def restart_keeps_the_position(world):
+    """The container is stopped and started, then removed and made anew."""
+    world.configure("flows:\n" + flow("/var/log/c.log", "deliveryStream: lines", "    maxBufferAgeMillis: 100\n"))
+    log = world.logs / "c.log"
+    log.write_bytes(lines("c", 0, 1000))
+    world.start()
+    wait(lambda: world.endpoint.distinct("c") == 1000, "the first lines")
+    world.stop()
+    with open(log, "ab") as file:
+        file.write(lines("c", 1000, 1000))
+    world.again()
+    wait(lambda: world.endpoint.distinct("c") == 2000, "the lines that were written while it was down")
+    world.stop()
+    world.remove()
+    # Rotated while there is no container.
+    with open(log, "ab") as file:
+        file.write(lines("c", 2000, 500))
+    log.rename(world.logs / "c.log.1")
+    log.write_bytes(lines("c", 2500, 500))
+    world.start()
+    wait(lambda: world.endpoint.distinct("c") == 3000, "the lines of a rotation between two containers")
+    world.stop()
+    check(world.endpoint.tally()["repeated"] == 0, "lines came twice")
+    return "3000 lines over three lives of the container, 0 lost, 0 repeated"
+
+
+def non_root_reads_what_all_may_read(world):
+    """The image's own user, without any capability: 0644 arrives; 0600 is named, and is no reason to end."""
+    world.configure("flows:\n" + flow("/var/log/*.log", "deliveryStream: lines", "    maxBufferAgeMillis: 100\n"))
+    (world.logs / "open.log").write_bytes(lines("d", 0, 100))
+    secret = world.logs / "secret.log"
+    secret.write_bytes(lines("e", 0, 100))
+    secret.chmod(0o600)
+    world.start()
+    wait(lambda: world.endpoint.distinct("d") == 100, "the lines of the readable file")
+    check(world.process("Uid").split()[1] == str(USER), f"the agent is user {world.process('Uid')}")
+    check(int(world.process("CapEff"), 16) == 0, f"the agent has capabilities: {world.process('CapEff')}")
+    check(world.process("NoNewPrivs") == "1", "new privileges are possible")
+    wait(lambda: "secret.log" in world.said(), "a word about the file that it may not read", 20)
+    check(world.endpoint.distinct("e") == 0, "it read what it may not read")
+    world.stop()
+    return "0644 read, 0600 refused and said, CapEff 0"
+
+
+def the_capability_reads_everything(world):
+    """User 0 with DAC_READ_SEARCH alone, as in the DaemonSet."""
+    world.configure("flows:\n" + flow("/var/log/*/secret.log", "deliveryStream: lines", "    maxBufferAgeMillis: 100\n"))
+    folder = world.logs / "private"
+    folder.mkdir()
+    secret = folder / "secret.log"
+    secret.write_bytes(lines("f", 0, 100))
+    for path, mode in ((secret, 0o600), (folder, 0o700)):
+        os.chown(path, 1234, 1234)
+        path.chmod(mode)
+    world.start()
+    wait(lambda: world.endpoint.distinct("f") == 100, "the lines of a file of another user, mode 0600")
+    check(int(world.process("CapEff"), 16) == 1 << 2, f"the agent has capabilities: {world.process('CapEff')}")
+    world.stop()
+    return "0600 of another user in his 0700 folder read, CapEff 0x4"
+
+
+def without_a_state_it_says_so(world):
+    """No volume for the state on a read-only root: an error that names the file."""
+    world.configure("flows:\n" + flow("/var/log/*.log", "deliveryStream: lines"))
+    code, said = world.run_to_its_end()
+    check(code not in (0, 137), f"code {code}: {said}")
+    check("/var/lib/kinesis-agent" in said and "ead-only" in said, f"it does not say why: {said}")
+    return f"code {code}: {said.strip().splitlines()[-1]}"
+
+
+def without_a_configuration_it_says_so(world):
+    world.configure("flows:\n  - filePatern: /x\n")
+    code, said = world.run_to_its_end()
+    check(code == 78 and "filePatern" in said, f"code {code}: {said}")
+    world.config.unlink()
+    world.config.mkdir()
+    code, other = world.run_to_its_end()
+    check(code == 78 and "/etc/kinesis-agent/config.yaml" in other, f"code {code}: {other}")
+    return f"code 78: {said.strip().splitlines()[0]}"
+
+
+def idle_without_flows(world):
+    """An agent that has nothing to do waits, and takes little."""
+    world.configure("flows: []\n")
+    world.start("run", "--log-format", "json")
+    wait(lambda: "{" in world.said(), "a log line as JSON", 20)
+    json.loads(world.said().splitlines()[0])
+    time.sleep(1)
+    check(world.inspect("{{.State.Running}}") == "true", f"it ended: {world.said()}")
+    resident = world.process("VmHWM")
+    world.stop()
+    return f"VmHWM {resident}"
+
+
+CASES = [
+    (idle_without_flows, {}),
+    (non_root_reads_what_all_may_read, {}),
+    (the_capability_reads_everything, {"user": 0, "capabilities": ["DAC_READ_SEARCH"]}),
+    (without_a_state_it_says_so, {"state": False}),
+    (without_a_configuration_it_says_so, {}),
+    (restart_keeps_the_position, {}),
+    (full_load_in_64_mib, {}),
+]
+
+
+def main():
+    archive, *names = sys.argv[1:]
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="kinesis-agent-image-"))
+    # The container's user has to get through to its volumes.
+    folder.chmod(0o755)
+    failed = 0
+    try:
+        podman = Podman(folder, archive)
+        for case, options in CASES:
+            if names and case.__name__ not in names:
+                continue
+            endpoint = Endpoint()
+            world = World(podman, endpoint, folder, **options)
+            try:
+                print(f"{case.__name__}: {case(world)}", flush=True)
+            except Failed as failure:
+                failed += 1
+                print(f"{case.__name__}: FAILED: {failure}", flush=True)
+            finally:
+                world.remove()
+                endpoint.close()
+                shutil.rmtree(world.folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    sys.exit(main())
