@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """A counting endpoint that speaks PutRecords and PutRecordBatch, for the test of the image.
 
 It takes everything, and marks each line it is sent: a line begins with the letter of its file
@@ -5,11 +6,12 @@ and its number in twelve digits. `GET /` tells the tally as JSON; `PUT /pause?se
 it answer nothing for so long, so that the agent's buffers fill. It checks no signature and no
 limit: the endpoint of tests/it does.
 
-    endpoint.py        prints its port, and ends with its standard input
+    endpoint.py [CERTIFICATE KEY]    prints its port, and ends with its standard input
 """
 
 import base64
 import json
+import ssl
 import sys
 import threading
 import time
@@ -93,9 +95,21 @@ class Handler(BaseHTTPRequestHandler):
         return self.answer({"FailedPutCount": 0, "Encrypted": False, "RequestResponses": [{"RecordId": "r"}] * count})
 
 
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request, client_address):
+        # An agent that was killed, or that does not trust us, is a case of the test.
+        if not isinstance(sys.exc_info()[1], (ConnectionError, ssl.SSLError)):
+            super().handle_error(request, client_address)
+
+
 def main():
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
+    server = Server(("127.0.0.1", 0), Handler)
+    if len(sys.argv) == 3:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*sys.argv[1:])
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     print(server.server_port, flush=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     sys.stdin.read()

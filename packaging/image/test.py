@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Runs the image as an operator would, with podman and runc, and counts every line.
 
     packaging/image/test.py ARCHIVE        (make test-image; needs root, podman and runc)
@@ -8,11 +9,13 @@ host's network. Each case is a function; a failed one ends the run with what the
 IMAGE_TEST_MB says how much is written in the long case (1200).
 """
 
+import gzip
 import json
 import os
 import pathlib
 import shutil
 import signal
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -47,15 +50,16 @@ def wait(condition, what, seconds=60):
 
 
 class Endpoint:
-    def __init__(self):
+    def __init__(self, *certificate_and_key):
         script = pathlib.Path(__file__).with_name("endpoint.py")
+        self.trusted = None
         self.process = subprocess.Popen(
-            [sys.executable, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            [sys.executable, script, *certificate_and_key], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.port = int(self.process.stdout.readline())
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"{'https' if certificate_and_key else 'http'}://localhost:{self.port}"
 
     def tally(self):
-        with urllib.request.urlopen(self.url) as answer:
+        with urllib.request.urlopen(self.url, context=self.trusted) as answer:
             return json.load(answer)
 
     def pause(self, seconds):
@@ -92,9 +96,10 @@ class World:
 
     count = 0
 
-    def __init__(self, podman, endpoint, folder, user=USER, capabilities=(), state=True):
+    def __init__(self, podman, endpoint, folder, user=USER, capabilities=(), state=True, environment=()):
         World.count += 1
         self.podman, self.endpoint, self.user, self.capabilities = podman, endpoint, user, capabilities
+        self.environment = environment
         self.folder = folder / f"world{World.count}"
         self.logs, self.state = self.folder / "log", self.folder / "state"
         for each in (self.logs, self.state):
@@ -111,8 +116,7 @@ class World:
     def configure(self, flows):
         top = (
             f"kinesis.endpoint: {self.endpoint.url}\nkinesis.region: us-east-1\n"
-            f"firehose.endpoint: http://localhost:{self.endpoint.port}\nfirehose.region: us-east-1\n"
-            "awsAccessKeyId: test\nawsSecretAccessKey: test\n")
+            f"firehose.endpoint: {self.endpoint.url}\nfirehose.region: us-east-1\n")
         self.config.write_text(top + flows)
 
     def arguments(self, *command):
@@ -123,6 +127,8 @@ class World:
             "--read-only", "--read-only-tmpfs=false", "--security-opt=no-new-privileges",
             "--tmpfs", "/run/kinesis-agent:rw,noexec,nosuid,nodev,size=1m",
             "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024",
+            "--env=AWS_ACCESS_KEY_ID=test", "--env=AWS_SECRET_ACCESS_KEY=test",
+            *(f"--env={each}" for each in self.environment),
             *self.mounts, "-v", f"{self.config}:/etc/kinesis-agent/config.yaml:ro", self.podman.image, *command]
 
     def start(self, *command):
@@ -200,7 +206,10 @@ class Memory:
         check(kills["oom_kill"] == "0", "a process of the container was OOM-killed")
         peak = int((self.group / "memory.max_usage_in_bytes").read_text())
         resident = self.world.process("VmHWM")
-        return (f"anonymous {self.anonymous / 2**20:.1f} MiB, VmHWM {int(resident.split()[0]) / 1024:.1f} MiB, "
+        fields = pathlib.Path(f"/proc/{self.world.pid}/stat").read_text().rpartition(")")[2].split()
+        seconds = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return (f"CPU {seconds:.1f} s, "
+                f"anonymous {self.anonymous / 2**20:.1f} MiB, VmHWM {int(resident.split()[0]) / 1024:.1f} MiB, "
                 f"group with page cache {peak / 2**20:.1f} of {LIMIT_MIB} MiB, threads {self.world.process('Threads')}")
 
 
@@ -234,7 +243,8 @@ def write_rotated(world, letter, megabytes):
 
 
 def full_load_in_64_mib(world):
-    """As fast as it can be written and taken, with an endpoint that hangs now and then."""
+    """As fast as it can be written and taken, with an endpoint that hangs now and then, and with
+    the threads that the agent has on a large node: each could have a heap of its own."""
     world.configure(BOTH)
     world.start()
     memory = Memory(world)
@@ -331,6 +341,81 @@ def the_capability_reads_everything(world):
     return "0600 of another user in his 0700 folder read, CapEff 0x4"
 
 
+def kubelet(world):
+    """The folders of a node, rotated and compressed as the kubelet does, and a restarted container."""
+    world.configure(
+        "flows:\n" + flow("[/var/log/pods/*/*/*.log, /var/log/containers/*.log]", "kinesisStream: records",
+                          "    aggregation: lines\n    maxBufferAgeMillis: 100\n"
+                          "    excludePattern: /var/log/pods/kinesis-agent_*\n"))
+    pod, own = (world.logs / "pods" / name for name in ("shop_cart-7d4_0a1b/cart", "kinesis-agent_kinesis-agent-x_2c3d/agent"))
+    links = world.logs / "containers"
+    for folder in (pod, own, links):
+        folder.mkdir(parents=True)
+    (links / "cart-7d4_shop_cart-99.log").symlink_to("/var/log/pods/shop_cart-7d4_0a1b/cart/0.log")
+    (own / "0.log").write_text("what the agent says itself\n")
+    world.start()
+    rotated = []
+    for life in range(6):
+        with open(pod / "0.log", "ab") as log:
+            log.write(lines("g", life * 1000, 1000))
+        if life == 0:
+            wait(lambda: world.endpoint.distinct("g") == 1000, "the first lines")
+        if rotated:
+            whole = rotated[-1]
+            part = whole.with_name(f"{whole.name}.tmp")
+            part.write_bytes(gzip.compress(whole.read_bytes()))
+            part.rename(whole.with_name(f"{whole.name}.gz"))
+            whole.unlink()
+        rotated.append(pod / f"0.log.20260101-10101{life}")
+        (pod / "0.log").rename(rotated[-1])
+        (pod / "0.log").touch()
+    (pod / "1.log").write_bytes(lines("g", 6000, 1000))
+    (links / "cart-7d4_shop_cart-99.log").unlink()
+    (links / "cart-7d4_shop_cart-aa.log").symlink_to("/var/log/pods/shop_cart-7d4_0a1b/cart/1.log")
+    wait(lambda: world.endpoint.distinct("g") == 7000, "the lines of all generations")
+    shutil.rmtree(pod.parent)
+    world.stop()
+    tally = world.endpoint.tally()
+    check(tally["repeated"] == tally["foreign"] == 0, f"lines came twice, or those of the agent: {tally}")
+    return "7000 lines over 6 rotations and a restart, 0 lost, 0 repeated, none of the agent's own"
+
+
+def openssl(*arguments):
+    subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True)
+
+
+def serve_tls(world):
+    """Gives the world an endpoint with a certificate for localhost. The file of its authority."""
+    authority, server, request = (world.folder / name for name in ("authority", "server", "request"))
+    openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=authority",
+            "-keyout", f"{authority}.key", "-out", f"{authority}.pem")
+    openssl("req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-keyout", f"{server}.key", "-out", request)
+    (world.folder / "names").write_text("subjectAltName=DNS:localhost")
+    openssl("x509", "-req", "-in", request, "-CA", f"{authority}.pem", "-CAkey", f"{authority}.key", "-CAcreateserial",
+            "-days", "2", "-extfile", world.folder / "names", "-out", f"{server}.pem")
+    world.endpoint.close()
+    world.endpoint = Endpoint(f"{server}.pem", f"{server}.key")
+    world.endpoint.trusted = ssl.create_default_context(cafile=f"{authority}.pem")
+    return f"{authority}.pem"
+
+
+def it_trusts_the_authorities_of_the_image(world):
+    """TLS: an unknown authority is refused and said; one in the bundle's place is trusted."""
+    authority = serve_tls(world)
+    world.configure("flows:\n" + flow("/var/log/h.log", "deliveryStream: lines", "    maxBufferAgeMillis: 100\n"))
+    (world.logs / "h.log").write_bytes(lines("h", 0, 100))
+    world.start()
+    wait(lambda: "ertificate" in world.said() or "UnknownIssuer" in world.said(), "a word about the certificate")
+    check(world.endpoint.distinct("h") == 0, "it delivered to a server that nobody vouches for")
+    world.stop()
+    world.remove()
+    world.mounts += ["-v", f"{authority}:/etc/ssl/certs/ca-certificates.crt:ro"]
+    world.start()
+    wait(lambda: world.endpoint.distinct("h") == 100, "the lines by TLS")
+    world.stop()
+    return "an unknown authority is refused, a known one trusted"
+
+
 def without_a_state_it_says_so(world):
     """No volume for the state on a read-only root: an error that names the file."""
     world.configure("flows:\n" + flow("/var/log/*.log", "deliveryStream: lines"))
@@ -371,7 +456,9 @@ CASES = [
     (without_a_state_it_says_so, {"state": False}),
     (without_a_configuration_it_says_so, {}),
     (restart_keeps_the_position, {}),
-    (full_load_in_64_mib, {}),
+    (kubelet, {"user": 0, "capabilities": ["DAC_READ_SEARCH"]}),
+    (it_trusts_the_authorities_of_the_image, {}),
+    (full_load_in_64_mib, {"environment": ["TOKIO_WORKER_THREADS=32"]}),
 ]
 
 
@@ -386,8 +473,7 @@ def main():
         for case, options in CASES:
             if names and case.__name__ not in names:
                 continue
-            endpoint = Endpoint()
-            world = World(podman, endpoint, folder, **options)
+            world = World(podman, Endpoint(), folder, **options)
             try:
                 print(f"{case.__name__}: {case(world)}", flush=True)
             except Failed as failure:
@@ -395,7 +481,7 @@ def main():
                 print(f"{case.__name__}: FAILED: {failure}", flush=True)
             finally:
                 world.remove()
-                endpoint.close()
+                world.endpoint.close()
                 shutil.rmtree(world.folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
