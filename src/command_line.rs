@@ -24,6 +24,8 @@ pub enum Command {
     Run(Run),
     /// Checks the configuration and prints every mistake in it.
     Check(Check),
+    /// Prints the completions of a shell, to be sourced by it.
+    Completions(Completions),
 }
 
 #[derive(Args, Debug)]
@@ -42,6 +44,12 @@ pub struct Run {
 pub struct Check {
     #[command(flatten)]
     pub config: ConfigFile,
+}
+
+#[derive(Args, Debug)]
+pub struct Completions {
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
 }
 
 #[derive(Args, Clone, Debug)]

@@ -11,5 +11,6 @@ fn main() -> ExitCode {
     match line.command.unwrap_or(Command::Run(line.run)) {
         Command::Run(arguments) => commands::run(&arguments),
         Command::Check(arguments) => commands::check(&arguments),
+        Command::Completions(arguments) => commands::completions(&arguments),
     }
 }

@@ -22,6 +22,8 @@ mod licences;
 mod logrotate;
 /// The memory during an outage.
 mod memory;
+/// The service and the packages, without building or booting anything.
+mod packaging;
 /// The agent against servers that somebody else wrote.
 mod real_servers;
 /// What survives the end of the agent.
