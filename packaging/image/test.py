@@ -15,6 +15,7 @@ import os
 import pathlib
 import shutil
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -318,6 +319,9 @@ def non_root_reads_what_all_may_read(world):
     check(world.process("Uid").split()[1] == str(USER), f"the agent is user {world.process('Uid')}")
     check(int(world.process("CapEff"), 16) == 0, f"the agent has capabilities: {world.process('CapEff')}")
     check(world.process("NoNewPrivs") == "1", "new privileges are possible")
+    run = os.stat(f"/proc/{world.pid}/root/run/kinesis-agent")
+    check(run.st_uid == USER and run.st_mode & 0o200 or run.st_mode & 0o002,
+          f"the agent cannot make its socket in a folder of user {run.st_uid} with mode {run.st_mode:o}")
     wait(lambda: "secret.log" in world.said(), "a word about the file that it may not read", 20)
     check(world.endpoint.distinct("e") == 0, "it read what it may not read")
     world.stop()
@@ -449,6 +453,30 @@ def idle_without_flows(world):
     return f"VmHWM {resident}"
 
 
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def the_status_answers(world):
+    """The probes of the DaemonSet, and the health check of the ECS task."""
+    port = free_port()
+    world.configure(f"status:\n  listen: 127.0.0.1:{port}\nflows:\n"
+                    + flow("/var/log/i.log", "deliveryStream: lines", "    maxBufferAgeMillis: 100\n"))
+    (world.logs / "i.log").write_bytes(lines("i", 0, 100))
+    world.start()
+    wait(lambda: world.endpoint.distinct("i") == 100, "the lines")
+    for path in ("healthz", "readyz", "metrics"):
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}") as answer:
+            check(answer.status == 200, f"/{path} answers {answer.status}")
+    world.podman.run("exec", world.name, "kinesis-agent", "status")
+    told = json.loads(world.podman.run("exec", world.name, "kinesis-agent", "status", "--json").stdout)
+    check(told["flows"][0]["lagBytes"] == 0, f"the status says {told['flows']}")
+    world.stop()
+    return "healthz, readyz, metrics and the command answer"
+
+
 CASES = [
     (idle_without_flows, {}),
     (non_root_reads_what_all_may_read, {}),
@@ -458,6 +486,7 @@ CASES = [
     (restart_keeps_the_position, {}),
     (kubelet, {"user": 0, "capabilities": ["DAC_READ_SEARCH"]}),
     (it_trusts_the_authorities_of_the_image, {}),
+    (the_status_answers, {}),
     (full_load_in_64_mib, {"environment": ["TOKIO_WORKER_THREADS=32"]}),
 ]
 
