@@ -81,6 +81,24 @@ impl Tailers {
         true
     }
 
+    /// Whether the file holds nothing but bytes of another one that begins at this look, and whose
+    /// name it may be derived from. The next look holds it against that one's tail.
+    pub(super) fn is_copy_of_newcomer(&self, seen: &Seen, newcomers: &[Seen]) -> bool {
+        let mut origins = newcomers
+            .iter()
+            .filter(|other| other.matched && other.key != seen.key && self.leads_to(&seen.path, &other.path));
+        // What cannot be opened here is dealt with where it begins.
+        let is_copy = |origin: &Seen| -> io::Result<bool> {
+            let (Some(mut copy), Some(mut origin)) =
+                (open_file(&seen.path, seen.key)?, open_file(&origin.path, origin.key)?)
+            else {
+                return Ok(false);
+            };
+            is_copy_so_far(&mut copy, &mut origin)
+        };
+        origins.any(|origin| is_copy(origin).unwrap_or(false))
+    }
+
     /// A file that cannot be told from a copy is sent all the same after a while: better twice
     /// than not at all.
     fn held_for_too_long(&mut self, seen: &Seen, now: Duration) -> bool {

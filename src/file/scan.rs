@@ -51,8 +51,10 @@ impl Tailers {
         }
         let names: HashSet<&Path> = listing.files.iter().map(|seen| seen.path.as_path()).collect();
         let mut strangers = HashSet::new();
-        for seen in appeared {
-            if !self.appeared(&seen, &names, now) {
+        for seen in &appeared {
+            // What is at a home now may have been copied there a moment ago.
+            let held = self.scanned && self.is_copy_of_newcomer(seen, &appeared);
+            if !held && !self.appeared(seen, &names, now) {
                 strangers.insert(seen.key);
             }
         }

@@ -901,3 +901,35 @@ fn a_copy_that_shrinks_after_it_was_listed_is_no_copy_and_no_panic() {
     flow.look();
     flow.expect(&["1", "2", "3", "4"]);
 }
+
+#[test]
+fn a_second_copytruncate_that_is_seen_in_the_middle_repeats_nothing() {
+    for pattern in ["app.log", "app.log*"] {
+        let mut flow = Flow::new(pattern);
+        flow.append("app.log", "a1\n");
+        flow.look();
+        flow.append("app.log", "a2\n");
+        flow.copy("app.log", "app.log.2");
+        flow.truncate("app.log");
+        flow.append("app.log", "b1\nb2\nb3\n");
+        // First nothing is copied yet, then all is.
+        flow.append("app.log.1", "");
+        flow.look();
+        flow.copy("app.log", "app.log.1");
+        flow.look();
+        flow.truncate("app.log");
+        flow.append("app.log", "c1\n");
+        flow.look();
+        flow.expect(&["a1", "a2", "b1", "b2", "b3", "c1"]);
+        flow.append("app.log", "c2\n");
+        flow.copy("app.log", "app.log.3");
+        flow.truncate("app.log");
+        flow.append("app.log", "d1\nd2\nd3\n");
+        flow.copy("app.log", "app.log.4");
+        flow.look();
+        flow.truncate("app.log");
+        flow.append("app.log", "e1\n");
+        flow.look();
+        flow.expect(&["c2", "d1", "d2", "d3", "e1"]);
+    }
+}
