@@ -82,13 +82,14 @@ impl Delivery {
         let began = Instant::now();
         let answer = tokio::time::timeout(limit, client.put(entries, &setup.counters.shards)).await;
         setup.counters.request_micros.add(began.elapsed().as_micros() as u64);
-        answer.unwrap_or_else(|_| {
+        let answer = answer.unwrap_or_else(|_| {
             Err(Failure {
                 class: FailureClass::TimedOut,
                 code: NO_ANSWER_IN_TIME.into(),
                 message: format!("no answer within {} s", limit.as_secs()),
             })
-        })
+        });
+        answer.map_err(|failure| failure.of_endpoint(setup.options.endpoint.as_deref()))
     }
 
     /// The request was answered entry by entry.

@@ -35,7 +35,7 @@ fn answered<E: ProvideErrorMetadata + Error + 'static>(status: u16, error: &E) -
         class: classify(status, code),
         code: code.map_or_else(|| format!("HTTP {status}"), str::to_owned),
         message: match (error.message(), code) {
-            (Some(message), _) => message.to_owned(),
+            (Some(message), _) => one_line(message),
             (None, Some(_)) => "the service says no more".to_owned(),
             (None, None) => causes(error),
         },
@@ -65,7 +65,7 @@ fn excerpt(body: &[u8]) -> String {
 pub(super) fn causes(error: &(dyn Error + 'static)) -> String {
     let mut text = String::new();
     for cause in chain(error) {
-        let message = cause.to_string();
+        let message = one_line(&cause.to_string());
         if !text.contains(&message) {
             if !text.is_empty() {
                 text.push_str(": ");
@@ -74,6 +74,11 @@ pub(super) fn causes(error: &(dyn Error + 'static)) -> String {
         }
     }
     text
+}
+
+/// Some messages are laid out for a terminal; in a log they would be many entries.
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 pub(super) fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
@@ -86,4 +91,15 @@ fn no_credentials(error: &(dyn Error + 'static)) -> bool {
     chain(error).any(|cause| {
         cause.is::<CredentialsError>() || cause.to_string().starts_with("identity resolver timed out")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_one_line_however_it_is_laid_out() {
+        let error = std::io::Error::other("no profile\n  was found:\r\n\t* none");
+        assert_eq!(causes(&error), "no profile was found: * none");
+    }
 }

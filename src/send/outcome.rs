@@ -38,6 +38,16 @@ pub struct Failure {
     pub message: String,
 }
 
+impl Failure {
+    /// Says where nobody answered, if the configuration names the place.
+    pub fn of_endpoint(mut self, endpoint: Option<&str>) -> Self {
+        if let (NETWORK | NO_ANSWER_IN_TIME, Some(endpoint)) = (self.code.as_str(), endpoint) {
+            self.message.push_str(&format!(" (endpoint {endpoint})"));
+        }
+        self
+    }
+}
+
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}: {}", self.code, self.message)
@@ -238,6 +248,19 @@ pub fn word(code: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_network_did_names_the_endpoint_that_was_typed() {
+        let failure = |code: &str| Failure {
+            class: FailureClass::Transient,
+            code: code.into(),
+            message: "refused".into(),
+        };
+        let message = |code: &str, endpoint| failure(code).of_endpoint(endpoint).message;
+        assert_eq!(message(NETWORK, Some("http://10.0.0.1")), "refused (endpoint http://10.0.0.1)");
+        assert_eq!(message(NETWORK, None), "refused");
+        assert_eq!(message("HTTP 503", Some("http://10.0.0.1")), "refused");
+    }
 
     const AUTHENTICATION: FailureClass = FailureClass::Waiting { authentication: true };
     const WAITING: FailureClass = FailureClass::Waiting { authentication: false };

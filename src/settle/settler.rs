@@ -266,6 +266,8 @@ impl Settler {
         if question.reply.is_closed() {
             return;
         }
+        // The flows are shown with their files, and should not contradict them.
+        self.book.update_lag(moment(self.began));
         let page = self.book.files(&question.query, moment(self.began));
         // Whoever asked may have stopped waiting.
         let _ = question.reply.send(page);
