@@ -27,6 +27,7 @@ use crate::file::tailers::{Past, TailIds};
 use crate::file::watch::Watch;
 use crate::file::{Budget, TailNote, TailState};
 use crate::observe::progress::{self, Progress};
+use crate::observe::server::StatusOptions;
 use crate::observe::survey::Question;
 use crate::observe::{Board, DeadLetterFile};
 use crate::send::{Accepted, ClientError, Clients, Destination};
@@ -88,6 +89,7 @@ struct Fixed {
     checkpoint_file: PathBuf,
     dead_letter_file: PathBuf,
     dead_letter_max_bytes: u64,
+    status: StatusOptions,
 }
 
 /// The ends of the channels to the settle stage.
@@ -372,6 +374,7 @@ impl Fixed {
             checkpoint_file: settings.checkpoint_file.clone(),
             dead_letter_file: settings.dead_letter_file.clone(),
             dead_letter_max_bytes: settings.dead_letter_max_bytes,
+            status: settings.status.clone(),
         }
     }
 
@@ -380,6 +383,9 @@ impl Fixed {
             ("checkpointFile", self.checkpoint_file != new.checkpoint_file),
             ("deadLetterFile", self.dead_letter_file != new.dead_letter_file),
             ("deadLetterMaxBytes", self.dead_letter_max_bytes != new.dead_letter_max_bytes),
+            ("status.socket", self.status.socket != new.status.socket),
+            ("status.listen", self.status.listen != new.status.listen),
+            ("status.unreadyAfterMillis", self.status.unready_after != new.status.unready_after),
         ];
         for (key, _) in changed.iter().filter(|(_, changed)| *changed) {
             tracing::warn!(

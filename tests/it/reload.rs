@@ -269,8 +269,12 @@ fn what_only_a_restart_changes_is_named() {
     let mut scene = scene_with(&["app.log"]);
     let elsewhere = scene.world.root().join("elsewhere.db");
     scene.set("checkpointFile", elsewhere.display().to_string());
+    scene.set("status.listen", 9494);
+    scene.set("status.unreadyAfterMillis", 5000);
     scene.reload();
-    assert!(scene.agent().log_text().contains("checkpointFile"));
+    for key in ["checkpointFile", "status.listen", "status.unreadyAfterMillis"] {
+        assert!(scene.agent().log_text().contains(&format!("key=\"{key}\"")), "{key}");
+    }
     assert!(!elsewhere.exists());
     scene.delivers_everything_once();
 }
