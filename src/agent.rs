@@ -20,11 +20,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Flow, Settings, Shares};
 use crate::file::budget::Wake;
+use crate::file::listing::is_of;
 use crate::file::mailbox::Mailbox;
 use crate::file::pattern::{PatternError, Patterns};
 use crate::file::tailers::{Past, TailIds};
 use crate::file::watch::Watch;
-use crate::file::{Budget, TailNote};
+use crate::file::{Budget, TailNote, TailState};
 use crate::observe::progress::{self, Progress};
 use crate::observe::server::StatusOptions;
 use crate::observe::survey::Question;
@@ -217,8 +218,8 @@ impl Agent {
         Ok(())
     }
 
-    /// Lets flows, by their places, drain and end; what they were stored under.
-    async fn end_flows(&mut self, places: &[usize]) -> Vec<Arc<str>> {
+    /// Lets flows, by their places, drain and end; what they were.
+    async fn end_flows(&mut self, places: &[usize]) -> Vec<Flow> {
         for &at in places {
             tracing::info!(
                 flow = self.flows[at].flow.name,
@@ -240,7 +241,7 @@ impl Agent {
         }
         let mut removed = Vec::new();
         for &at in places.iter().rev() {
-            removed.push(self.flows.remove(at).flow.key.as_str().into());
+            removed.push(self.flows.remove(at).flow);
         }
         removed
     }
@@ -261,13 +262,14 @@ impl Agent {
     async fn resume(
         &self,
         settings: &Settings,
-        removed: &[Arc<str>],
+        removed: &[Flow],
         begin: &[Prepared],
     ) -> Result<HashMap<String, Resumed>, StartError> {
         let begins = |flow: &Flow| begin.iter().any(|prepared| prepared.flow.key == flow.key);
         let mut flows = Vec::new();
         for flow in &settings.flows {
-            flows.push(identity(flow, begins(flow))?);
+            let before = removed.iter().find(|removed| removed.key == flow.key);
+            flows.push(identity(flow, begins(flow), before)?);
         }
         let added = begin.iter().map(|prepared| SettlerFlow {
             key: prepared.flow.key.as_str().into(),
@@ -277,7 +279,8 @@ impl Agent {
             known: Vec::new(),
         });
         let (reply, answer) = oneshot::channel();
-        let change = FlowChange { removed: removed.to_vec(), flows, added: added.collect(), reply };
+        let removed = removed.iter().map(|flow| flow.key.as_str().into()).collect();
+        let change = FlowChange { removed, flows, added: added.collect(), reply };
         let keys = settings.flows.iter().map(|flow| flow.key.clone());
         self.common.to_settle.changes.send(change).await.map_err(|_| StartError::Ended)?;
         let resumed = answer.await.map_err(|_| StartError::Ended)?.map_err(StartError::Resume)?;
@@ -289,7 +292,7 @@ impl Agent {
     async fn resume_at_last(
         &self,
         settings: &Settings,
-        removed: &[Arc<str>],
+        removed: &[Flow],
         begin: &[Prepared],
     ) -> Result<HashMap<String, Resumed>, StartError> {
         loop {
@@ -380,7 +383,9 @@ impl Fixed {
             ("checkpointFile", self.checkpoint_file != new.checkpoint_file),
             ("deadLetterFile", self.dead_letter_file != new.dead_letter_file),
             ("deadLetterMaxBytes", self.dead_letter_max_bytes != new.dead_letter_max_bytes),
-            ("status", self.status != new.status),
+            ("status.socket", self.status.socket != new.status.socket),
+            ("status.listen", self.status.listen != new.status.listen),
+            ("status.unreadyAfterMillis", self.status.unready_after != new.status.unready_after),
         ];
         for (key, _) in changed.iter().filter(|(_, changed)| *changed) {
             tracing::warn!(
@@ -410,21 +415,24 @@ fn patterns(flow: &Flow) -> Result<Patterns, StartError> {
         .map_err(|error| StartError::Pattern { flow: flow.name.clone(), error })
 }
 
-/// Only a flow that begins takes over files of flows that are no longer configured: one that
-/// runs has looked at its files already.
-fn identity(flow: &Flow, begins: bool) -> Result<FlowIdentity, StartError> {
-    let patterns = patterns(flow)?;
+/// `before` is the flow that ran under the same key until now.
+fn identity(flow: &Flow, begins: bool, before: Option<&Flow>) -> Result<FlowIdentity, StartError> {
+    let (patterns, before) = (patterns(flow)?, before.map(patterns).transpose()?);
     Ok(FlowIdentity {
         key: flow.key.clone(),
         destination_prefix: format!("{}#", flow.send.destination),
-        matches: Box::new(move |path| begins && patterns.matches(path)),
+        begins,
+        matches: Box::new(move |tail| is_of(tail, &patterns)),
+        lets_go: Box::new(move |tail| {
+            tail.state == TailState::Live && before.as_ref().is_some_and(|before| before.matches(&tail.path))
+        }),
     })
 }
 
 /// What an agent that starts with this store would go on from, flow by flow.
 pub fn resume(settings: &Settings, store: &mut Store, now: SystemTime) -> Result<Vec<Past>, StartError> {
     let identities: Vec<FlowIdentity> =
-        settings.flows.iter().map(|flow| identity(flow, true)).collect::<Result<_, _>>()?;
+        settings.flows.iter().map(|flow| identity(flow, true, None)).collect::<Result<_, _>>()?;
     Ok(store.resume(&identities, now)?.into_iter().map(flow::past).collect())
 }
 

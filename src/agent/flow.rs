@@ -169,9 +169,10 @@ impl RunningFlow {
 
     /// Takes it off the board once its tasks have ended. After this nothing more is heard of it.
     pub async fn leave(&mut self) {
-        self.watch.leave(&self.mailbox);
         // A thread that hangs on a dead disk finds its channels closed when it comes back.
         let _ = tokio::time::timeout(THREAD_ENDS_WITHIN, &mut self.thread_ended).await;
+        // Until it ends a look at its folders may ask for their events again.
+        self.watch.leave(&self.mailbox);
         self.board.take_off(&self.on_board);
     }
 }

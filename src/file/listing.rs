@@ -11,6 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::identity::{FileKey, file_key, modified_millis};
+use super::note::{KnownTail, TailState};
 use super::pattern::{Patterns, Step};
 use super::rotation::{Seen, origins};
 use crate::observe::pulse::beat;
@@ -190,6 +191,19 @@ pub fn home_of(path: &Path, patterns: &Patterns) -> PathBuf {
     homes.rfind(|home| patterns.matches(home)).unwrap_or_else(|| path.to_owned())
 }
 
+/// Whether the patterns match the tail's file, or the name that it was rotated from: beside it,
+/// or in the folder above (`olddir`).
+pub fn is_of(known: &KnownTail, patterns: &Patterns) -> bool {
+    let path = &known.path;
+    if known.state == TailState::Live || patterns.matches(path) {
+        return patterns.matches(path);
+    }
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return false };
+    let folders = [Some(folder), folder.parent()].into_iter().flatten();
+    let names = origins(name);
+    folders.into_iter().any(|folder| names.iter().any(|name| patterns.matches(&folder.join(name))))
+}
+
 /// Bodies of the file at `home` that rotation may have moved to another folder (`olddir`): one
 /// below its own, or one beside it whose name says what it is for.
 pub fn rotated_elsewhere(home: &Path) -> Vec<Seen> {
@@ -296,6 +310,28 @@ mod tests {
         let listing = Listing::take(&patterns, &Homes::new(), std::iter::empty());
         assert!(listing.folders.contains(folder.path()));
         assert!(listing.files.is_empty() && listing.errors.is_empty());
+    }
+
+    #[test]
+    fn a_rotated_file_is_of_the_flow_that_matches_the_name_it_was_rotated_from() {
+        let patterns = Patterns::try_new(&["/l/app.log".into()], &[]).unwrap();
+        let is_of = |path: &str, state| {
+            let (tail, identity, anchors) =
+                (crate::file::TailId(1), crate::file::Identity::default(), vec![]);
+            let path = path.into();
+            is_of(
+                &KnownTail { tail, path, identity, offset: 0, anchors, size: 0, modified_millis: 0, state },
+                &patterns,
+            )
+        };
+        assert!(is_of("/l/app.log", TailState::Live));
+        for path in ["/l/app.log", "/l/app.log.1", "/l/app.log.2.gz", "/l/old/app.log-20260101"] {
+            assert!(is_of(path, TailState::Rotated), "{path}");
+        }
+        for path in ["/l/other.log.1", "/m/app.log.1", "/l/old/older/app.log.1"] {
+            assert!(!is_of(path, TailState::Rotated), "{path}");
+        }
+        assert!(!is_of("/l/app.log.1", TailState::Live), "a file of its own");
     }
 
     #[test]

@@ -87,10 +87,29 @@ pub fn beat() {
     });
 }
 
-/// Whether the thread is in an uninterruptible wait (proc(5), `state` is `D`).
+/// The number of futex(2), in which a thread waits for another one.
+const FUTEX: Option<i64> = match () {
+    () if cfg!(target_arch = "x86_64") => Some(202),
+    () if cfg!(target_arch = "aarch64") => Some(98),
+    () => None,
+};
+
+/// Whether the thread is in an uninterruptible wait (proc(5), `state` is `D`), or sleeps in a
+/// system call that is no wait for another thread: file systems in user space, such as sshfs or a
+/// mounted bucket, are waited for in that way.
 fn waits_in_kernel(thread: i32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/self/task/{thread}/stat")).unwrap_or_default();
-    stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('D'))
+    let of_thread = |file| std::fs::read_to_string(format!("/proc/self/task/{thread}/{file}"));
+    let stat = of_thread("stat").unwrap_or_default();
+    match stat.rsplit_once(')').and_then(|(_, rest)| rest.trim_start().chars().next()) {
+        Some('D') => true,
+        Some('S') => {
+            // It is the word `running` if the thread has woken up meanwhile.
+            let call = of_thread("syscall").unwrap_or_default();
+            let number = call.split(' ').next().and_then(|number| number.parse().ok());
+            number.is_some_and(|number: i64| number >= 0 && FUTEX.is_some_and(|futex| number != futex))
+        }
+        _ => false,
+    }
 }
 
 /// The pulses of one flow's stages.
@@ -136,6 +155,43 @@ mod tests {
         assert!(before >= Duration::from_millis(19));
         pulse.rests();
         assert_eq!(pulse.beat(), Beat::Resting);
+    }
+
+    /// Opening a pipe that nobody writes to waits as the files of a dead FUSE server do.
+    #[test]
+    fn a_thread_that_a_file_keeps_waiting_is_not_stuck_and_one_that_waits_for_a_thread_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        let (reading, waiting) = (Arc::new(Pulse::default()), Arc::new(Pulse::default()));
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        let threads = [
+            std::thread::spawn({
+                let (pulse, pipe) = (reading.clone(), pipe.clone());
+                move || {
+                    pulse.is_of_this_thread();
+                    pulse.works();
+                    std::fs::File::open(pipe).map(drop).unwrap();
+                }
+            }),
+            std::thread::spawn({
+                let pulse = waiting.clone();
+                move || {
+                    pulse.is_of_this_thread();
+                    pulse.works();
+                    let _ = released.recv();
+                }
+            }),
+        ];
+        let until = Instant::now() + Duration::from_secs(10);
+        while !matches!((reading.beat(), waiting.beat()), (Beat::InKernel(_), Beat::Working(_))) {
+            assert!(Instant::now() < until, "{:?} {:?}", reading.beat(), waiting.beat());
+            std::thread::yield_now();
+        }
+        pass(Duration::from_millis(20));
+        assert!(matches!(waiting.beat(), Beat::Working(_)), "{:?}", waiting.beat());
+        drop((std::fs::OpenOptions::new().write(true).open(&pipe).unwrap(), release));
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
     }
 
     #[tokio::test(start_paused = true)]

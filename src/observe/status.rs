@@ -145,7 +145,8 @@ pub struct Unreadable {
 pub struct FilesQuery {
     /// The name of a flow.
     pub flow: Option<String>,
-    /// A part of the path, or a glob if it holds `*`, `?`, `[` or `{`.
+    /// A part of the path, or a glob if it holds `*`, `?`, `[` or `{`, of which there are at most
+    /// [`MAX_WILDCARDS`](Self::MAX_WILDCARDS).
     pub file: Option<String>,
     pub sort: Sort,
     pub offset: usize,
@@ -155,6 +156,9 @@ pub struct FilesQuery {
 
 impl FilesQuery {
     pub const MAX_FILES: usize = 1000;
+    /// Of `*`, `?`, `[` and `{` in [`file`](Self::file): each costs time for each of the files, and
+    /// thousands of braces in each other would take more stack than there is.
+    pub const MAX_WILDCARDS: usize = 16;
 }
 
 impl Default for FilesQuery {

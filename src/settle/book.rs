@@ -75,6 +75,7 @@ impl Book {
         for tail in gone {
             self.tails.remove(&tail);
             self.ledger.forget(tail);
+            self.arrivals.forget(tail);
             self.dirty.remove(&tail);
         }
     }
@@ -373,6 +374,15 @@ mod tests {
         assert_eq!((files.items[0].state, files.items[0].lag_bytes), (FileState::Gone, 2));
         book.note(TailNote::Ended { tail: TailId(2), lost: None }, at(32));
         assert_eq!(book.files(&FilesQuery::default(), at(33)).total, 1, "no file holds its bytes any more");
+    }
+
+    #[test]
+    fn a_flow_that_is_removed_leaves_nothing_behind() {
+        let (mut book, _) = book();
+        book.note(started(2, 30), at(1));
+        book.remove_flow("k");
+        assert!(book.flows.is_empty() && book.tails.is_empty() && !book.is_dirty());
+        assert_eq!(book.arrivals.age(TailId(2), at(99)), Duration::ZERO);
     }
 
     #[test]

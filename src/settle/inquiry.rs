@@ -189,6 +189,9 @@ mod tests {
         assert_eq!(by(None, Some("/var/*")), (4, 2, "b.log a.log".into()));
         assert_eq!(by(None, Some("log/[")), (4, 0, String::new()), "half a glob is a part");
         assert_eq!(by(None, Some("")).1, 4);
+        let most = FilesQuery::MAX_WILDCARDS;
+        let nested = format!("{}b.log{}", "{a,".repeat(most), "}".repeat(most));
+        assert_eq!(by(None, Some(&nested)), (4, 1, "b.log".into()));
     }
 
     #[test]

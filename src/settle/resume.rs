@@ -2,9 +2,12 @@
 //!
 //! A flow is known by its key. The rows of a key that is no longer configured are taken over
 //! by a flow of the same destination that matches their files, so that a flow that was renamed
-//! or whose pattern was changed goes on where it was. Pure; the store reads and writes.
+//! or whose pattern was changed goes on where it was. So are those that the flow with their key
+//! does not match any more, where names or files were moved between flows. Rows that a flow let
+//! go and nobody takes are kept for whoever matches their files later. Pure; the store reads and
+//! writes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -16,11 +19,17 @@ pub struct FlowIdentity {
     pub key: String,
     /// What the keys of all flows to the same destination begin with.
     pub destination_prefix: String,
-    /// Whether the flow takes over a file that no configured flow has.
+    /// It does not run yet. One that runs has looked at its files already: it keeps what it has
+    /// and takes nothing over.
+    pub begins: bool,
+    /// Whether the file is one of the flow's, or was rotated from one.
     pub matches: Matches,
+    /// Whether the configuration took the file from the flow. A file that the flow only does not
+    /// match may be one that a link led to, and is read to its end.
+    pub lets_go: Matches,
 }
 
-pub type Matches = Box<dyn Fn(&Path) -> bool + Send>;
+pub type Matches = Box<dyn Fn(&KnownTail) -> bool + Send>;
 
 impl fmt::Debug for FlowIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -55,6 +64,8 @@ pub struct Plan {
     pub resumed: Vec<Resumed>,
     /// Rows with the index of the flow that takes them over.
     pub adopted: Vec<(TailId, usize)>,
+    /// Rows that belong to no flow from now on, with the index of the flow that let them go.
+    pub let_go: Vec<(TailId, usize)>,
     /// Milliseconds since the epoch, for each flow.
     pub first_starts: Vec<i64>,
 }
@@ -65,20 +76,32 @@ pub fn plan(stored: Stored, flows: &[FlowIdentity], now: SystemTime) -> Plan {
     let mut firsts: Vec<Option<i64>> =
         flows.iter().map(|flow| stored.first_starts.get(&flow.key).copied()).collect();
     let mut known = vec![Vec::new(); flows.len()];
-    let mut adopted = Vec::new();
-    for (key, tail) in stored.tails {
-        if let Some(&flow) = own.get(key.as_str()) {
-            known[flow].push(tail);
-            continue;
+    let (mut adopted, mut let_go) = (Vec::new(), Vec::new());
+    let rows: HashSet<(&str, &Path)> =
+        stored.tails.iter().map(|(key, tail)| (key.as_str(), &*tail.path)).collect();
+    for (key, tail) in &stored.tails {
+        let adopts = |flow: &FlowIdentity| {
+            flow.begins
+                && key.starts_with(&flow.destination_prefix)
+                && !rows.contains(&(flow.key.as_str(), &*tail.path))
+                && (flow.matches)(tail)
+        };
+        let own = own.get(key.as_str()).copied();
+        let keeps = own.filter(|&own| !flows[own].begins || (flows[own].matches)(tail));
+        let taker = if keeps.is_some() { None } else { flows.iter().position(adopts) };
+        let stays = own.filter(|&own| taker.is_none() && !(flows[own].lets_go)(tail));
+        match (keeps.or(stays), taker, own) {
+            (Some(flow), ..) => known[flow].push(tail.clone()),
+            (None, Some(flow), _) => {
+                if let Some(&older) = stored.first_starts.get(key) {
+                    firsts[flow] = Some(firsts[flow].map_or(older, |first| first.min(older)));
+                }
+                adopted.push((tail.tail, flow));
+                known[flow].push(tail.clone());
+            }
+            (None, None, Some(flow)) => let_go.push((tail.tail, flow)),
+            (None, None, None) => {}
         }
-        let adopts =
-            |flow: &FlowIdentity| key.starts_with(&flow.destination_prefix) && (flow.matches)(&tail.path);
-        let Some(flow) = flows.iter().position(adopts) else { continue };
-        if let Some(&older) = stored.first_starts.get(&key) {
-            firsts[flow] = Some(firsts[flow].map_or(older, |first| first.min(older)));
-        }
-        adopted.push((tail.tail, flow));
-        known[flow].push(tail);
     }
     let fallback = if stored.start_over { 0 } else { millis(now) };
     let first_starts: Vec<i64> = firsts.iter().map(|first| first.unwrap_or(fallback)).collect();
@@ -87,7 +110,7 @@ pub fn plan(stored: Stored, flows: &[FlowIdentity], now: SystemTime) -> Plan {
         first_start: UNIX_EPOCH + Duration::from_millis(first_starts[flow].max(0).unsigned_abs()),
         is_first: firsts[flow].is_none() && !stored.start_over,
     });
-    Plan { resumed: resumed.collect(), adopted, first_starts }
+    Plan { resumed: resumed.collect(), adopted, let_go, first_starts }
 }
 
 /// Milliseconds since the epoch; 0 for a clock that stands before it.
@@ -130,23 +153,69 @@ mod tests {
             first_starts: [("kinesis:s old".to_string(), 500), ("kinesis:s kept".to_string(), 700)].into(),
             start_over: false,
         };
-        let flow = |key: &str| FlowIdentity {
-            key: key.into(),
-            destination_prefix: "kinesis:s ".into(),
-            matches: Box::new(|path| path.starts_with("/a")),
-        };
-        let plan = plan(stored, &[flow("kinesis:s new"), flow("kinesis:s kept")], at(900));
-        let ids = |flow: usize| plan.resumed[flow].known.iter().map(|tail| tail.tail.0).collect::<Vec<_>>();
-        assert_eq!((ids(0), ids(1)), (vec![1], vec![4]));
+        let plan = plan(stored, &[flow("kinesis:s new", "/a"), flow("kinesis:s kept", "/a")], at(900));
+        assert_eq!(ids(&plan), [vec![1], vec![4]]);
         assert_eq!(plan.adopted, [(TailId(1), 0)]);
         assert_eq!(plan.first_starts, [500, 700]);
         assert_eq!((plan.resumed[0].first_start, plan.resumed[0].is_first), (at(500), false));
     }
 
+    /// It matches what is below `folder`.
+    fn flow(key: &str, folder: &'static str) -> FlowIdentity {
+        FlowIdentity {
+            key: key.into(),
+            destination_prefix: "kinesis:s ".into(),
+            begins: true,
+            matches: Box::new(move |tail| tail.path.starts_with(folder)),
+            lets_go: Box::new(|_| false),
+        }
+    }
+
+    fn ids(plan: &Plan) -> Vec<Vec<u64>> {
+        let of = |resumed: &Resumed| resumed.known.iter().map(|tail| tail.tail.0).collect();
+        plan.resumed.iter().map(of).collect()
+    }
+
+    fn stored(tails: &[(&str, u64, &str)]) -> Stored {
+        let tails = tails.iter().map(|(key, id, path)| (key.to_string(), tail(*id, path)));
+        Stored { tails: tails.collect(), ..Stored::default() }
+    }
+
+    #[test]
+    fn files_that_were_moved_between_flows_keep_their_positions() {
+        let rows = [("kinesis:s a", 1, "/a/x.log"), ("kinesis:s b", 2, "/b/x.log")];
+        let swapped = plan(stored(&rows), &[flow("kinesis:s a", "/b"), flow("kinesis:s b", "/a")], at(900));
+        assert_eq!(ids(&swapped), [[2], [1]]);
+        assert_eq!(swapped.adopted, [(TailId(1), 1), (TailId(2), 0)]);
+        let runs = FlowIdentity { begins: false, ..flow("kinesis:s b", "/a") };
+        let kept = plan(stored(&rows), &[flow("kinesis:s a", "/b"), runs], at(900));
+        assert_eq!((ids(&kept), kept.adopted), (vec![vec![1], vec![2]], vec![]));
+    }
+
+    #[test]
+    fn a_file_that_two_flows_follow_is_not_taken_from_one() {
+        let rows = [("kinesis:s link", 1, "/a/x.log"), ("kinesis:s real", 2, "/a/x.log")];
+        let plan =
+            plan(stored(&rows), &[flow("kinesis:s link", "/l"), flow("kinesis:s real", "/a")], at(900));
+        assert_eq!((ids(&plan), plan.adopted), (vec![vec![1], vec![2]], vec![]));
+    }
+
+    #[test]
+    fn what_a_flow_lets_go_waits_for_one_that_matches_it() {
+        let lets_go = || FlowIdentity { lets_go: Box::new(|_| true), ..flow("kinesis:s a", "/a") };
+        let rows = [("kinesis:s a", 1, "/a/x.log"), ("kinesis:s a", 2, "/b/x.log")];
+        let narrowed = plan(stored(&rows), &[lets_go()], at(900));
+        assert_eq!((ids(&narrowed), narrowed.let_go), (vec![vec![1]], vec![(TailId(2), 0)]));
+        let split = plan(stored(&rows), &[lets_go(), flow("kinesis:s b", "/b")], at(900));
+        assert_eq!((ids(&split), split.let_go), (vec![vec![1], vec![2]], vec![]));
+        let parked = [("kinesis:s ", 2, "/b/x.log")];
+        let widened = plan(stored(&parked), &[flow("kinesis:s a", "/")], at(900));
+        assert_eq!((ids(&widened), widened.adopted), (vec![vec![2]], vec![(TailId(2), 0)]));
+    }
+
     #[test]
     fn a_flow_starts_for_the_first_time_unless_the_agent_starts_over() {
-        let flows =
-            [FlowIdentity { key: "k".into(), destination_prefix: "k".into(), matches: Box::new(|_| true) }];
+        let flows = [flow("k", "/")];
         let first = plan(Stored::default(), &flows, at(900));
         assert_eq!((first.resumed[0].first_start, first.resumed[0].is_first), (at(900), true));
         let over = plan(Stored { start_over: true, ..Stored::default() }, &flows, at(900));

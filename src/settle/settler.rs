@@ -387,7 +387,7 @@ impl Settler {
             for mut flow in change.added {
                 let at = change.flows.iter().position(|identity| *identity.key == *flow.key);
                 flow.known = at.map(|at| resumed[at].known.clone()).unwrap_or_default();
-                self.book.add_flow(flow, moment(Instant::now()));
+                self.book.add_flow(flow, moment(self.began));
             }
             // Were the backup used, it should know of the new flows' first starts.
             self.commits.backup_due = Instant::now();

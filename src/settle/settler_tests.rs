@@ -29,7 +29,13 @@ struct Outlets {
 }
 
 fn identity(key: &str) -> FlowIdentity {
-    FlowIdentity { key: key.into(), destination_prefix: "firehose:web ".into(), matches: Box::new(|_| true) }
+    FlowIdentity {
+        key: key.into(),
+        destination_prefix: "firehose:web ".into(),
+        begins: true,
+        matches: Box::new(|_| true),
+        lets_go: Box::new(|_| false),
+    }
 }
 
 fn open(folder: &Path) -> (Store, Resumed) {
@@ -260,6 +266,23 @@ async fn a_flow_that_begins_takes_over_what_one_that_ended_had_settled_last() {
     drop(to);
     task.await.unwrap();
     assert_eq!(offset(&folder), 40);
+}
+
+/// The agent's own age has nothing to do with that of the bytes.
+#[tokio::test(start_paused = true)]
+async fn what_a_new_flow_takes_over_is_as_old_as_its_file_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let (to, task) = start(&folder, 1000);
+    to.notes.send(started(1, 0, None)).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(10_000)).await;
+    change(&to, &[KEY], &["firehose:web new"], &["firehose:web new"]).await.unwrap();
+    let (reply, answer) = oneshot::channel();
+    to.questions.send(Question { query: FilesQuery::default(), reply }).await.unwrap();
+    let file = answer.await.unwrap().items.remove(0);
+    let since_written = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs_f64();
+    assert!((file.lag_seconds - since_written).abs() < 1000.0, "{} {since_written}", file.lag_seconds);
+    drop(to);
+    task.await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

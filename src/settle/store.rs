@@ -401,10 +401,13 @@ fn resume(
     transaction.execute("DELETE FROM tails WHERE state = ?1", [state_to_number(TailState::Over)])?;
     let stored = Stored { start_over, ..stored(&transaction)? };
     let plan = resume::plan(stored, flows, now);
-    for (tail, flow) in &plan.adopted {
+    let adopted = plan.adopted.iter().map(|(tail, flow)| (tail, &flows[*flow].key));
+    // No flow has this key, since each has something behind the destination.
+    let let_go = plan.let_go.iter().map(|(tail, flow)| (tail, &flows[*flow].destination_prefix));
+    for (tail, key) in adopted.chain(let_go) {
         transaction
             .prepare_cached("UPDATE tails SET flow = ?2 WHERE id = ?1")?
-            .execute(params![tail.0.cast_signed(), flows[*flow].key])?;
+            .execute(params![tail.0.cast_signed(), key])?;
     }
     for (flow, first_start) in flows.iter().zip(&plan.first_starts) {
         transaction

@@ -36,8 +36,13 @@ fn open(path: &Path) -> (Store, Vec<Warning>) {
 }
 
 fn known(store: &mut Store) -> Resumed {
-    let flows =
-        [FlowIdentity { key: "f".into(), destination_prefix: "f".into(), matches: Box::new(|_| true) }];
+    let flows = [FlowIdentity {
+        key: "f".into(),
+        destination_prefix: "f".into(),
+        begins: true,
+        matches: Box::new(|_| true),
+        lets_go: Box::new(|_| false),
+    }];
     store.resume(&flows, at(2000)).unwrap().remove(0)
 }
 

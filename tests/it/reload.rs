@@ -103,6 +103,84 @@ fn a_renamed_flow_takes_over_the_positions_of_its_files() {
     scene.delivers_everything_once();
 }
 
+/// What was rotated while nothing could be sent belongs to the flow that has its file now.
+#[test]
+fn a_renamed_flow_takes_over_the_unread_rest_of_a_rotated_file() {
+    let mut scene = scene_with(&["app.log"]);
+    scene.set("shutdownTimeoutMillis", 200);
+    scene.reload();
+    scene.endpoint.always(|_| Step::fail_all("ProvisionedThroughputExceededException"));
+    let calls = scene.endpoint.call_count();
+    scene.world.lines("app.log", 2000);
+    scene.wait_for_calls_after(calls, 2);
+    scene.world.rename("app.log", "app.log.1");
+    scene.world.lines("app.log", 10);
+    eventually("the rotation is seen", SOON, || {
+        let seen = scene.agent().log_text().contains("the file was renamed");
+        if seen { Ok(()) } else { Err("not yet".into()) }
+    });
+    let renamed = flow(&scene, "another name", "app.log");
+    use_flows(&mut scene, [renamed]);
+    scene.reload();
+    scene.endpoint.heal();
+    scene.delivers_everything_once();
+}
+
+#[test]
+fn flows_that_swap_their_names_and_one_that_is_split_keep_the_positions_of_their_files() {
+    let mut scene = scene_with(&["a.log", "b.log"]);
+    let swapped = [flow(&scene, "b.log", "a.log"), flow(&scene, "a.log", "b.log")];
+    use_flows(&mut scene, swapped);
+    scene.reload();
+    for file in ["a.log", "b.log"] {
+        scene.world.lines(file, 10);
+    }
+    scene.wait_for_all();
+    let merged = flow(&scene, "a.log", "*.log");
+    use_flows(&mut scene, [merged]);
+    scene.reload();
+    for file in ["a.log", "b.log"] {
+        scene.world.lines(file, 10);
+    }
+    scene.wait_for_all();
+    let split = [flow(&scene, "a.log", "a.log"), flow(&scene, "new", "b.log")];
+    use_flows(&mut scene, split);
+    scene.stop();
+    scene.start();
+    for file in ["a.log", "b.log"] {
+        scene.world.lines(file, 10);
+    }
+    scene.delivers_everything_once();
+}
+
+/// Who leaves a file out may have a reason that it must not be sent.
+#[test]
+fn a_file_that_a_flow_leaves_out_from_now_on_is_not_read_any_more() {
+    let mut scene = scene_with(&["a.log", "b.log"]);
+    let all = || flow(&scene, "all", "*.log");
+    let (all, without_b) =
+        (all(), all().with("excludePattern", scene.world.path("b.log").display().to_string()));
+    use_flows(&mut scene, [all.clone()]);
+    scene.reload();
+    use_flows(&mut scene, [without_b]);
+    scene.reload();
+    let left_out = scene.world.lines("b.log", 10).len();
+    for _ in 0..2 {
+        scene.world.lines("a.log", 10);
+        eventually("all but what is left out is delivered", SOON, || {
+            match scene.oracle.missing(&scene.world, &scene.endpoint) {
+                missing if missing == left_out => Ok(()),
+                missing => Err(format!("{missing} are missing")),
+            }
+        });
+        scene.stop();
+        scene.start();
+    }
+    use_flows(&mut scene, [all]);
+    scene.reload();
+    scene.delivers_everything_once();
+}
+
 #[test]
 fn a_file_with_mistakes_changes_nothing_and_says_why() {
     let mut scene = scene_with(&["app.log"]);
@@ -197,8 +275,12 @@ fn what_only_a_restart_changes_is_named() {
     let mut scene = scene_with(&["app.log"]);
     let elsewhere = scene.world.root().join("elsewhere.db");
     scene.set("checkpointFile", elsewhere.display().to_string());
+    scene.set("status.listen", 9494);
+    scene.set("status.unreadyAfterMillis", 5000);
     scene.reload();
-    assert!(scene.agent().log_text().contains("checkpointFile"));
+    for key in ["checkpointFile", "status.listen", "status.unreadyAfterMillis"] {
+        assert!(scene.agent().log_text().contains(&format!("key=\"{key}\"")), "{key}");
+    }
     assert!(!elsewhere.exists());
     scene.delivers_everything_once();
 }

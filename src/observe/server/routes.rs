@@ -173,7 +173,13 @@ fn parse(query: &str) -> Result<FilesQuery, String> {
             || value.parse::<usize>().map_err(|_| format!("{name}={value}: a number from 0 on is allowed"));
         match &*name {
             "flow" => files.flow = Some(value.into_owned()).filter(|flow| !flow.is_empty()),
-            "file" => files.file = Some(value.into_owned()).filter(|file| !file.is_empty()),
+            "file" => {
+                if value.matches(['*', '?', '[', '{']).count() > FilesQuery::MAX_WILDCARDS {
+                    let most = FilesQuery::MAX_WILDCARDS;
+                    return Err(format!("file: at most {most} of *, ?, [ and {{ are allowed"));
+                }
+                files.file = Some(value.into_owned()).filter(|file| !file.is_empty());
+            }
             "offset" => files.offset = number()?,
             "limit" => {
                 let limit = number()?;
@@ -226,6 +232,9 @@ mod tests {
         ] {
             assert!(parse(query).unwrap_err().contains(said), "{query}");
         }
+        let nested = |depth| format!("file={}{}", "{a,".repeat(depth), "}".repeat(depth));
+        assert!(parse(&nested(16)).is_ok());
+        assert!(parse(&nested(17)).unwrap_err().contains("at most 16"));
     }
 
     #[test]
