@@ -23,7 +23,7 @@ use crate::file::budget::Wake;
 use crate::file::listing::is_of;
 use crate::file::mailbox::Mailbox;
 use crate::file::pattern::{PatternError, Patterns};
-use crate::file::tailers::{Past, TailIds};
+use crate::file::tailers::{HeldFiles, Past, TailIds};
 use crate::file::watch::Watch;
 use crate::file::{Budget, TailNote, TailState};
 use crate::observe::progress::{self, Progress};
@@ -115,6 +115,8 @@ struct Common {
     /// How many files each flow may keep open.
     max_open: Arc<AtomicUsize>,
     sizes: Sizes,
+    /// Open files of flows that have ended, for those that begin.
+    held: HeldFiles,
 }
 
 /// What each flow may hold beside its share of the budget. Bytes.
@@ -173,6 +175,7 @@ impl Agent {
             mailboxes: Arc::default(),
             max_open: Arc::default(),
             sizes: Sizes { bodies: 0, copies: 0 },
+            held: HeldFiles::new(),
         };
         let abandon_settling = CancellationToken::new();
         let settling = settler(&settings, store, &common).run(inlets, abandon_settling.clone());
@@ -214,6 +217,7 @@ impl Agent {
         self.resize_flows();
         let resumed = self.resume_at_last(&settings, &removed, &begin).await?;
         self.start_flows(begin, resumed)?;
+        self.let_go_of_files();
         tracing::info!(ended, begun, kept, "the configuration was read again and is used now");
         Ok(())
     }
@@ -225,7 +229,7 @@ impl Agent {
                 flow = self.flows[at].flow.name,
                 "the flow is removed or changed: what was read is delivered first"
             );
-            self.flows[at].begin_to_end();
+            self.flows[at].begin_to_leave();
         }
         let until = tokio::time::Instant::now() + self.shutdown_timeout;
         for &at in places {
@@ -237,13 +241,23 @@ impl Agent {
                 );
                 flow.abandon().await;
             }
-            flow.leave().await;
+            self.common.held.extend(flow.leave().await);
         }
         let mut removed = Vec::new();
         for &at in places.iter().rev() {
             removed.push(self.flows.remove(at).flow);
         }
         removed
+    }
+
+    /// Closes the files of removed flows that no flow goes on with.
+    fn let_go_of_files(&mut self) {
+        for (_, file) in self.common.held.drain().filter(|(_, file)| file.nameless_bytes > 0) {
+            tracing::error!(
+                file = %file.path.display(), bytes = file.nameless_bytes,
+                "the flow of a file that was deleted or moved away has ended before all of it could be read: these bytes are lost"
+            );
+        }
     }
 
     /// What needs no running flow: what fails here fails before anything is changed.

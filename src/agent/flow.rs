@@ -14,7 +14,7 @@ use crate::config::Flow;
 use crate::file::FlowBudget;
 use crate::file::mailbox::Mailbox;
 use crate::file::stage::{CHANNEL_CAPACITY, Stage};
-use crate::file::tailers::{Parts, Past, Tailers};
+use crate::file::tailers::{HeldFiles, Parts, Past, Tailers};
 use crate::file::watch::Watch;
 use crate::observe::{Board, FlowBoard, FlowCounters, Pulses};
 use crate::record::copies::Copies;
@@ -38,7 +38,7 @@ pub struct RunningFlow {
     board: Arc<Board>,
     watch: Arc<Watch>,
     mailbox: Arc<Mailbox>,
-    thread_ended: oneshot::Receiver<()>,
+    thread_ended: oneshot::Receiver<HeldFiles>,
     /// The task that makes records, and the one that sends them and says how it ended.
     tasks: JoinSet<Option<Ending>>,
     records: AbortHandle,
@@ -147,6 +147,12 @@ impl RunningFlow {
         self.mailbox.stop();
     }
 
+    /// The same, for another flow that may go on with its files.
+    pub fn begin_to_leave(&self) {
+        self.on_board.draining.store(true, Ordering::Relaxed);
+        self.mailbox.stop_and_keep();
+    }
+
     /// Waits until everything that was read is settled, as far as the stages before the settle
     /// stage are concerned; whether it is. One may stop waiting, and ask again.
     pub async fn drain(&mut self) -> bool {
@@ -168,22 +174,23 @@ impl RunningFlow {
     }
 
     /// Takes it off the board once its tasks have ended. After this nothing more is heard of it.
-    pub async fn leave(&mut self) {
+    /// Gives back its open files.
+    pub async fn leave(&mut self) -> HeldFiles {
         // A thread that hangs on a dead disk finds its channels closed when it comes back.
-        let _ = tokio::time::timeout(THREAD_ENDS_WITHIN, &mut self.thread_ended).await;
+        let held = tokio::time::timeout(THREAD_ENDS_WITHIN, &mut self.thread_ended).await;
         // Until it ends a look at its folders may ask for their events again.
         self.watch.leave(&self.mailbox);
         self.board.take_off(&self.on_board);
+        held.ok().and_then(Result::ok).unwrap_or_default()
     }
 }
 
 /// Resolves what waits for it when the thread has ended.
-fn start_thread(flow: &Flow, stage: Stage) -> Result<oneshot::Receiver<()>, StartError> {
+fn start_thread(flow: &Flow, stage: Stage) -> Result<oneshot::Receiver<HeldFiles>, StartError> {
     let (ends, ended) = oneshot::channel();
     std::thread::Builder::new().name(thread_name(&flow.name)).spawn(move || {
-        stage.run();
         // Whoever started the flow may be gone.
-        let _ = ends.send(());
+        let _ = ends.send(stage.run());
     })?;
     Ok(ended)
 }
@@ -225,7 +232,7 @@ fn tailers(
     flow: &Flow,
     resumed: Resumed,
     on_board: &FlowBoard,
-    common: &Common,
+    common: &mut Common,
 ) -> Result<Tailers, StartError> {
     let parts = Parts {
         key: flow.key.as_str().into(),
@@ -236,6 +243,8 @@ fn tailers(
         troubles: on_board.troubles.clone(),
         max_open: common.max_open.clone(),
     };
-    Tailers::try_new(flow.file.clone(), parts)
-        .map_err(|error| StartError::Pattern { flow: flow.name.clone(), error })
+    let mut tailers = Tailers::try_new(flow.file.clone(), parts)
+        .map_err(|error| StartError::Pattern { flow: flow.name.clone(), error })?;
+    tailers.go_on_with(&mut common.held);
+    Ok(tailers)
 }

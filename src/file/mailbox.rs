@@ -23,6 +23,8 @@ pub struct Mail {
     pub stop: bool,
     /// Not even what would be lost by it.
     pub abandon: bool,
+    /// The open files are handed on, so nothing would be lost.
+    pub keep: bool,
     woken: bool,
 }
 
@@ -70,6 +72,11 @@ impl Mailbox {
         self.put(|mail| mail.stop = true);
     }
 
+    /// As [`stop`](Self::stop); what is not read then stays open for another flow.
+    pub fn stop_and_keep(&self) {
+        self.put(|mail| (mail.stop, mail.keep) = (true, true));
+    }
+
     /// Reading stops at once.
     pub fn abandon(&self) {
         self.put(|mail| (mail.stop, mail.abandon) = (true, true));
@@ -86,9 +93,9 @@ impl Mailbox {
             }
             mail = self.bell.wait_timeout(mail, left).unwrap().0;
         }
-        let (stop, abandon) = (mail.stop, mail.abandon);
+        let (stop, abandon, keep) = (mail.stop, mail.abandon, mail.keep);
         let taken = std::mem::take(&mut *mail);
-        (mail.stop, mail.abandon) = (stop, abandon);
+        (mail.stop, mail.abandon, mail.keep) = (stop, abandon, keep);
         taken
     }
 }

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use super::budget::{FlowBudget, MAX_BUFFERS};
 use super::mailbox::{Mail, Mailbox};
 use super::note::{TailEvent, TailNote};
-use super::tailers::{Tailers, Turn};
+use super::tailers::{HeldFiles, Tailers, Turn};
 use super::watch::{Watch, Watched};
 use crate::observe::LossReason;
 use crate::observe::Pulse;
@@ -71,7 +71,8 @@ struct Closed;
 
 impl Stage {
     /// Runs until it is told to stop, then as long as only an open descriptor keeps unread bytes.
-    pub fn run(mut self) {
+    /// Gives back the files that are still open.
+    pub fn run(mut self) -> HeldFiles {
         self.pulse.is_of_this_thread();
         let mut clock = Clockwork {
             started: Instant::now(),
@@ -87,10 +88,10 @@ impl Stage {
         loop {
             if mail.stop {
                 self.drain(mail, &clock);
-                return;
+                return self.tailers.into_held();
             }
             if self.step(&mail, &mut clock).is_err() {
-                return;
+                return self.tailers.into_held();
             }
             let wait = self.until_next(&clock);
             self.pulse.rests();
@@ -247,7 +248,7 @@ impl Stage {
     }
 
     /// Reads what only an open descriptor keeps, until there is nothing left or no more time.
-    fn drain(mut self, mut mail: Mail, clock: &Clockwork) {
+    fn drain(&mut self, mut mail: Mail, clock: &Clockwork) {
         self.tailers.look_at_the_nameless(clock.started.elapsed());
         while !mail.abandon && self.tailers.only_nameless() {
             let now = clock.started.elapsed();
@@ -259,6 +260,9 @@ impl Stage {
             self.pulse.rests();
             mail = self.mailbox.wait(wait);
             self.pulse.works();
+        }
+        if mail.keep && mail.abandon {
+            return;
         }
         self.tailers.finish_deleted(clock.started.elapsed(), &self.budget);
         for (path, bytes) in self.tailers.unread_nameless() {
@@ -287,7 +291,7 @@ mod tests {
         folder: tempfile::TempDir,
         mailbox: Arc<Mailbox>,
         counters: Arc<FlowCounters>,
-        thread: std::thread::JoinHandle<()>,
+        thread: std::thread::JoinHandle<HeldFiles>,
         _behind: (mpsc::Receiver<TailEvent>, mpsc::Receiver<TailNote>),
     }
 

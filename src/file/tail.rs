@@ -160,19 +160,38 @@ impl Tail {
     /// Opens the file at the tail's path and holds it against what is known. None if another
     /// file is at the path now.
     pub fn open(&mut self) -> io::Result<Option<Verdict>> {
-        let (mut body, metadata) = Body::open(&self.path)?;
+        let (body, metadata) = Body::open(&self.path)?;
         if file_key(&metadata) != self.key() {
             return Ok(None);
         }
+        self.hold(body, metadata.len()).map(Some)
+    }
+
+    fn hold(&mut self, mut body: Body, size: u64) -> io::Result<Verdict> {
         let verdict = verify(&mut body, &self.identity, &self.ladder)?;
         self.body = Some(body);
         if verdict == Verdict::Same {
-            self.verified_size = metadata.len();
+            self.verified_size = size;
             if self.ladder.newest().is_some_and(|anchor| anchor.offset != self.position) {
                 self.begin_at(self.position)?;
             }
         }
-        Ok(Some(verdict))
+        Ok(verdict)
+    }
+
+    /// Goes on with the open file of an earlier flow, if it holds what is known.
+    pub fn take_over(&mut self, body: Body, now: Duration) -> io::Result<bool> {
+        let Some(metadata) = body.metadata()? else { return Ok(false) };
+        if self.hold(body, metadata.len())? != Verdict::Same {
+            self.close();
+            return Ok(false);
+        }
+        self.look(now).map(|_| true)
+    }
+
+    /// The open file, if it is none that is unpacked from its beginning.
+    pub fn into_body(self) -> Option<Body> {
+        self.body.filter(|body| matches!(body, Body::Plain(_)))
     }
 
     /// Goes on in another body that holds the same bytes: the copy that rotation made.

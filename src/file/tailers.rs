@@ -129,6 +129,17 @@ pub struct Parts {
     pub max_open: Arc<AtomicUsize>,
 }
 
+/// An open file of a flow that has ended, for one that goes on with it: no name may lead to it.
+#[derive(Debug)]
+pub struct HeldFile {
+    pub path: PathBuf,
+    /// What nobody could read any more without it.
+    pub nameless_bytes: u64,
+    body: Body,
+}
+
+pub type HeldFiles = HashMap<FileKey, HeldFile>;
+
 impl Tailers {
     pub fn try_new(options: Options, parts: Parts) -> Result<Self, PatternError> {
         let patterns = Patterns::try_new(&options.patterns, &options.excludes)?;
@@ -577,6 +588,33 @@ impl Tailers {
         self.queue.retain(nameless);
         self.queued.retain(nameless);
         !self.queue.is_empty()
+    }
+
+    /// The open files, for the flow that goes on with them.
+    pub fn into_held(self) -> HeldFiles {
+        let held = self.tails.into_values().filter_map(|tail| {
+            let (key, path) = (tail.key(), tail.path.clone());
+            let nameless_bytes = if tail.is_nameless() { tail.unread() } else { 0 };
+            Some((key, HeldFile { path, nameless_bytes, body: tail.into_body()? }))
+        });
+        held.collect()
+    }
+
+    /// Goes on with those of the open files that are tails of this flow.
+    pub fn go_on_with(&mut self, held: &mut HeldFiles) {
+        let known: Vec<(TailId, FileKey)> = self.tails.values().map(|tail| (tail.id, tail.key())).collect();
+        for (id, key) in known {
+            let (Some(file), Some(tail)) = (held.remove(&key), self.tails.get_mut(&id)) else { continue };
+            match tail.take_over(file.body, Duration::ZERO) {
+                Ok(true) => {
+                    self.open_files += 1;
+                    self.enqueue(id);
+                }
+                // The first look finds out what became of it.
+                Ok(false) => {}
+                Err(error) => tracing::debug!(file = %file.path.display(), %error, "cannot be read on"),
+            }
+        }
     }
 
     /// Files without a name that have unread bytes, and how many, when the agent must stop.
