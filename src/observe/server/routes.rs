@@ -21,6 +21,10 @@ use crate::observe::survey::{self, Question};
 /// The settle stage answers within this, or the files are left out.
 const ANSWER_WITHIN: Duration = Duration::from_millis(500);
 
+/// A stage that has worked on one thing for so long hangs. Whoever restarts the agent for it, as
+/// Kubernetes does, is in less of a hurry than systemd's watchdog.
+const HUNG: Duration = Duration::from_secs(60);
+
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 const HTML: &str = "text/html; charset=utf-8";
@@ -76,7 +80,7 @@ impl Routes {
             return answer;
         }
         match path {
-            "/healthz" => plain(StatusCode::OK, "alive\n"),
+            "/healthz" => self.healthz(),
             "/readyz" => self.readyz(),
             "/metrics" => {
                 let Metrics { content_type, text } = (self.metrics)();
@@ -90,6 +94,16 @@ impl Routes {
                 page
             }
         }
+    }
+
+    /// Not so while a restart would mend something: as for the watchdog, a dead disk is no reason.
+    fn healthz(&self) -> Answer {
+        let stuck = self.board.stuck(HUNG).into_iter().find(|stuck| !stuck.in_kernel);
+        let Some(stuck) = stuck else { return plain(StatusCode::OK, "alive\n") };
+        let flow = stuck.flow.map(|flow| format!(" of flow `{flow}`")).unwrap_or_default();
+        let seconds = stuck.time.as_secs();
+        let text = format!("the stage{flow} that {} has made no progress for {seconds} s\n", stuck.stage);
+        answer(StatusCode::SERVICE_UNAVAILABLE, TEXT, text)
     }
 
     fn readyz(&self) -> Answer {
@@ -235,6 +249,21 @@ mod tests {
         let nested = |depth| format!("file={}{}", "{a,".repeat(depth), "}".repeat(depth));
         assert!(parse(&nested(16)).is_ok());
         assert!(parse(&nested(17)).unwrap_err().contains("at most 16"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_agent_whose_stage_hangs_is_not_alive() {
+        let board = Arc::new(Board::new("/c.yaml".into(), "/c.db".into(), 0));
+        let metrics = || Metrics { content_type: TEXT, text: String::new() };
+        let questions = mpsc::channel(1).0;
+        let routes = Routes::new(board.clone(), questions, Box::new(metrics), Duration::from_secs(60));
+        let asks = async || routes.answer(&Request::get("/healthz").body(()).unwrap(), false).await.status();
+        board.settling.works();
+        assert_eq!(asks().await, StatusCode::OK);
+        tokio::time::advance(HUNG * 2).await;
+        assert_eq!(asks().await, StatusCode::SERVICE_UNAVAILABLE);
+        board.settling.rests();
+        assert_eq!(asks().await, StatusCode::OK);
     }
 
     #[test]
