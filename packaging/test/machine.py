@@ -5,6 +5,7 @@ machine reaches further than its own loopback. Commands run in its namespaces; i
 folder of the host.
 """
 
+import contextlib
 import os
 import shutil
 import signal
@@ -106,6 +107,9 @@ class Machine:
         try:
             self.nspawn.wait(30)
         except subprocess.TimeoutExpired:
+            # The machine's first process outlives systemd-nspawn; all others end with it.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(self.leader), signal.SIGKILL)
             os.killpg(self.nspawn.pid, signal.SIGKILL)
             self.nspawn.wait()
         self.nspawn = None

@@ -1,6 +1,6 @@
 //! Whether a stage still works. Each stage says when it begins to work and when it rests (waits
-//! for mail, for a channel, for a timer; a task rests whenever it is not polled), so that one that is stuck can be told from one that has
-//! nothing to do. What feeds the service manager's watchdog asks for it.
+//! for mail, for a channel, for a timer; a task rests whenever it is not polled), so that one that
+//! is stuck can be told from one that has nothing to do. What feeds the watchdog asks for it.
 //!
 //! A thread that the kernel keeps waiting for a disk or a file server is not stuck: ending the
 //! process would mend nothing, and the other flows go on.
