@@ -317,9 +317,13 @@ impl Agent {
                         "the new flows cannot begin until their positions can be read and stored; it is tried \
                          again every 2 seconds; check the disk and the permissions"
                     );
+                    self.common.board.flows_wait(Some(error.to_string()));
                     tokio::time::sleep(RETRY_RESUME).await;
                 }
-                done => return done,
+                done => {
+                    self.common.board.flows_wait(None);
+                    return done;
+                }
             }
         }
     }

@@ -31,6 +31,7 @@ pub struct Board {
     pub settling: Arc<Pulse>,
     dead_letters: Mutex<Option<DeadLetterFile>>,
     configuration: Mutex<Configuration>,
+    waiting: Mutex<Option<String>>,
     flows: RwLock<Vec<Arc<FlowBoard>>>,
 }
 
@@ -100,6 +101,7 @@ impl Board {
             settling: Arc::default(),
             dead_letters: Mutex::default(),
             configuration: Mutex::new(loaded),
+            waiting: Mutex::default(),
             flows: RwLock::default(),
         }
     }
@@ -149,6 +151,15 @@ impl Board {
 
     pub fn configuration(&self) -> Configuration {
         self.configuration.lock().unwrap().clone()
+    }
+
+    /// Why the flows of a new configuration cannot begin yet; none once they have.
+    pub fn flows_wait(&self, error: Option<String>) {
+        *self.waiting.lock().unwrap() = error;
+    }
+
+    pub fn waiting(&self) -> Option<String> {
+        self.waiting.lock().unwrap().clone()
     }
 
     /// The configuration was read anew and is used now.

@@ -25,6 +25,14 @@ pub fn all(board: &Board, silence: Option<Duration>, unready_after: Duration) ->
     }
     of_stages(board, &mut problems);
     of_positions(board, silence, &mut problems);
+    if let Some(error) = board.waiting() {
+        let text = format!(
+            "The new flows of the changed configuration cannot begin, because {} cannot be read and written: \
+             {error}. It is tried again every 2 seconds; check the disk and its permissions",
+            board.checkpoint_file.display()
+        );
+        problems.push(Problem { severity: Severity::Critical, flow: None, text });
+    }
     if let Some(error) = board.configuration().last_error {
         let text = format!(
             "The changed configuration is not used, the one before still is. Mend {} and reload again: {}",

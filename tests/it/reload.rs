@@ -368,3 +368,26 @@ fn the_command_says_how_a_reload_went() {
     let (code, text) = reload(&scene.world, "--socket", &socket);
     assert!(code == Some(1) && text.contains("Is the agent running"), "{code:?} {text}");
 }
+
+/// Without positions nothing may be read, so the new flow waits; whoever asks is told.
+#[test]
+fn a_new_flow_waits_for_the_database_and_the_status_says_so() {
+    let mut scene = scene_with(&["app.log"]);
+    let database = rusqlite::Connection::open(scene.world.checkpoint_file()).unwrap();
+    database.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let flows = ["app.log", "new.log"].map(|file| flow(&scene, file, file));
+    use_flows(&mut scene, flows);
+    scene.world.lines("new.log", 10);
+    scene.ask_to_reload();
+    let socket = scene.world.status_socket();
+    eventually("the status tells that the flow cannot begin", Duration::from_secs(60), || {
+        let output = command(&scene.world).args(["status", "--socket"]).arg(&socket).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let told =
+            text.starts_with("CRITICAL") && text.contains("The new flows of the changed configuration");
+        if told { Ok(()) } else { Err(text) }
+    });
+    scene.probe("app.log");
+    drop(database);
+    scene.delivers_everything_once();
+}
