@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use super::attic::Attic;
 use super::body::{Body, is_compressed};
 use super::budget::FlowBudget;
 use super::chunk::{Chunk, TailId};
@@ -95,6 +96,9 @@ pub struct Tailers {
     pub(super) held: HashMap<FileKey, Duration>,
     /// Files that were there at the last scan and are no tail's.
     pub(super) strangers: HashSet<FileKey>,
+    /// Absent tails whose bytes may be in a file that cannot be read, and since when.
+    pub(super) unreadable: HashMap<TailId, Duration>,
+    pub(super) attic: Attic,
     pub(super) scanned: bool,
     queue: VecDeque<TailId>,
     queued: HashSet<TailId>,
@@ -102,6 +106,10 @@ pub struct Tailers {
     failed: Vec<TailId>,
     /// Their start position is not stored yet.
     waiting: Vec<TailId>,
+    /// The one compressed body that is being read: each costs memory beside the budget.
+    unpacking: Option<TailId>,
+    /// Those that wait until it is read; the oldest comes first.
+    packed: BTreeSet<TailId>,
     /// A look at the folders is due.
     pub scan_due: bool,
     pub events: VecDeque<TailEvent>,
@@ -160,11 +168,15 @@ impl Tailers {
             reborn: HashSet::new(),
             held: HashMap::new(),
             strangers: HashSet::new(),
+            unreadable: HashMap::new(),
+            attic: Attic::default(),
             scanned: false,
             queue: VecDeque::new(),
             queued: HashSet::new(),
             failed: Vec::new(),
             waiting: Vec::new(),
+            unpacking: None,
+            packed: BTreeSet::new(),
             scan_due: true,
             events: VecDeque::new(),
             notes: VecDeque::new(),
@@ -294,6 +306,11 @@ impl Tailers {
         if self.foreign.contains(&id) || tail.absent {
             return Turn::Progress;
         }
+        if !self.may_unpack(id) {
+            self.packed.insert(id);
+            return Turn::Progress;
+        }
+        let Some(tail) = self.tails.get_mut(&id) else { return Turn::Progress };
         let was_open = tail.is_open();
         let read = match open(tail, now) {
             Ok(true) if tail.position == 0 && !tail.announced && tail.size > 0 => {
@@ -325,7 +342,13 @@ impl Tailers {
                 self.give_out(id, chunk, end, caught_up);
                 Turn::Progress
             }
-            Ok(Read::CaughtUp) => Turn::Progress,
+            Ok(Read::CaughtUp) => {
+                if self.unpacking == Some(id) {
+                    // Nothing is ever added to it.
+                    self.finish(id, now, budget);
+                }
+                Turn::Progress
+            }
             Ok(Read::NoBudget) => {
                 self.queued.insert(id);
                 self.queue.push_front(id);
@@ -351,8 +374,32 @@ impl Tailers {
             tail.note_due = true;
         }
         self.events.push_back(TailEvent::Chunk { chunk, end, caught_up });
-        if !caught_up {
+        if !caught_up || self.unpacking == Some(id) {
             self.enqueue(id);
+        }
+    }
+
+    /// Whether the tail may be read now: a plain file always, a compressed one alone.
+    pub(super) fn may_unpack(&mut self, id: TailId) -> bool {
+        let is_packed = |id: &TailId| {
+            self.tails
+                .get(id)
+                .is_some_and(|tail| is_compressed(&tail.path) && tail.state != TailState::Finished)
+        };
+        if !is_packed(&id) {
+            return true;
+        }
+        if self.unpacking.is_none_or(|other| !is_packed(&other)) {
+            self.unpacking = Some(id);
+        }
+        self.unpacking == Some(id)
+    }
+
+    /// The tail's body was closed: the next compressed one may be read.
+    fn unpacked(&mut self, id: TailId) {
+        if self.unpacking == Some(id) {
+            self.unpacking = None;
+            std::mem::take(&mut self.packed).into_iter().for_each(|id| self.enqueue(id));
         }
     }
 
@@ -369,12 +416,13 @@ impl Tailers {
     fn read_failed(&mut self, id: TailId, error: &io::Error, now: Duration) {
         let Some(tail) = self.tails.get_mut(&id) else { return };
         tail.close();
+        self.unpacked(id);
         self.failed.push(id);
         if error.kind() == io::ErrorKind::NotFound {
             self.scan_due = true;
             return;
         }
-        let file = tail.path.clone();
+        let Some(file) = self.tails.get(&id).map(|tail| tail.path.clone()) else { return };
         self.complain(&file, now, &error.to_string());
     }
 
@@ -459,13 +507,13 @@ impl Tailers {
             Ok(Read::CaughtUp) => tail.read_rest(budget),
             other => other,
         };
-        let (deleted, out_of_sight) = (tail.deleted, tail.out_of_sight);
+        let (deleted, out_of_sight, packed) = (tail.deleted, tail.out_of_sight, is_compressed(&tail.path));
         match read {
             Ok(Read::Chunk { chunk, end, caught_up }) => {
                 self.give_out(id, chunk, end, caught_up);
             }
             Ok(Read::CaughtUp) if deleted => self.end(id, None),
-            Ok(Read::CaughtUp) if out_of_sight => {}
+            Ok(Read::CaughtUp) if out_of_sight && !packed => {}
             Ok(Read::CaughtUp) => self.put_away(id),
             Ok(Read::NoBudget) => {}
             Ok(Read::Foreign) => {
@@ -483,6 +531,7 @@ impl Tailers {
         if is_compressed(&tail.path) {
             tail.state = TailState::Finished;
             tail.note_due = true;
+            self.unpacked(id);
         }
     }
 
@@ -509,6 +558,7 @@ impl Tailers {
             family.remove(&id);
         }
         self.foreign.remove(&id);
+        self.unpacked(id);
         if tail.announced {
             self.events.push_back(TailEvent::Ended { tail: id });
         }
