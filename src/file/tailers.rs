@@ -296,20 +296,21 @@ impl Tailers {
     pub fn turn(&mut self, now: Duration, budget: &Arc<FlowBudget>) -> Turn {
         let Some(id) = self.queue.pop_front() else { return Turn::Idle };
         self.queued.remove(&id);
-        let max_line = self.options.max_line_bytes;
-        let Some(tail) = self.tails.get_mut(&id) else { return Turn::Progress };
+        let Some(tail) = self.tails.get(&id) else { return Turn::Progress };
         if !tail.may_be_read() {
             // The settle stage wakes us once the position is stored.
             self.waiting.push(id);
-            return Turn::Progress;
-        }
-        if self.foreign.contains(&id) || tail.absent {
-            return Turn::Progress;
-        }
-        if !self.may_unpack(id) {
+        } else if !self.foreign.contains(&id) && !tail.absent {
+            if self.may_unpack(id) {
+                return self.read(id, now, budget);
+            }
             self.packed.insert(id);
-            return Turn::Progress;
         }
+        Turn::Progress
+    }
+
+    fn read(&mut self, id: TailId, now: Duration, budget: &Arc<FlowBudget>) -> Turn {
+        let max_line = self.options.max_line_bytes;
         let Some(tail) = self.tails.get_mut(&id) else { return Turn::Progress };
         let was_open = tail.is_open();
         let read = match open(tail, now) {
@@ -337,33 +338,33 @@ impl Tailers {
         if matches!(read, Ok(Read::Chunk { .. } | Read::CaughtUp)) && !self.troubles.is_empty() {
             self.troubles.mended(&self.tails[&id].path);
         }
+        self.act_on_read(id, read, now, budget)
+    }
+
+    fn act_on_read(
+        &mut self,
+        id: TailId,
+        read: io::Result<Read>,
+        now: Duration,
+        budget: &Arc<FlowBudget>,
+    ) -> Turn {
         match read {
-            Ok(Read::Chunk { chunk, end, caught_up }) => {
-                self.give_out(id, chunk, end, caught_up);
-                Turn::Progress
-            }
-            Ok(Read::CaughtUp) => {
-                if self.unpacking == Some(id) {
-                    // Nothing is ever added to it.
-                    self.finish(id, now, budget);
-                }
-                Turn::Progress
-            }
+            Ok(Read::Chunk { chunk, end, caught_up }) => self.give_out(id, chunk, end, caught_up),
+            // Nothing is ever added to a compressed file.
+            Ok(Read::CaughtUp) if self.unpacking == Some(id) => self.finish(id, now, budget),
+            Ok(Read::CaughtUp) => {}
             Ok(Read::NoBudget) => {
                 self.queued.insert(id);
                 self.queue.push_front(id);
-                Turn::Blocked
+                return Turn::Blocked;
             }
             Ok(Read::Foreign) => {
                 self.foreign.insert(id);
                 self.scan_due = true;
-                Turn::Progress
             }
-            Err(error) => {
-                self.read_failed(id, &error, now);
-                Turn::Progress
-            }
+            Err(error) => self.read_failed(id, &error, now),
         }
+        Turn::Progress
     }
 
     fn give_out(&mut self, id: TailId, chunk: Chunk, end: ChunkEnd, caught_up: bool) {
