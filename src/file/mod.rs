@@ -27,6 +27,8 @@ pub mod note;
 pub mod options;
 /// The globs of a flow.
 pub mod pattern;
+/// The disk that deleted files hold.
+pub mod removed;
 /// What happened between two looks.
 pub mod rotation;
 /// How a flow acts on what a look shows.

@@ -20,9 +20,10 @@ use super::listing::{Homes, home_of};
 use super::note::{ChunkEnd, KnownTail, Lost, TailEvent, TailNote, TailState};
 use super::options::Options;
 use super::pattern::{PatternError, Patterns};
+use super::removed::{Removed, Space};
 use super::rotation::origins;
 use super::tail::{Read, Tail};
-use crate::observe::{FlowCounters, Repeated, Troubles};
+use crate::observe::{FlowCounters, LossReason, Repeated, Troubles};
 
 /// A file that is read to its end and was quiet for so long is closed, and verified when it
 /// is opened again.
@@ -118,6 +119,7 @@ pub struct Tailers {
     pub(super) complaints: Repeated,
     pub(super) troubles: Arc<Troubles>,
     max_open: Arc<AtomicUsize>,
+    removed: Arc<Removed>,
     /// How many are open, as far as is known without counting.
     pub(super) open_files: usize,
 }
@@ -135,6 +137,8 @@ pub struct Parts {
     pub troubles: Arc<Troubles>,
     /// How many files a flow may hold open for longer than it reads them.
     pub max_open: Arc<AtomicUsize>,
+    /// What the deleted files of all flows hold.
+    pub removed: Arc<Removed>,
 }
 
 /// An open file of a flow that has ended, for one that goes on with it: no name may lead to it.
@@ -184,6 +188,7 @@ impl Tailers {
             complaints: Repeated::default(),
             troubles: parts.troubles,
             max_open: parts.max_open,
+            removed: parts.removed,
             open_files: 0,
         };
         for known in newest_lives(std::mem::take(&mut tailers.past.known)) {
@@ -469,6 +474,7 @@ impl Tailers {
     /// enough, closes idle ones.
     pub fn tend(&mut self, now: Duration, budget: &Arc<FlowBudget>) {
         self.look_at_the_nameless(now);
+        self.bound_the_removed(now);
         let quiet_for = self.options.finished_after;
         let finished: Vec<TailId> = self
             .tails
@@ -493,6 +499,39 @@ impl Tailers {
         let changed = |tail: &mut Tail| matches!(tail.look(now), Ok(true) | Err(_));
         let changed: Vec<TailId> = nameless.filter_map(|tail| changed(tail).then_some(tail.id)).collect();
         changed.into_iter().for_each(|id| self.enqueue(id));
+    }
+
+    /// Deleted files may hold only so much of a disk.
+    fn bound_the_removed(&mut self, now: Duration) {
+        let mut holds: Vec<(TailId, Space)> = Vec::new();
+        for tail in self.tails.values().filter(|tail| tail.deleted) {
+            match tail.held_space() {
+                Ok(space) => holds.extend(space.map(|space| (tail.id, space))),
+                Err(error) => tracing::debug!(file = %tail.path.display(), %error, "its size is not known"),
+            }
+        }
+        self.counters.removed_bytes.set(holds.iter().map(|(_, space)| space.bytes).sum());
+        let verdict = self.removed.hold(&self.key, &holds);
+        if let Some(fill) = verdict.nearly_full
+            && let Some(suppressed) = self.complaints.ask("deleted files", now)
+        {
+            tracing::warn!(
+                flow = &*self.flow,
+                bytes = fill.bytes,
+                limit = fill.limit,
+                suppressed,
+                "deleted files that are not read to their ends hold much of the disk; beyond the limit the oldest are let go and what is unread of them is lost; find out why delivery is behind, or raise `maxOpenRemovedBytes`"
+            );
+        }
+        for id in verdict.let_go {
+            let Some(tail) = self.tails.get(&id) else { continue };
+            let unread = tail.unread();
+            tracing::error!(
+                flow = &*self.flow, file = %tail.path.display(), bytes = unread,
+                "a deleted file is let go before it was read to its end, since deleted files hold more of the disk than `maxOpenRemovedBytes` allows: these bytes are lost"
+            );
+            self.end(id, Lost::of(unread, LossReason::Space));
+        }
     }
 
     /// Sends the unterminated last line of a finished file, and lets go of a deleted one.
@@ -643,6 +682,7 @@ impl Tailers {
 
     /// The open files, for the flow that goes on with them.
     pub fn into_held(self) -> HeldFiles {
+        self.removed.hold(&self.key, &[]);
         let held = self.tails.into_values().filter_map(|tail| {
             let (key, path) = (tail.key(), tail.path.clone());
             let nameless_bytes = if tail.is_nameless() { tail.unread() } else { 0 };

@@ -9,7 +9,6 @@ use std::time::Duration;
 use super::*;
 use crate::file::budget::Budget;
 use crate::file::options::InitialPosition;
-use crate::observe::LossReason;
 
 const KEY: &str = "kinesis:stream#flow";
 
@@ -53,6 +52,7 @@ fn tailers(options: Options, known: Vec<KnownTail>, is_first_start: bool, next: 
         counters: Arc::default(),
         troubles: Arc::default(),
         max_open: Arc::new(100.into()),
+        removed: Arc::default(),
     };
     Tailers::try_new(options, parts).unwrap()
 }
@@ -371,6 +371,30 @@ fn a_deleted_file_is_read_to_its_end() {
     flow.lines.sort();
     flow.expect(&["1", "2", "last", "new"]);
     assert_eq!((flow.lost, flow.tailers.tails().count()), (0, 1));
+}
+
+#[test]
+fn deleted_files_hold_at_most_so_much_of_the_disk_and_the_oldest_are_let_go() {
+    let mut flow = Flow::new("*.log");
+    let line = "x".repeat(99_999) + "\n";
+    for name in ["a.log", "b.log", "c.log"] {
+        flow.append(name, &line);
+    }
+    let full = Budget::new(0, 1).flow();
+    let budget = std::mem::replace(&mut flow.budget, full);
+    flow.look();
+    for name in ["b.log", "a.log", "c.log"] {
+        fs::remove_file(flow.path(name)).unwrap();
+        flow.look();
+    }
+    assert_eq!(flow.lost, 0, "a tenth of the disk is enough");
+    flow.tailers.removed.set_limit(Some(250_000));
+    flow.look();
+    assert_eq!((flow.lost, &flow.reasons[..]), (100_000, &[LossReason::Space][..]));
+    flow.budget = budget;
+    flow.look();
+    assert_eq!(flow.lines.len(), 2, "the others are read");
+    assert_eq!(flow.tailers.counters.removed_bytes.get(), 0, "what is read holds nothing");
 }
 
 #[test]
