@@ -29,7 +29,7 @@ impl Tailers {
     }
 
     /// The files may have changed since they were listed.
-    pub(super) fn act_on(&mut self, listing: Listing, now: Duration, unsettled: usize) -> Vec<PathBuf> {
+    pub fn act_on(&mut self, listing: Listing, now: Duration, unsettled: usize) -> Vec<PathBuf> {
         let old_folders = self.old_folders.clone();
         for (path, error) in &listing.errors {
             self.complain(path, now, &error.to_string());
@@ -64,7 +64,8 @@ impl Tailers {
         self.folders.iter().cloned().collect()
     }
 
-    pub(super) fn list(&self) -> Listing {
+    /// What the folders hold now.
+    pub fn list(&self) -> Listing {
         let known = self.tails.values().map(|tail| tail.path.as_path());
         Listing::take(&self.patterns, &self.homes(), known)
     }

@@ -347,7 +347,7 @@ impl Tail {
         body.read_at(self.position - lead as u64, lead + wanted, &mut data)?;
         let agrees = data.len() == lead + wanted
             && self.ladder.newest().is_none_or(|anchor| Anchor::of(self.position, &data[..lead]) == anchor)
-            && (self.position > 0 || self.identity.begins(&data));
+            && (self.position > 0 || self.identity.begins(&data, body)?);
         // A file that was cut and grew again while it was read gives a mixture of both.
         let still_there = body.available(self.position, wanted)?.is_some_and(|after| after.bytes == wanted);
         if agrees && still_there {
@@ -540,6 +540,13 @@ mod tests {
         case.expect(b"three\n", ChunkEnd::Line);
         let Read::Chunk { chunk, end, .. } = case.tail.read_rest(&case.budget).unwrap() else { panic!() };
         assert_eq!((chunk.bytes().as_ref(), end), (&b"four"[..], ChunkEnd::Unterminated));
+    }
+
+    #[test]
+    fn a_file_that_was_cut_before_anything_was_read_of_it_is_foreign() {
+        let mut case = case(b"never read\n");
+        fs::write(&case.path, "shorter\n").unwrap();
+        case.expect_foreign();
     }
 
     #[test]
