@@ -19,7 +19,7 @@ use super::listing::{Homes, home_of};
 use super::note::{ChunkEnd, KnownTail, Lost, TailEvent, TailNote, TailState};
 use super::options::Options;
 use super::pattern::{PatternError, Patterns};
-use super::rotation::origins;
+use super::rotation::{Seen, origins};
 use super::tail::{Read, Tail};
 use crate::observe::{FlowCounters, Repeated, Troubles};
 
@@ -93,6 +93,8 @@ pub struct Tailers {
     pub(super) reborn: HashSet<FileKey>,
     /// Files that may be copies in the making, and since when.
     pub(super) held: HashMap<FileKey, Duration>,
+    /// Compressed files that hold what an open file does, which may be deleted by now.
+    pub(super) packed: HashMap<TailId, Seen>,
     /// Files that were there at the last scan and are no tail's.
     pub(super) strangers: HashSet<FileKey>,
     pub(super) scanned: bool,
@@ -159,6 +161,7 @@ impl Tailers {
             folders: BTreeSet::new(),
             reborn: HashSet::new(),
             held: HashMap::new(),
+            packed: HashMap::new(),
             strangers: HashSet::new(),
             scanned: false,
             queue: VecDeque::new(),
@@ -464,7 +467,7 @@ impl Tailers {
             Ok(Read::Chunk { chunk, end, caught_up }) => {
                 self.give_out(id, chunk, end, caught_up);
             }
-            Ok(Read::CaughtUp) if deleted => self.end(id, None),
+            Ok(Read::CaughtUp) if deleted => self.let_go(id),
             Ok(Read::CaughtUp) if out_of_sight => {}
             Ok(Read::CaughtUp) => self.put_away(id),
             Ok(Read::NoBudget) => {}
@@ -473,6 +476,16 @@ impl Tailers {
                 self.scan_due = true;
             }
             Err(error) => self.read_failed(id, &error, now),
+        }
+    }
+
+    /// A deleted file was read to its end. Its compression must not be taken for another file.
+    fn let_go(&mut self, id: TailId) {
+        match (self.packed.remove(&id), self.tails.get_mut(&id)) {
+            (Some(packed), Some(tail)) => {
+                tail.is_finished_in(packed.path, packed.key, packed.modified_millis)
+            }
+            _ => self.end(id, None),
         }
     }
 
@@ -509,6 +522,7 @@ impl Tailers {
             family.remove(&id);
         }
         self.foreign.remove(&id);
+        self.packed.remove(&id);
         if tail.announced {
             self.events.push_back(TailEvent::Ended { tail: id });
         }

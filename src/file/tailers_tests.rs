@@ -267,6 +267,25 @@ fn the_unterminated_last_line_of_a_renamed_file_comes_when_it_was_quiet() {
 }
 
 #[test]
+fn what_was_compressed_while_it_was_read_is_not_read_again_when_it_is_let_go() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.append("app.log", "2\n");
+    flow.rename("app.log", "app.log.1");
+    flow.gzip("app.log.1", "app.log.1.gz");
+    let later = std::time::SystemTime::now() + Duration::from_secs(10);
+    File::open(flow.path("app.log.1.gz")).unwrap().set_modified(later).unwrap();
+    flow.look();
+    flow.pass(31);
+    flow.pass(1);
+    flow.expect(&["1", "2"]);
+    flow.restart(|flow| flow.rename("app.log.1.gz", "app.log.2.gz"));
+    flow.pass(31);
+    flow.expect(&[]);
+}
+
+#[test]
 fn copytruncate_takes_the_unread_rest_from_the_copy() {
     for pattern in ["app.log", "app.log*"] {
         let mut flow = Flow::new(pattern);
