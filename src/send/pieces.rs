@@ -60,6 +60,10 @@ impl Pieces {
         self.waiting.pop_front()
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     /// The piece was answered entry by entry. `refused_at` is what the destination had accepted
     /// before, `accepted` what it has accepted now.
     pub fn answered(
