@@ -452,7 +452,7 @@ impl Tailers {
     /// Sends the unterminated last line of a finished file, and lets go of a deleted one.
     fn finish(&mut self, id: TailId, now: Duration, budget: &Arc<FlowBudget>) {
         let max_line = self.options.max_line_bytes;
-        let Some(tail) = self.tails.get_mut(&id) else { return };
+        let Some(tail) = self.tails.get_mut(&id).filter(|tail| tail.is_open()) else { return };
         if !tail.may_be_read() || !matches!(tail.look(now), Ok(false)) {
             self.enqueue(id);
             return;
