@@ -125,6 +125,10 @@ impl Tailers {
             tail.update(seen.size, seen.modified_millis, now);
         }
         tail.absent = false;
+        if tail.identity.head_length == 0 {
+            // It was empty, so nothing tells whether a life of it was copied away meanwhile.
+            self.rotated.insert(tail.home.clone());
+        }
         // A truncation must be seen before its copy is taken for a new file.
         if holds_what_was_read(tail, now) {
             self.enqueue(id);

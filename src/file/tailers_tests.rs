@@ -287,6 +287,22 @@ fn what_was_compressed_while_it_was_read_is_not_read_again_when_it_is_let_go() {
 }
 
 #[test]
+fn what_was_written_to_an_empty_file_and_copied_away_between_two_looks_is_read() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "");
+    flow.look();
+    flow.append("app.log", "1\n");
+    flow.copy("app.log", "app.log.1");
+    flow.truncate("app.log");
+    let later = std::time::SystemTime::now() + Duration::from_secs(1);
+    for name in ["app.log.1", "app.log"] {
+        File::open(flow.path(name)).unwrap().set_modified(later).unwrap();
+    }
+    flow.look();
+    flow.expect(&["1"]);
+}
+
+#[test]
 fn copytruncate_takes_the_unread_rest_from_the_copy() {
     for pattern in ["app.log", "app.log*"] {
         let mut flow = Flow::new(pattern);

@@ -73,7 +73,7 @@ impl Case {
     }
 
     fn run_all(&self, folder: &Path) -> Result<Tally, String> {
-        let mut run = Run::new(self.setup, folder);
+        let mut run = Run::new(self.setup, folder)?;
         for (number, step) in self.steps.iter().enumerate() {
             run.step(*step).map_err(|error| format!("{error} (step {number}, {step:?})"))?;
         }
@@ -90,7 +90,7 @@ impl Case {
 }
 
 impl Run {
-    fn new(setup: Setup, folder: &Path) -> Self {
+    fn new(setup: Setup, folder: &Path) -> Result<Self, String> {
         let logs = folder.join("logs");
         std::fs::create_dir_all(&logs).unwrap();
         let mut world = World::new(setup, logs, BEGIN);
@@ -103,7 +103,8 @@ impl Run {
         run.start();
         // What comes before the first look of a new flow was there before the flow.
         run.act(Step { what: What::Scan, a: 0, b: 0 });
-        run
+        run.check("begin")?;
+        Ok(run)
     }
 
     fn start(&mut self) {

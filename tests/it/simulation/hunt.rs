@@ -41,6 +41,9 @@ pub fn attempt(case: &Case) -> Result<Tally, String> {
 /// Leaves out what the failure does not need.
 fn shrink(mut case: Case, mut error: String) -> (Case, String) {
     let began = Instant::now();
+    // A panic is said once.
+    let said = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
     let kind = |error: &str| error.split(' ').next().unwrap_or_default().to_owned();
     let fails = |shorter: &Case, error: &mut String| match attempt(shorter) {
         Err(other) if kind(&other) == kind(error) => {
@@ -78,5 +81,6 @@ fn shrink(mut case: Case, mut error: String) -> (Case, String) {
             }
         }
     }
+    std::panic::set_hook(said);
     (case, error)
 }

@@ -75,7 +75,17 @@ impl World {
         // Nobody rotates a file in two ways at a time.
         let rotates = matches!(
             what,
-            What::Rename | What::RenameDated | What::MoveAway | What::Delete | What::Recreate | What::Swap
+            What::Rename
+                | What::RenameDated
+                | What::MoveAway
+                | What::Delete
+                | What::Recreate
+                | What::Swap
+                | What::Truncate
+                | What::Regrow
+                | What::Cut
+                | What::Replace
+                | What::CopyTruncate
         );
         if rotates && self.writers[source].copy.is_some() {
             self.copy_end(source);
