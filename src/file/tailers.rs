@@ -435,7 +435,7 @@ impl Tailers {
             .collect();
         for id in finished {
             if !self.foreign.contains(&id) {
-                self.finish(id, now, budget);
+                self.finish(id, now, budget, true);
             }
         }
         self.close_idle(now);
@@ -449,8 +449,8 @@ impl Tailers {
         changed.into_iter().for_each(|id| self.enqueue(id));
     }
 
-    /// Sends the unterminated last line of a finished file, and lets go of a deleted one.
-    fn finish(&mut self, id: TailId, now: Duration, budget: &Arc<FlowBudget>) {
+    /// Sends the unterminated last line of a finished file; then `lets_go` of a deleted one.
+    fn finish(&mut self, id: TailId, now: Duration, budget: &Arc<FlowBudget>, lets_go: bool) {
         let max_line = self.options.max_line_bytes;
         let Some(tail) = self.tails.get_mut(&id).filter(|tail| tail.is_open()) else { return };
         if !tail.may_be_read() || !matches!(tail.look(now), Ok(false)) {
@@ -467,8 +467,8 @@ impl Tailers {
             Ok(Read::Chunk { chunk, end, caught_up }) => {
                 self.give_out(id, chunk, end, caught_up);
             }
-            Ok(Read::CaughtUp) if deleted => self.let_go(id),
-            Ok(Read::CaughtUp) if out_of_sight => {}
+            Ok(Read::CaughtUp) if deleted && lets_go => self.let_go(id),
+            Ok(Read::CaughtUp) if deleted || out_of_sight => {}
             Ok(Read::CaughtUp) => self.put_away(id),
             Ok(Read::NoBudget) => {}
             Ok(Read::Foreign) => {
@@ -584,13 +584,14 @@ impl Tailers {
         self.open_files < self.max_open.load(Ordering::Relaxed)
     }
 
-    /// When no more is read: the last lines of deleted files that were read to their ends.
-    pub fn finish_deleted(&mut self, now: Duration, budget: &Arc<FlowBudget>) {
+    /// When no more is read: the last lines of deleted files that were read to their ends. Those
+    /// that are handed on stay open: what was read of them may not be settled in time.
+    pub fn finish_deleted(&mut self, now: Duration, budget: &Arc<FlowBudget>, hands_on: bool) {
         let deleted = self.tails.values().filter(|tail| tail.is_open() && tail.deleted);
         for id in deleted.map(|tail| tail.id).collect::<Vec<_>>() {
             // The first time sends the rest, the second lets go.
-            self.finish(id, now, budget);
-            self.finish(id, now, budget);
+            self.finish(id, now, budget, !hands_on);
+            self.finish(id, now, budget, !hands_on);
         }
     }
 

@@ -277,7 +277,7 @@ fn what_was_compressed_while_it_was_read_is_not_read_again_when_it_is_let_go() {
     let later = std::time::SystemTime::now() + Duration::from_secs(10);
     File::open(flow.path("app.log.1.gz")).unwrap().set_modified(later).unwrap();
     flow.look();
-    flow.tailers.finish_deleted(flow.now, &flow.budget);
+    flow.tailers.finish_deleted(flow.now, &flow.budget, false);
     flow.pass(31);
     flow.pass(1);
     flow.expect(&["1", "2"]);
@@ -300,6 +300,21 @@ fn what_was_written_to_an_empty_file_and_copied_away_between_two_looks_is_read()
     }
     flow.look();
     flow.expect(&["1"]);
+}
+
+#[test]
+fn a_deleted_file_that_was_read_is_handed_on_since_it_may_not_be_settled() {
+    let mut flow = Flow::new("a.log");
+    flow.append("a.log", "1\nlast");
+    flow.look();
+    fs::remove_file(flow.path("a.log")).unwrap();
+    flow.look();
+    flow.tailers.finish_deleted(flow.now, &flow.budget, true);
+    flow.collect();
+    flow.expect(&["1", "last"]);
+    assert_eq!(flow.rows.len(), 1, "its row stays");
+    let held = flow.tailers.into_held();
+    assert_eq!(held.values().map(|file| file.nameless_bytes).collect::<Vec<_>>(), [0]);
 }
 
 #[test]

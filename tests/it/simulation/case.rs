@@ -53,6 +53,8 @@ struct Run {
     oracle: Oracle,
     agent: Option<Agent>,
     database: std::path::PathBuf,
+    /// The flow was replaced by this step.
+    reloads: bool,
 }
 
 impl Case {
@@ -98,8 +100,13 @@ impl Run {
             world.prior();
             world.hints.clear();
         }
-        let mut run =
-            Run { world, oracle: Oracle::default(), agent: None, database: folder.join("state/db") };
+        let mut run = Run {
+            world,
+            oracle: Oracle::default(),
+            agent: None,
+            database: folder.join("state/db"),
+            reloads: false,
+        };
         run.start();
         // What comes before the first look of a new flow was there before the flow.
         run.act(Step { what: What::Scan, a: 0, b: 0 });
@@ -158,10 +165,13 @@ impl Run {
             What::Commit => agent.commit(wall, false),
             What::CommitFails => agent.commit(wall, true),
             What::Stop => {
-                agent.drain(b & 1 == 0, wall);
+                agent.drain(b & 1 == 0, false, wall);
                 agent.commit(wall, false);
             }
-            What::Reload => agent = agent.reload(b & 1 == 0, wall),
+            What::Reload => {
+                agent = agent.reload(b & 1 == 0, wall);
+                self.reloads = true;
+            }
             _ => {}
         }
         self.agent = Some(agent);
@@ -173,6 +183,9 @@ impl Run {
         let ends = ["crash", "stop"].iter().any(|word| step.starts_with(word));
         if ends && self.agent.take().is_some() {
             self.oracle.crashed(&mut self.world);
+        }
+        if std::mem::take(&mut self.reloads) {
+            self.oracle.reloaded(&mut self.world);
         }
         self.oracle.excuse(&mut self.world, step);
         Ok(())

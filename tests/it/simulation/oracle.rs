@@ -184,6 +184,11 @@ impl Oracle {
         }
     }
 
+    /// The flow was replaced by one that goes on with its files.
+    pub fn reloaded(&mut self, world: &mut World) {
+        world.text.units.iter_mut().for_each(|unit| unit.in_memory = false);
+    }
+
     /// Whether the agent should find what is in the file at its name.
     fn is_findable(&self, world: &World, body: BodyId) -> bool {
         let Body { path: Some(path), home, modified, .. } = &world.disk.bodies[body] else { return false };
