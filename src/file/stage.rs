@@ -264,7 +264,7 @@ impl Stage {
         if mail.keep && mail.abandon {
             return;
         }
-        self.tailers.finish_deleted(clock.started.elapsed(), &self.budget, mail.keep);
+        self.tailers.finish_deleted(clock.started.elapsed(), &self.budget);
         for (path, bytes) in self.tailers.unread_nameless() {
             self.tailers.counters.bytes_lost.add(LossReason::Shutdown.word(), bytes);
             tracing::error!(

@@ -485,7 +485,8 @@ impl Tailers {
             (Some(packed), Some(tail)) => {
                 tail.is_finished_in(packed.path, packed.key, packed.modified_millis)
             }
-            _ => self.end(id, None),
+            // Its row says how far it is settled, should we be killed before the rest is.
+            _ => self.give_up(id, None),
         }
     }
 
@@ -584,14 +585,13 @@ impl Tailers {
         self.open_files < self.max_open.load(Ordering::Relaxed)
     }
 
-    /// When no more is read: the last lines of deleted files that were read to their ends. Those
-    /// that are handed on stay open: what was read of them may not be settled in time.
-    pub fn finish_deleted(&mut self, now: Duration, budget: &Arc<FlowBudget>, hands_on: bool) {
+    /// When no more is read: the last lines of deleted files that were read to their ends. They
+    /// are not let go: what was read of them may not be settled in time, and what holds their
+    /// bytes may be found by whoever goes on.
+    pub fn finish_deleted(&mut self, now: Duration, budget: &Arc<FlowBudget>) {
         let deleted = self.tails.values().filter(|tail| tail.is_open() && tail.deleted);
         for id in deleted.map(|tail| tail.id).collect::<Vec<_>>() {
-            // The first time sends the rest, the second lets go.
-            self.finish(id, now, budget, !hands_on);
-            self.finish(id, now, budget, !hands_on);
+            self.finish(id, now, budget, false);
         }
     }
 

@@ -277,7 +277,7 @@ fn what_was_compressed_while_it_was_read_is_not_read_again_when_it_is_let_go() {
     let later = std::time::SystemTime::now() + Duration::from_secs(10);
     File::open(flow.path("app.log.1.gz")).unwrap().set_modified(later).unwrap();
     flow.look();
-    flow.tailers.finish_deleted(flow.now, &flow.budget, false);
+    flow.tailers.finish_deleted(flow.now, &flow.budget);
     flow.pass(31);
     flow.pass(1);
     flow.expect(&["1", "2"]);
@@ -309,12 +309,46 @@ fn a_deleted_file_that_was_read_is_handed_on_since_it_may_not_be_settled() {
     flow.look();
     fs::remove_file(flow.path("a.log")).unwrap();
     flow.look();
-    flow.tailers.finish_deleted(flow.now, &flow.budget, true);
+    flow.tailers.finish_deleted(flow.now, &flow.budget);
     flow.collect();
     flow.expect(&["1", "last"]);
     assert_eq!(flow.rows.len(), 1, "its row stays");
     let held = flow.tailers.into_held();
     assert_eq!(held.values().map(|file| file.nameless_bytes).collect::<Vec<_>>(), [0]);
+}
+
+#[test]
+fn what_was_read_of_a_deleted_file_and_not_settled_before_a_kill_is_reported() {
+    let mut flow = Flow::new("*.log");
+    flow.append("b.log", "b\n");
+    flow.append("a.log", "1\n");
+    flow.look();
+    fs::remove_file(flow.path("a.log")).unwrap();
+    flow.look();
+    flow.pass(31);
+    flow.expect(&["1", "b"]);
+    for row in flow.rows.values_mut() {
+        (row.offset, row.anchors) = (0, Vec::new());
+    }
+    flow.start();
+    flow.look();
+    assert_eq!(flow.lost, 2);
+}
+
+#[test]
+fn a_file_that_is_compressed_just_before_a_stop_is_not_read_again() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.rename("app.log", "app.log.1");
+    flow.gzip("app.log.1", "app.log.1.gz");
+    let later = std::time::SystemTime::now() + Duration::from_secs(10);
+    File::open(flow.path("app.log.1.gz")).unwrap().set_modified(later).unwrap();
+    flow.tailers.look_at_the_nameless(flow.now);
+    flow.tailers.finish_deleted(flow.now, &flow.budget);
+    flow.restart(|flow| flow.append("app.log", "2\n"));
+    flow.pass(31);
+    flow.expect(&["1", "2"]);
 }
 
 #[test]

@@ -333,7 +333,7 @@ impl Agent {
     }
 
     /// What the file threads do at a stop; what the others do if there is time.
-    pub fn drain(&mut self, in_time: bool, hands_on: bool, wall: i64) {
+    pub fn drain(&mut self, in_time: bool, wall: i64) {
         let now = self.now(wall);
         self.tailers.look_at_the_nameless(now);
         while self.tailers.only_nameless() {
@@ -349,7 +349,7 @@ impl Agent {
         if in_time {
             self.deliver_all(wall);
         }
-        self.tailers.finish_deleted(now, &self.budget, hands_on);
+        self.tailers.finish_deleted(now, &self.budget);
         self.tailers.take_changes();
         self.pass_on(wall);
         self.recorder.finish();
@@ -365,7 +365,7 @@ impl Agent {
 
     /// The flow ends, and one with the same files begins.
     pub fn reload(mut self, in_time: bool, wall: i64) -> Self {
-        self.drain(in_time, true, wall);
+        self.drain(in_time, wall);
         self.commit(wall, false);
         let resumed = resume(&mut self.store, &self.patterns, wall);
         let mut held: HeldFiles = self.tailers.into_held();

@@ -165,7 +165,7 @@ impl Run {
             What::Commit => agent.commit(wall, false),
             What::CommitFails => agent.commit(wall, true),
             What::Stop => {
-                agent.drain(b & 1 == 0, false, wall);
+                agent.drain(b & 1 == 0, wall);
                 agent.commit(wall, false);
             }
             What::Reload => {
