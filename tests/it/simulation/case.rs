@@ -185,7 +185,7 @@ impl Run {
             self.oracle.crashed(&mut self.world);
         }
         if std::mem::take(&mut self.reloads) {
-            self.oracle.reloaded(&mut self.world);
+            self.oracle.forgotten(&mut self.world);
         }
         self.oracle.excuse(&mut self.world, step);
         Ok(())

@@ -174,6 +174,11 @@ impl Oracle {
             body.known = body.stored;
             body.seen = None;
         }
+        self.forgotten(world);
+    }
+
+    /// What was in memory is gone, or the flow was replaced by one that goes on with its files.
+    pub fn forgotten(&mut self, world: &mut World) {
         let mut covered = BTreeSet::new();
         for tail in self.tails.values() {
             covered.extend(tail.covers(&world.disk));
@@ -182,11 +187,6 @@ impl Oracle {
             text.in_memory = false;
             text.again = text.delivered > 0 && !covered.contains(&unit);
         }
-    }
-
-    /// The flow was replaced by one that goes on with its files.
-    pub fn reloaded(&mut self, world: &mut World) {
-        world.text.units.iter_mut().for_each(|unit| unit.in_memory = false);
     }
 
     /// Whether the agent should find what is in the file at its name.
