@@ -54,7 +54,8 @@ impl Tailers {
         for seen in &appeared {
             // What is at a home now may have been copied there a moment ago.
             let held = self.scanned && self.is_copy_of_newcomer(seen, &appeared);
-            if !held && !self.appeared(seen, &names, now) {
+            // What comes into an empty file is new.
+            if !held && !self.appeared(seen, &names, now) && seen.size > 0 {
                 strangers.insert(seen.key);
             }
         }

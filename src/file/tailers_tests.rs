@@ -303,6 +303,21 @@ fn what_was_written_to_an_empty_file_and_copied_away_between_two_looks_is_read()
 }
 
 #[test]
+fn a_copy_that_was_still_empty_at_the_last_look_is_no_older_file() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "");
+    flow.append("app.log.1", "");
+    flow.look();
+    flow.append("app.log.1", "1\n");
+    let later = std::time::SystemTime::now() + Duration::from_secs(1);
+    for name in ["app.log.1", "app.log"] {
+        File::open(flow.path(name)).unwrap().set_modified(later).unwrap();
+    }
+    flow.look();
+    flow.expect(&["1"]);
+}
+
+#[test]
 fn a_deleted_file_that_was_read_is_handed_on_since_it_may_not_be_settled() {
     let mut flow = Flow::new("a.log");
     flow.append("a.log", "1\nlast");
