@@ -43,6 +43,9 @@ impl Tailers {
                 FileEvent::Appeared { seen } => appeared.push(seen),
             }
         }
+        // Nothing tells whether a life of an empty file was copied away meanwhile.
+        let empty = self.tails.values().filter(|tail| tail.was_empty).map(|tail| tail.home.clone());
+        self.rotated.extend(empty);
         self.settle_absent(&mut appeared, &listing, now);
         self.settle_foreign(&mut appeared, &listing, unsettled as u64, now);
         if self.old_folders != old_folders {
@@ -107,6 +110,7 @@ impl Tailers {
         self.by_path = self.tails.values().map(|tail| (tail.path.clone(), tail.id)).collect();
         for tail in self.tails.values_mut() {
             tail.known_modified_millis = Some(tail.modified_millis);
+            tail.was_empty = false;
         }
         self.retry_failed();
     }
@@ -126,10 +130,6 @@ impl Tailers {
             tail.update(seen.size, seen.modified_millis, now);
         }
         tail.absent = false;
-        if tail.identity.head_length == 0 {
-            // It was empty, so nothing tells whether a life of it was copied away meanwhile.
-            self.rotated.insert(tail.home.clone());
-        }
         // A truncation must be seen before its copy is taken for a new file.
         if holds_what_was_read(tail, now) {
             self.enqueue(id);

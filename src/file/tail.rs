@@ -46,6 +46,8 @@ pub struct Tail {
     pub deleted: bool,
     /// No known name leads to the open file, which is somewhere else now.
     pub out_of_sight: bool,
+    /// It was empty at the last look at the folders, and was written to since.
+    pub was_empty: bool,
     /// No name was found that leads to the file; it may be seen again.
     pub absent: bool,
     /// The start position is not on disk yet; nothing is read until it is.
@@ -94,6 +96,7 @@ impl Tail {
             changed_at: now,
             deleted: false,
             out_of_sight: false,
+            was_empty: false,
             absent: false,
             awaiting: None,
             announced: false,
@@ -243,6 +246,7 @@ impl Tail {
     pub fn update(&mut self, size: u64, modified_millis: i64, now: Duration) -> bool {
         let changed = (size, modified_millis) != (self.size, self.modified_millis);
         if changed {
+            self.was_empty |= self.identity.head_length == 0;
             if size <= self.size {
                 // What was searched for a newline may have been written anew.
                 self.searched = self.position;

@@ -43,7 +43,7 @@ pub enum Sight {
     /// It is in the dead-letter file.
     Dead(Vec<u8>),
     /// What the database holds of a tail from now on.
-    Row { tail: TailId, offset: u64, over: bool },
+    Row { tail: TailId, offset: u64, modified: i64, over: bool },
 }
 
 pub struct Agent {
@@ -326,7 +326,8 @@ impl Agent {
         self.store.commit(&changes, time(wall)).unwrap();
         for row in &changes.rows {
             let over = row.known.state == TailState::Over;
-            self.sights.push(Sight::Row { tail: row.known.tail, offset: row.known.offset, over });
+            let (tail, offset, modified) = (row.known.tail, row.known.offset, row.known.modified_millis);
+            self.sights.push(Sight::Row { tail, offset, modified, over });
         }
         std::mem::take(&mut self.waiting).iter().for_each(Stored::set);
         self.tailers.release_stored();

@@ -39,6 +39,8 @@ struct Acquaintance {
     seen: Option<(LifeId, usize)>,
     /// What the last look showed.
     modified: i64,
+    /// What the row says.
+    stored_modified: i64,
 }
 
 #[derive(Default)]
@@ -64,7 +66,14 @@ impl Oracle {
                     world.text.units[unit].settled = true;
                 }
             }
-            Sight::Row { tail, offset, over } => self.row(world, tail, offset, over)?,
+            Sight::Row { tail, offset, modified, over } => {
+                self.row(world, tail, offset)?;
+                if let Some(body) = self.tails[&tail].body {
+                    let known = self.bodies.entry(body).or_default();
+                    known.stored |= !over;
+                    known.stored_modified = modified;
+                }
+            }
         }
         Ok(())
     }
@@ -128,15 +137,12 @@ impl Oracle {
         Ok(())
     }
 
-    fn row(&mut self, world: &World, tail: TailId, offset: u64, over: bool) -> Result<(), String> {
+    fn row(&mut self, world: &World, tail: TailId, offset: u64) -> Result<(), String> {
         let known = self.tails.entry(tail).or_default();
         if known.stored.is_some_and(|stored| stored > offset) {
             return Err(format!("P7 the offset of tail {tail} goes back to {offset}"));
         }
         known.stored = Some(offset);
-        if let Some(body) = known.body {
-            self.bodies.entry(body).or_default().stored |= !over;
-        }
         let known = &self.tails[&tail];
         if offset > known.read_to {
             return Err(format!("P3 {offset} is stored of tail {tail}, which is read to {}", known.read_to));
@@ -172,6 +178,7 @@ impl Oracle {
         self.running = false;
         for body in self.bodies.values_mut() {
             body.known = body.stored;
+            body.modified = body.modified.max(body.stored_modified);
             body.seen = None;
         }
         self.forgotten(world);
