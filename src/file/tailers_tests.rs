@@ -305,6 +305,19 @@ fn what_was_written_to_an_empty_file_and_copied_away_between_two_looks_is_read()
 }
 
 #[test]
+fn a_file_that_was_emptied_and_renamed_between_two_looks_is_followed() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.copy("app.log", "app.log.2");
+    flow.truncate("app.log");
+    flow.rename("app.log", "app.log.1");
+    flow.look();
+    flow.restart(|flow| flow.append("app.log.1", "2\n"));
+    flow.expect(&["1", "2"]);
+}
+
+#[test]
 fn a_copy_that_was_still_empty_at_the_last_look_is_no_older_file() {
     let mut flow = Flow::new("app.log");
     flow.append("app.log", "");
