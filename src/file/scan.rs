@@ -341,9 +341,9 @@ impl Tailers {
             .filter(|seen| seen.key.1 == inode || self.leads_to(&seen.path, &tail.home))
             .cloned()
             .collect();
+        candidates.extend(rotated_elsewhere(&tail.home));
         // The same inode first, then what need not be decompressed.
         candidates.sort_by_key(|seen| (seen.key.1 != inode, is_compressed(&seen.path)));
-        candidates.extend(rotated_elsewhere(&tail.home));
         for seen in candidates {
             match self.take_over(id, &seen, now) {
                 Ok(true) => {

@@ -318,6 +318,20 @@ fn a_file_that_was_emptied_and_renamed_between_two_looks_is_followed() {
 }
 
 #[test]
+fn an_empty_file_that_was_moved_while_stopped_is_not_taken_for_another_beside_it() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "");
+    flow.look();
+    flow.restart(|flow| {
+        fs::create_dir(flow.path("old")).unwrap();
+        flow.append("app.log.1", "");
+        flow.append("app.log", "1\n");
+        flow.rename("app.log", "old/app.log.1");
+    });
+    flow.expect(&["1"]);
+}
+
+#[test]
 fn a_copy_that_was_still_empty_at_the_last_look_is_no_older_file() {
     let mut flow = Flow::new("app.log");
     flow.append("app.log", "");
