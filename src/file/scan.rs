@@ -371,6 +371,9 @@ impl Tailers {
             );
             let size = if packed { tail.size.max(tail.position) } else { seen.size };
             tail.move_to(seen.path.clone(), seen.key, body, size, seen.modified_millis);
+            if !packed {
+                tail.grow_head()?;
+            }
             tail.changed_at = now;
             if is_itself {
                 tail.state = TailState::Live;

@@ -259,7 +259,7 @@ impl Tail {
     }
 
     /// The head covers more once there is more, but never bytes of another file.
-    fn grow_head(&mut self) -> io::Result<()> {
+    pub fn grow_head(&mut self) -> io::Result<()> {
         let key = self.identity.key();
         let Some(body) = self.body.as_mut() else { return Ok(()) };
         if self.identity.head_agrees(body)? {

@@ -332,6 +332,19 @@ fn an_empty_file_that_was_moved_while_stopped_is_not_taken_for_another_beside_it
 }
 
 #[test]
+fn a_copy_that_goes_on_for_an_empty_file_is_known_by_its_content() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "");
+    flow.look();
+    flow.restart(|flow| {
+        flow.append("app.log.1", "1\n");
+        fs::remove_file(flow.path("app.log")).unwrap();
+    });
+    flow.expect(&["1"]);
+    assert!(flow.tailers.tails().all(|tail| tail.identity.head_length == 2));
+}
+
+#[test]
 fn a_copy_that_was_still_empty_at_the_last_look_is_no_older_file() {
     let mut flow = Flow::new("app.log");
     flow.append("app.log", "");
