@@ -41,7 +41,7 @@ impl Tailers {
     }
 
     /// The files may have changed since they were listed.
-    pub(super) fn act_on(&mut self, listing: Listing, now: Duration, unsettled: usize) -> Vec<PathBuf> {
+    pub fn act_on(&mut self, listing: Listing, now: Duration, unsettled: usize) -> Vec<PathBuf> {
         self.attic.clear();
         let old_folders = self.old_folders.clone();
         for (path, error) in &listing.errors {
@@ -56,6 +56,9 @@ impl Tailers {
                 FileEvent::Appeared { seen } => appeared.push(seen),
             }
         }
+        // Nothing tells whether a life of an empty file was copied away meanwhile.
+        let empty = self.tails.values().filter(|tail| tail.was_empty).map(|tail| tail.home.clone());
+        self.rotated.extend(empty);
         self.settle_absent(&mut appeared, &listing, now);
         self.settle_foreign(&mut appeared, &listing, unsettled as u64, now);
         if self.old_folders != old_folders {
@@ -67,7 +70,8 @@ impl Tailers {
         for seen in &appeared {
             // What is at a home now may have been copied there a moment ago.
             let held = self.scanned && self.is_copy_of_newcomer(seen, &appeared);
-            if !held && !self.appeared(seen, &names, now) {
+            // What comes into an empty file is new.
+            if !held && !self.appeared(seen, &names, now) && seen.size > 0 {
                 strangers.insert(seen.key);
             }
         }
@@ -77,7 +81,8 @@ impl Tailers {
         self.folders.iter().cloned().collect()
     }
 
-    pub(super) fn list(&self) -> Listing {
+    /// What the folders hold now.
+    pub fn list(&self) -> Listing {
         let known = self.tails.values().map(|tail| tail.path.as_path());
         Listing::take(&self.patterns, &self.homes(), known)
     }
@@ -119,6 +124,7 @@ impl Tailers {
         self.by_path = self.tails.values().map(|tail| (tail.path.clone(), tail.id)).collect();
         for tail in self.tails.values_mut() {
             tail.known_modified_millis = Some(tail.modified_millis);
+            tail.was_empty = false;
         }
         self.retry_failed();
     }
@@ -414,6 +420,9 @@ impl Tailers {
             );
             let size = if packed { tail.size.max(tail.position) } else { seen.size };
             tail.move_to(seen.path.clone(), seen.key, body, size, seen.modified_millis);
+            if !packed {
+                tail.grow_head()?;
+            }
             tail.changed_at = now;
             if is_itself {
                 tail.state = TailState::Live;

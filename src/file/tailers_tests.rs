@@ -267,6 +267,149 @@ fn the_unterminated_last_line_of_a_renamed_file_comes_when_it_was_quiet() {
 }
 
 #[test]
+fn what_was_compressed_while_it_was_read_is_not_read_again_when_it_is_let_go() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.append("app.log", "2\n");
+    flow.rename("app.log", "app.log.1");
+    flow.gzip("app.log.1", "app.log.1.gz");
+    let later = std::time::SystemTime::now() + Duration::from_secs(10);
+    File::open(flow.path("app.log.1.gz")).unwrap().set_modified(later).unwrap();
+    flow.look();
+    flow.tailers.finish_deleted(flow.now, &flow.budget);
+    flow.pass(31);
+    flow.pass(1);
+    flow.expect(&["1", "2"]);
+    flow.restart(|flow| flow.rename("app.log.1.gz", "app.log.2.gz"));
+    flow.pass(31);
+    flow.expect(&[]);
+}
+
+#[test]
+fn what_was_written_to_an_empty_file_and_copied_away_between_two_looks_is_read() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "");
+    flow.look();
+    flow.append("app.log", "1\n");
+    flow.copy("app.log", "app.log.1");
+    flow.truncate("app.log");
+    let later = std::time::SystemTime::now() + Duration::from_secs(1);
+    for name in ["app.log.1", "app.log"] {
+        File::open(flow.path(name)).unwrap().set_modified(later).unwrap();
+    }
+    flow.tailers.written(&flow.path("app.log"));
+    flow.tailers.turn(flow.now, &flow.budget);
+    flow.look();
+    flow.expect(&["1"]);
+}
+
+#[test]
+fn a_file_that_was_emptied_and_renamed_between_two_looks_is_followed() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.copy("app.log", "app.log.2");
+    flow.truncate("app.log");
+    flow.rename("app.log", "app.log.1");
+    flow.look();
+    flow.restart(|flow| flow.append("app.log.1", "2\n"));
+    flow.expect(&["1", "2"]);
+}
+
+#[test]
+fn an_empty_file_that_was_moved_while_stopped_is_not_taken_for_another_beside_it() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "");
+    flow.look();
+    flow.restart(|flow| {
+        fs::create_dir(flow.path("old")).unwrap();
+        flow.append("app.log.1", "");
+        flow.append("app.log", "1\n");
+        flow.rename("app.log", "old/app.log.1");
+    });
+    flow.expect(&["1"]);
+}
+
+#[test]
+fn a_copy_that_goes_on_for_an_empty_file_is_known_by_its_content() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "");
+    flow.look();
+    flow.restart(|flow| {
+        flow.append("app.log.1", "1\n");
+        fs::remove_file(flow.path("app.log")).unwrap();
+    });
+    flow.expect(&["1"]);
+    assert!(flow.tailers.tails().all(|tail| tail.identity.head_length == 2));
+}
+
+#[test]
+fn a_copy_that_was_still_empty_at_the_last_look_is_no_older_file() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "");
+    flow.append("app.log.1", "");
+    flow.look();
+    flow.append("app.log.1", "1\n");
+    let later = std::time::SystemTime::now() + Duration::from_secs(1);
+    for name in ["app.log.1", "app.log"] {
+        File::open(flow.path(name)).unwrap().set_modified(later).unwrap();
+    }
+    flow.look();
+    flow.expect(&["1"]);
+}
+
+#[test]
+fn a_deleted_file_that_was_read_is_handed_on_since_it_may_not_be_settled() {
+    let mut flow = Flow::new("a.log");
+    flow.append("a.log", "1\nlast");
+    flow.look();
+    fs::remove_file(flow.path("a.log")).unwrap();
+    flow.look();
+    flow.tailers.finish_deleted(flow.now, &flow.budget);
+    flow.collect();
+    flow.expect(&["1", "last"]);
+    assert_eq!(flow.rows.len(), 1, "its row stays");
+    let held = flow.tailers.into_held();
+    assert_eq!(held.values().map(|file| file.nameless_bytes).collect::<Vec<_>>(), [0]);
+}
+
+#[test]
+fn what_was_read_of_a_deleted_file_and_not_settled_before_a_kill_is_reported() {
+    let mut flow = Flow::new("*.log");
+    flow.append("b.log", "b\n");
+    flow.append("a.log", "1\n");
+    flow.look();
+    fs::remove_file(flow.path("a.log")).unwrap();
+    flow.look();
+    flow.pass(31);
+    flow.expect(&["1", "b"]);
+    for row in flow.rows.values_mut() {
+        (row.offset, row.anchors) = (0, Vec::new());
+    }
+    flow.offsets.clear();
+    flow.start();
+    flow.look();
+    assert_eq!(flow.lost, 2);
+}
+
+#[test]
+fn a_file_that_is_compressed_just_before_a_stop_is_not_read_again() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.rename("app.log", "app.log.1");
+    flow.gzip("app.log.1", "app.log.1.gz");
+    let later = std::time::SystemTime::now() + Duration::from_secs(10);
+    File::open(flow.path("app.log.1.gz")).unwrap().set_modified(later).unwrap();
+    flow.tailers.look_at_the_nameless(flow.now);
+    flow.tailers.finish_deleted(flow.now, &flow.budget);
+    flow.restart(|flow| flow.append("app.log", "2\n"));
+    flow.pass(31);
+    flow.expect(&["1", "2"]);
+}
+
+#[test]
 fn copytruncate_takes_the_unread_rest_from_the_copy() {
     for pattern in ["app.log", "app.log*"] {
         let mut flow = Flow::new(pattern);

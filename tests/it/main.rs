@@ -46,6 +46,8 @@ mod rotation;
 mod service;
 /// How the agent ends when it is asked to.
 mod shutdown;
+/// The cores of all stages, led by hand through all that may happen to files.
+mod simulation;
 /// What the agent says of itself.
 mod status;
 /// The page of the status, in a browser.
