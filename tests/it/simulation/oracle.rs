@@ -190,6 +190,12 @@ impl Oracle {
         for tail in self.tails.values() {
             covered.extend(tail.covers(&world.disk));
         }
+        // What was read beyond may be found elsewhere by the next life.
+        for tail in self.tails.values_mut() {
+            let stored = tail.stored.or(tail.start.map(|(.., start)| start)).unwrap_or(0);
+            tail.read.retain(|end, _| *end <= stored);
+            tail.read_to = stored;
+        }
         for (unit, text) in world.text.units.iter_mut().enumerate() {
             text.in_memory = false;
             text.again = text.delivered > 0 && !covered.contains(&unit);
