@@ -19,6 +19,14 @@ use super::tail::Tail;
 use super::tailers::{Tailers, open_file};
 use crate::observe::{LossReason, RotationKind};
 
+/// Where the unread rest of a tail is.
+enum Rest {
+    In(Seen),
+    /// A file that may hold it went from its name after the folder was listed.
+    Moved,
+    Nowhere,
+}
+
 impl Tailers {
     /// Looks at all folders and acts on what changed. Gives back the folders, to be watched.
     /// At most `unsettled` bytes of the flow are read and not settled.
@@ -213,13 +221,17 @@ impl Tailers {
             }
             let (path, key, unread) = (tail.path.clone(), tail.key(), tail.unread_for_sure());
             let was_in_sight = !tail.out_of_sight;
-            if let Some(rest) = self.find_rest(id, appeared, now) {
-                self.count_rotation(match (is_compressed(&rest.path), rest.key == key) {
-                    (true, _) => RotationKind::Compressed,
-                    (false, true) => RotationKind::Renamed,
-                    (false, false) => RotationKind::Copied,
-                });
-                continue;
+            match self.find_rest(id, appeared, now) {
+                Rest::In(rest) => {
+                    self.count_rotation(match (is_compressed(&rest.path), rest.key == key) {
+                        (true, _) => RotationKind::Compressed,
+                        (false, true) => RotationKind::Renamed,
+                        (false, false) => RotationKind::Copied,
+                    });
+                    continue;
+                }
+                Rest::Moved => continue,
+                Rest::Nowhere => {}
             }
             if !path.parent().is_some_and(holds_something) {
                 // The folder itself is gone, or not mounted yet: nothing is forgotten.
@@ -305,18 +317,25 @@ impl Tailers {
             flow = &*self.flow, file = %present.path.display(), read = tail.position,
             "the file was truncated or replaced; what is in it now is read as a new file"
         );
-        if self.find_rest(id, appeared, now).is_some() {
-            self.count_rotation(RotationKind::CopyTruncated);
-        } else {
-            self.count_rotation(RotationKind::Truncated);
-            if unread > 0 {
-                self.report_lost(
-                    &present.path,
-                    unread,
-                    "it was truncated before they were read, and no copy was found",
-                );
+        match self.find_rest(id, appeared, now) {
+            Rest::In(_) => self.count_rotation(RotationKind::CopyTruncated),
+            Rest::Moved => {
+                // The next look finds the copy where it is by then, and begins the new life.
+                self.foreign.insert(id);
+                self.reborn.remove(&present.key);
+                appeared.retain(|seen| seen.key != present.key);
             }
-            self.end(id, Lost::of(unread, LossReason::Truncated));
+            Rest::Nowhere => {
+                self.count_rotation(RotationKind::Truncated);
+                if unread > 0 {
+                    self.report_lost(
+                        &present.path,
+                        unread,
+                        "it was truncated before they were read, and no copy was found",
+                    );
+                }
+                self.end(id, Lost::of(unread, LossReason::Truncated));
+            }
         }
     }
 
@@ -331,9 +350,9 @@ impl Tailers {
         );
     }
 
-    /// Looks for a file that holds the tail's bytes and goes on in it. Returns it.
-    fn find_rest(&mut self, id: TailId, appeared: &mut Vec<Seen>, now: Duration) -> Option<Seen> {
-        let tail = self.tails.get(&id)?;
+    /// Looks for a file that holds the tail's bytes and goes on in it.
+    fn find_rest(&mut self, id: TailId, appeared: &mut Vec<Seen>, now: Duration) -> Rest {
+        let Some(tail) = self.tails.get(&id) else { return Rest::Nowhere };
         let inode = tail.identity.inode;
         let mut candidates: Vec<Seen> = appeared
             .iter()
@@ -344,24 +363,29 @@ impl Tailers {
         candidates.extend(rotated_elsewhere(&tail.home));
         // The same inode first, then what need not be decompressed.
         candidates.sort_by_key(|seen| (seen.key.1 != inode, is_compressed(&seen.path)));
+        let mut moved = false;
         for seen in candidates {
             match self.take_over(id, &seen, now) {
-                Ok(true) => {
+                Ok(Some(true)) => {
                     appeared.retain(|other| other.key != seen.key);
                     self.remember_old_folder(id, &seen.path);
-                    return Some(seen);
+                    return Rest::In(seen);
                 }
-                Ok(false) => {}
+                Ok(Some(false)) => {}
+                Ok(None) => moved = true,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => moved = true,
                 Err(error) => tracing::debug!(file = %seen.path.display(), %error, "cannot be compared"),
             }
         }
-        None
+        self.scan_due |= moved;
+        if moved { Rest::Moved } else { Rest::Nowhere }
     }
 
-    /// Goes on in the file at `seen` if it holds what was read of the tail.
-    fn take_over(&mut self, id: TailId, seen: &Seen, now: Duration) -> io::Result<bool> {
-        let Some(mut body) = open_file(&seen.path, seen.key)? else { return Ok(false) };
-        let Some(tail) = self.tails.get_mut(&id) else { return Ok(false) };
+    /// Goes on in the file at `seen` if it holds what was read of the tail. None if another file
+    /// is there by now.
+    fn take_over(&mut self, id: TailId, seen: &Seen, now: Duration) -> io::Result<Option<bool>> {
+        let Some(mut body) = open_file(&seen.path, seen.key)? else { return Ok(None) };
+        let Some(tail) = self.tails.get_mut(&id) else { return Ok(Some(false)) };
         let packed = is_compressed(&seen.path);
         if verify(&mut body, &tail.identity, tail.ladder())? == Verdict::Same {
             let is_itself = tail.identity.inode == seen.key.1 && seen.path == tail.path;
@@ -379,16 +403,16 @@ impl Tailers {
                 tail.state = TailState::Live;
             }
             self.enqueue(id);
-            return Ok(true);
+            return Ok(Some(true));
         }
         if packed || !holds_prefix(&mut body, tail, seen.size)? {
-            return Ok(false);
+            return Ok(Some(false));
         }
         // A copy that is shorter than what was read: nothing in it is unread.
         let home = tail.home.clone();
         self.end(id, None);
         self.remember_as_read(seen, body, home, now)?;
-        Ok(true)
+        Ok(Some(true))
     }
 
     /// A file whose bytes are all delivered under another name: known, so that it is not read.
