@@ -23,10 +23,12 @@ use crate::observe::{LossReason, RotationKind};
 /// still be being compressed, or its permissions be mended.
 const UNREADABLE: Duration = Duration::from_secs(600);
 
-/// What holds the unread bytes of a tail that is not where it was.
+/// Where the unread rest of a tail is.
 enum Rest {
-    Found(Seen),
-    /// Perhaps one that cannot be read.
+    In(Seen),
+    /// A file that may hold it went from its name after the folder was listed.
+    Moved,
+    /// Perhaps in one that cannot be read.
     Unreadable,
     Nowhere,
 }
@@ -179,7 +181,7 @@ impl Tailers {
         // An error here shows again at the next read.
         let _ = tail.look(now);
         if !tail.deleted && !tail.out_of_sight {
-            let elsewhere = self.attic.bodies(&tail.home, tail.identity.inode);
+            let (elsewhere, _) = self.attic.bodies(&tail.home, tail.identity.inode);
             if let Some(seen) = elsewhere.into_iter().find(|seen| seen.key == tail.key()) {
                 self.remember_old_folder(id, &seen.path);
                 self.moved(id, seen.path);
@@ -228,7 +230,7 @@ impl Tailers {
             let (path, key, unread) = (tail.path.clone(), tail.key(), tail.unread_for_sure());
             let was_in_sight = !tail.out_of_sight;
             match self.find_rest(id, appeared, now) {
-                Rest::Found(rest) => {
+                Rest::In(rest) => {
                     self.count_rotation(match (is_compressed(&rest.path), rest.key == key) {
                         (true, _) => RotationKind::Compressed,
                         (false, true) => RotationKind::Renamed,
@@ -236,6 +238,7 @@ impl Tailers {
                     });
                     continue;
                 }
+                Rest::Moved => continue,
                 Rest::Unreadable if self.is_waited_for(id, now) => continue,
                 Rest::Unreadable | Rest::Nowhere => {}
             }
@@ -323,18 +326,25 @@ impl Tailers {
             flow = &*self.flow, file = %present.path.display(), read = tail.position,
             "the file was truncated or replaced; what is in it now is read as a new file"
         );
-        if let Rest::Found(_) = self.find_rest(id, appeared, now) {
-            self.count_rotation(RotationKind::CopyTruncated);
-        } else {
-            self.count_rotation(RotationKind::Truncated);
-            if unread > 0 {
-                self.report_lost(
-                    &present.path,
-                    unread,
-                    "it was truncated before they were read, and no copy was found",
-                );
+        match self.find_rest(id, appeared, now) {
+            Rest::In(_) => self.count_rotation(RotationKind::CopyTruncated),
+            Rest::Moved => {
+                // The next look finds the copy where it is by then, and begins the new life.
+                self.foreign.insert(id);
+                self.reborn.remove(&present.key);
+                appeared.retain(|seen| seen.key != present.key);
             }
-            self.end(id, Lost::of(unread, LossReason::Truncated));
+            Rest::Unreadable | Rest::Nowhere => {
+                self.count_rotation(RotationKind::Truncated);
+                if unread > 0 {
+                    self.report_lost(
+                        &present.path,
+                        unread,
+                        "it was truncated before they were read, and no copy was found",
+                    );
+                }
+                self.end(id, Lost::of(unread, LossReason::Truncated));
+            }
         }
     }
 
@@ -351,31 +361,39 @@ impl Tailers {
 
     /// Looks for a file that holds the tail's bytes and goes on in it.
     fn find_rest(&mut self, id: TailId, appeared: &mut Vec<Seen>, now: Duration) -> Rest {
+        let (candidates, mut moved) = self.candidates(id, appeared);
         let mut unreadable = false;
-        for seen in self.candidates(id, appeared) {
+        for seen in candidates {
             match self.take_over(id, &seen, now) {
-                Ok(true) => {
+                Ok(Some(true)) => {
                     appeared.retain(|other| other.key != seen.key);
                     self.remember_old_folder(id, &seen.path);
-                    return Rest::Found(seen);
+                    return Rest::In(seen);
                 }
-                Ok(false) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Ok(Some(false)) => {}
+                Ok(None) => moved = true,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => moved = true,
                 Err(error) => {
                     unreadable = true;
                     self.complain(&seen.path, now, &error.to_string());
                 }
             }
         }
-        if unreadable { Rest::Unreadable } else { Rest::Nowhere }
+        self.scan_due |= moved;
+        match (moved, unreadable) {
+            (true, _) => Rest::Moved,
+            (false, true) => Rest::Unreadable,
+            (false, false) => Rest::Nowhere,
+        }
     }
 
     /// Files that may hold the tail's bytes: those with its inode first, then those whose names
     /// lead to it, what need not be decompressed before the others; then any that begins alike.
-    fn candidates(&mut self, id: TailId, appeared: &[Seen]) -> Vec<Seen> {
-        let Some(tail) = self.tails.get(&id) else { return Vec::new() };
+    /// Also whether one went from its name meanwhile.
+    fn candidates(&mut self, id: TailId, appeared: &[Seen]) -> (Vec<Seen>, bool) {
+        let Some(tail) = self.tails.get(&id) else { return (Vec::new(), false) };
         let (home, identity) = (&tail.home, &tail.identity);
-        let mut candidates = self.attic.bodies(home, identity.inode);
+        let (mut candidates, moved) = self.attic.bodies(home, identity.inode);
         let related = |seen: &&Seen| seen.key.1 == identity.inode || self.leads_to(&seen.path, home);
         candidates.extend(appeared.iter().filter(related).cloned());
         candidates.sort_by_key(|seen| (seen.key.1 != identity.inode, is_compressed(&seen.path)));
@@ -389,7 +407,7 @@ impl Tailers {
             |seen: &Seen| self.tails.values().any(|tail| tail.key() == seen.key && tail.id != id);
         candidates.retain(|seen| !is_compressed(&seen.path) || is_unpackable(&seen.path));
         candidates.retain(|seen| !is_anothers(seen));
-        candidates
+        (candidates, moved)
     }
 
     /// A decoder that has to wait would only cost memory.
@@ -407,10 +425,11 @@ impl Tailers {
         now.saturating_sub(since) < UNREADABLE
     }
 
-    /// Goes on in the file at `seen` if it holds what was read of the tail.
-    fn take_over(&mut self, id: TailId, seen: &Seen, now: Duration) -> io::Result<bool> {
-        let Some(mut body) = open_file(&seen.path, seen.key)? else { return Ok(false) };
-        let Some(tail) = self.tails.get_mut(&id) else { return Ok(false) };
+    /// Goes on in the file at `seen` if it holds what was read of the tail. None if another file
+    /// is there by now.
+    fn take_over(&mut self, id: TailId, seen: &Seen, now: Duration) -> io::Result<Option<bool>> {
+        let Some(mut body) = open_file(&seen.path, seen.key)? else { return Ok(None) };
+        let Some(tail) = self.tails.get_mut(&id) else { return Ok(Some(false)) };
         let packed = is_compressed(&seen.path);
         if verify(&mut body, &tail.identity, tail.ladder())? == Verdict::Same {
             let is_itself = tail.identity.inode == seen.key.1 && seen.path == tail.path;
@@ -429,16 +448,16 @@ impl Tailers {
             }
             self.close_unless_it_may_be_unpacked(id);
             self.enqueue(id);
-            return Ok(true);
+            return Ok(Some(true));
         }
         if packed || !holds_prefix(&mut body, tail, seen.size)? {
-            return Ok(false);
+            return Ok(Some(false));
         }
         // A copy that is shorter than what was read: nothing in it is unread.
         let home = tail.home.clone();
         self.end(id, None);
         self.remember_as_read(seen, body, home, now)?;
-        Ok(true)
+        Ok(Some(true))
     }
 
     /// A file whose bytes are all delivered under another name: known, so that it is not read.

@@ -23,6 +23,10 @@ pub struct Oracle {
     pub running: bool,
     /// What the agent knows of the files.
     bodies: BTreeMap<BodyId, Acquaintance>,
+    /// Lives of which something was there at a look: their copies are known by their content.
+    lives: BTreeSet<LifeId>,
+    /// Those of which there are rows.
+    stored_lives: BTreeSet<LifeId>,
     tails: HashMap<TailId, Tail>,
     last_attempt: HashMap<LifeId, UnitId>,
     pub repeated: u64,
@@ -33,6 +37,11 @@ pub struct Oracle {
 struct Acquaintance {
     /// It was there at a look, or its row was when the agent started.
     known: bool,
+    /// It was there at a look, and left alone: it is no generation between two looks.
+    left_alone: bool,
+    /// It was there at a look and empty, so that nothing told it from a copy in the making: held
+    /// back while the agent runs, and not told from an old file after that.
+    held_empty: bool,
     /// There is a row of it.
     stored: bool,
     /// The life and the length at the last look since the start.
@@ -46,6 +55,7 @@ struct Acquaintance {
 #[derive(Default)]
 struct Tail {
     body: Option<BodyId>,
+    life: LifeId,
     /// Where it began, if not at 0: what stands before counts as settled, in that file's life.
     start: Option<(BodyId, LifeId, u64)>,
     /// The units that were read, by their ends.
@@ -68,6 +78,10 @@ impl Oracle {
             }
             Sight::Row { tail, offset, modified, over } => {
                 self.row(world, tail, offset)?;
+                let life = self.tails[&tail].life;
+                if self.lives.contains(&life) && !over {
+                    self.stored_lives.insert(life);
+                }
                 if let Some(body) = self.tails[&tail].body {
                     let known = self.bodies.entry(body).or_default();
                     known.stored |= !over;
@@ -82,6 +96,7 @@ impl Oracle {
         let known = self.tails.entry(tail).or_default();
         let body = disk.at(path).filter(|body| disk.bodies[*body].inode == inode);
         known.body = body.or(known.body);
+        known.life = body.map_or(known.life, |body| disk.bodies[body].life);
         if let (Some(start), Some(body)) = (start.filter(|start| *start > 0), body) {
             known.start = Some((body, disk.bodies[body].life, start));
             known.read_to = start;
@@ -162,13 +177,24 @@ impl Oracle {
     /// A look at the folders.
     pub fn look(&mut self, world: &World) {
         let disk = &world.disk;
-        let findable: Vec<BodyId> =
-            disk.names.values().copied().filter(|body| self.is_findable(world, *body)).collect();
-        for body in findable {
+        let named: Vec<(BodyId, bool)> =
+            disk.names.values().map(|body| (*body, self.is_findable(world, *body))).collect();
+        for (body, findable) in named {
+            let empty = disk.bodies[body].content.len() == 0;
+            let own = disk.bodies[body].path.as_ref().is_some_and(|path| is_own(world, path));
+            let known = self.bodies.entry(body).or_default();
+            known.left_alone |= !findable && !empty;
+            known.held_empty = empty && !own && !known.known;
+            if !findable || known.held_empty {
+                continue;
+            }
             let (life, length) = (disk.bodies[body].life, disk.bodies[body].content.len());
             let known = self.bodies.entry(body).or_default();
             known.known = true;
             known.seen = Some((life, length));
+            if length > 0 {
+                self.lives.insert(life);
+            }
             known.modified = disk.bodies[body].modified;
         }
     }
@@ -176,6 +202,7 @@ impl Oracle {
     /// The agent has lost its memory.
     pub fn crashed(&mut self, world: &mut World) {
         self.running = false;
+        self.lives = self.stored_lives.clone();
         for body in self.bodies.values_mut() {
             body.known = body.stored;
             body.modified = body.modified.max(body.stored_modified);
@@ -186,9 +213,18 @@ impl Oracle {
 
     /// What was in memory is gone, or the flow was replaced by one that goes on with its files.
     pub fn forgotten(&mut self, world: &mut World) {
+        for body in self.bodies.values_mut() {
+            body.left_alone |= std::mem::take(&mut body.held_empty);
+        }
         let mut covered = BTreeSet::new();
         for tail in self.tails.values() {
             covered.extend(tail.covers(&world.disk));
+        }
+        // What was read beyond may be found elsewhere by the next life.
+        for tail in self.tails.values_mut() {
+            let stored = tail.stored.or(tail.start.map(|(.., start)| start)).unwrap_or(0);
+            tail.read.retain(|end, _| *end <= stored);
+            tail.read_to = stored;
         }
         for (unit, text) in world.text.units.iter_mut().enumerate() {
             text.in_memory = false;
@@ -198,18 +234,30 @@ impl Oracle {
 
     /// Whether the agent should find what is in the file at its name.
     fn is_findable(&self, world: &World, body: BodyId) -> bool {
-        let Body { path: Some(path), home, modified, .. } = &world.disk.bodies[body] else { return false };
-        let folder = &world.disk.folder;
+        let Body { path: Some(path), home, modified, life, .. } = &world.disk.bodies[body] else {
+            return false;
+        };
         let packed = world.disk.bodies[body].packed;
-        if !packed && (world.setup.matches(folder, path) || is_linked(world, path)) {
+        if !packed && is_own(world, path) {
             return true;
         }
-        if path.extension().is_some_and(|ending| ending == "dat") {
+        let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+        if name.starts_with("saved") {
             // Rotation would not make the name.
+            return false;
+        }
+        if path != home && self.lives.contains(life) {
+            return true;
+        }
+        if path.parent() != home.parent() {
+            // In another folder a file is known by its content alone.
             return false;
         }
         if self.bodies.get(&body).is_some_and(|known| known.known) {
             return true;
+        }
+        if self.bodies.get(&body).is_some_and(|known| known.left_alone) {
+            return false;
         }
         // A generation between two looks: beside a file that is known, and younger.
         let family = self
@@ -217,7 +265,7 @@ impl Oracle {
             .iter()
             .filter(|(other, known)| known.known && world.disk.bodies[**other].home == *home);
         let latest = family.map(|(_, known)| known.modified).max();
-        path != home && path.parent() == home.parent() && latest.is_some_and(|latest| latest < *modified)
+        path != home && latest.is_some_and(|latest| latest < *modified)
     }
 
     /// Finds out what can be read nowhere any more, after `why`.
@@ -268,6 +316,11 @@ impl Tail {
         }
         units
     }
+}
+
+/// Whether the patterns match it, or a link that they match leads to it.
+fn is_own(world: &World, path: &Path) -> bool {
+    world.setup.matches(&world.disk.folder, path) || is_linked(world, path)
 }
 
 fn is_linked(world: &World, path: &Path) -> bool {
