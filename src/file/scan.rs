@@ -17,7 +17,7 @@ use super::note::{Identity, Lost, TailNote, TailState};
 use super::rotation::{FileEvent, Known, Seen, diff};
 use super::tail::Tail;
 use super::tailers::{Tailers, open_file};
-use crate::observe::{LossReason, RotationKind};
+use crate::observe::{LossReason, RotationKind, crash_point};
 
 impl Tailers {
     /// Looks at all folders and acts on what changed. Gives back the folders, to be watched.
@@ -25,7 +25,10 @@ impl Tailers {
     pub fn scan(&mut self, now: Duration, unsettled: usize) -> Vec<PathBuf> {
         self.scan_due = false;
         let listing = self.list();
-        self.act_on(listing, now, unsettled)
+        crash_point("scan.after_list");
+        let folders = self.act_on(listing, now, unsettled);
+        crash_point("scan.after_act");
+        folders
     }
 
     /// The files may have changed since they were listed.

@@ -18,6 +18,7 @@ use super::lock::{Lock, LockError};
 use super::recovery::{self, Warning, folder_of, io_at, with_suffix};
 use super::resume::{self, FlowIdentity, Resumed, Stored, millis};
 use crate::file::{Anchor, Identity, KnownTail, TailId, TailState};
+use crate::observe::crash_point;
 
 /// The schema, one step for each version. Steps that were released are never changed.
 const MIGRATIONS: [&str; 1] = ["
@@ -213,7 +214,10 @@ impl Store {
         self.connection
             .backup("main", &new, None::<fn(rusqlite::backup::Progress)>)
             .map_err(database_at(&new))?;
-        recovery::publish(&new, &backup)
+        crash_point("store.backup_made");
+        recovery::publish(&new, &backup)?;
+        crash_point("store.after_backup");
+        Ok(())
     }
 }
 
@@ -282,6 +286,7 @@ pub fn create(path: &Path, start_over: bool) -> Result<(), StoreError> {
     let new = with_suffix(path, ".new");
     remove(&new)?;
     make(&new, start_over).map_err(database_at(&new))?;
+    crash_point("store.made");
     recovery::publish(&new, path)
 }
 
@@ -365,6 +370,7 @@ fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
     let transaction = connection.transaction()?;
     for step in &MIGRATIONS[from..] {
         transaction.execute_batch(step)?;
+        crash_point("store.mid_migration");
     }
     transaction.pragma_update(None, "user_version", MIGRATIONS.len() as i64)?;
     transaction.commit()
@@ -451,6 +457,7 @@ fn commit(connection: &mut Connection, changes: &Changes, now: i64) -> rusqlite:
             now,
             present,
         ])?;
+        crash_point("store.mid_commit");
     }
     for tail in &changes.seen {
         transaction

@@ -14,6 +14,8 @@ mod config;
 mod content;
 /// Kill -9 at random moments.
 mod crash;
+/// Deaths at chosen places.
+mod crash_points;
 /// Every way in which a destination fails.
 mod delivery;
 /// `run --dry-run`.
