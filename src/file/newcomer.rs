@@ -209,11 +209,7 @@ impl Tailers {
             return Ok(());
         };
         let packed = is_compressed(&seen.path);
-        let identity = if packed {
-            Identity { device: seen.key.0, inode: seen.key.1, ..Identity::default() }
-        } else {
-            Identity::of(&mut body, seen.key)?
-        };
+        let identity = Identity::of(&mut body, seen.key)?;
         let (home, state) = match seen.matched && !packed {
             true => (seen.path.clone(), TailState::Live),
             false => (home_of(&seen.path, &self.patterns), TailState::Rotated),
@@ -241,6 +237,7 @@ impl Tailers {
         self.notes.push_back(TailNote::Started { flow: self.key.clone(), known: tail.known(), stored });
         let id = tail.id;
         self.insert(tail);
+        self.close_unless_it_may_be_unpacked(id);
         self.enqueue(id);
         Ok(())
     }
