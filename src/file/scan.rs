@@ -65,6 +65,9 @@ impl Tailers {
             // What else rotation moved there is held against what was known before this look.
             self.look_again(&mut appeared);
         }
+        // What became of the files that are known is stored before, or with, what begins in their
+        // place: after a crash the new life alone would hide the older one's rest.
+        self.take_changes();
         let names: HashSet<&Path> = listing.files.iter().map(|seen| seen.path.as_path()).collect();
         let mut strangers = HashSet::new();
         for seen in &appeared {

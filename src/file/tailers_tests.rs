@@ -188,6 +188,11 @@ impl Flow {
         }
         self.tailers.take_changes();
         self.collect();
+        self.settle();
+    }
+
+    /// The rows say how far was read.
+    fn settle(&mut self) {
         for row in self.rows.values_mut() {
             row.offset = self.offsets[&row.tail];
             if let Some(tail) = self.tailers.tails().find(|tail| tail.id == row.tail) {
@@ -222,6 +227,30 @@ fn a_file_that_is_there_at_the_first_start_is_read_from_its_end() {
     flow.look();
     flow.lines.sort();
     flow.expect(&["b", "new", "partial"]);
+}
+
+/// A look, and a crash when all that it told is stored but nothing more.
+fn look_and_crash(flow: &mut Flow) {
+    flow.tailers.scan(flow.now, 0);
+    flow.collect();
+    flow.settle();
+    flow.start();
+    flow.look();
+}
+
+#[test]
+fn a_copys_unread_rest_is_known_as_soon_as_the_new_life_is() {
+    for pattern in ["app.log", "app.log*"] {
+        let mut flow = Flow::new(pattern);
+        flow.append("app.log", "1\n");
+        flow.look();
+        flow.append("app.log", "2\n");
+        flow.copy("app.log", "app.log.1");
+        flow.truncate("app.log");
+        flow.append("app.log", "3\n");
+        look_and_crash(&mut flow);
+        flow.expect(&["1", "2", "3"]);
+    }
 }
 
 #[test]
