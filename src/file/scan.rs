@@ -388,6 +388,8 @@ impl Tailers {
         let is_anothers =
             |seen: &Seen| self.tails.values().any(|tail| tail.key() == seen.key && tail.id != id);
         candidates.retain(|seen| !is_compressed(&seen.path) || is_unpackable(&seen.path));
+        // Of a file that was empty no content is known: any would agree with it.
+        candidates.retain(|seen| identity.head_length > 0 || seen.key.1 == identity.inode);
         candidates.retain(|seen| !is_anothers(seen));
         candidates
     }

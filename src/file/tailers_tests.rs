@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -251,6 +252,30 @@ fn a_copys_unread_rest_is_known_as_soon_as_the_new_life_is() {
         look_and_crash(&mut flow);
         flow.expect(&["1", "2", "3"]);
     }
+}
+
+#[test]
+fn a_file_that_was_empty_when_it_was_last_seen_is_no_other_files_rest() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.rename("app.log", "app.log.1");
+    flow.append("app.log", "");
+    flow.look();
+    flow.stop_after(0);
+    flow.append("app.log.1", "2\n");
+    flow.append("app.log", "3\n");
+    flow.gzip("app.log.1", "app.log.1.gz");
+    flow.rename("app.log", "app.log.2");
+    flow.gzip("app.log.2", "app.log.2.gz");
+    flow.append("app.log", "4\n");
+    // The file system gives the inode of the first to the last.
+    let inode = fs::metadata(flow.path("app.log")).unwrap().ino();
+    flow.rows.values_mut().next().unwrap().identity.inode = inode;
+    flow.start();
+    flow.look();
+    flow.lines.sort();
+    flow.expect(&["1", "2", "3", "4"]);
 }
 
 #[test]
