@@ -28,6 +28,8 @@ enum Rest {
     Found(Seen),
     /// Perhaps one that cannot be read.
     Unreadable,
+    /// Perhaps one that has another name since the folder was listed.
+    Moved,
     Nowhere,
 }
 
@@ -237,6 +239,10 @@ impl Tailers {
                     continue;
                 }
                 Rest::Unreadable if self.is_waited_for(id, now) => continue,
+                Rest::Moved => {
+                    self.scan_due = true;
+                    continue;
+                }
                 Rest::Unreadable | Rest::Nowhere => {}
             }
             if !path.parent().is_some_and(holds_something) {
@@ -318,12 +324,21 @@ impl Tailers {
         let Some(tail) = self.tails.get_mut(&id) else { return };
         self.rotated.insert(tail.home.clone());
         tail.close();
-        let unread = tail.unread_for_sure();
+        let (unread, read) = (tail.unread_for_sure(), tail.position);
+        let rest = self.find_rest(id, appeared, now);
+        if let Rest::Moved = rest {
+            // The next look tells it again.
+            self.foreign.insert(id);
+            self.scan_due = true;
+            self.reborn.remove(&present.key);
+            appeared.retain(|seen| seen.key != present.key);
+            return;
+        }
         tracing::info!(
-            flow = &*self.flow, file = %present.path.display(), read = tail.position,
+            flow = &*self.flow, file = %present.path.display(), read,
             "the file was truncated or replaced; what is in it now is read as a new file"
         );
-        if let Rest::Found(_) = self.find_rest(id, appeared, now) {
+        if let Rest::Found(_) = rest {
             self.count_rotation(RotationKind::CopyTruncated);
         } else {
             self.count_rotation(RotationKind::Truncated);
@@ -351,7 +366,7 @@ impl Tailers {
 
     /// Looks for a file that holds the tail's bytes and goes on in it.
     fn find_rest(&mut self, id: TailId, appeared: &mut Vec<Seen>, now: Duration) -> Rest {
-        let mut unreadable = false;
+        let (mut unreadable, mut moved) = (false, false);
         for seen in self.candidates(id, appeared) {
             match self.take_over(id, &seen, now) {
                 Ok(true) => {
@@ -360,14 +375,18 @@ impl Tailers {
                     return Rest::Found(seen);
                 }
                 Ok(false) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => moved = true,
                 Err(error) => {
                     unreadable = true;
                     self.complain(&seen.path, now, &error.to_string());
                 }
             }
         }
-        if unreadable { Rest::Unreadable } else { Rest::Nowhere }
+        match (moved, unreadable) {
+            (true, _) => Rest::Moved,
+            (false, true) => Rest::Unreadable,
+            (false, false) => Rest::Nowhere,
+        }
     }
 
     /// Files that may hold the tail's bytes: those with its inode first, then those whose names
@@ -411,7 +430,9 @@ impl Tailers {
 
     /// Goes on in the file at `seen` if it holds what was read of the tail.
     fn take_over(&mut self, id: TailId, seen: &Seen, now: Duration) -> io::Result<bool> {
-        let Some(mut body) = open_file(&seen.path, seen.key)? else { return Ok(false) };
+        let Some(mut body) = open_file(&seen.path, seen.key)? else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
         let Some(tail) = self.tails.get_mut(&id) else { return Ok(false) };
         let packed = is_compressed(&seen.path);
         if verify(&mut body, &tail.identity, tail.ladder())? == Verdict::Same {

@@ -848,6 +848,23 @@ fn two_copytruncates_between_two_looks_lose_nothing() {
 }
 
 #[test]
+fn a_copy_that_is_renamed_while_it_is_looked_for_is_found_by_the_next_look() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.append("app.log", "2\n");
+    flow.copy("app.log", "app.log.1");
+    flow.truncate("app.log");
+    flow.append("app.log", "3\n");
+    let listing = flow.tailers.list();
+    flow.rename("app.log.1", "app.log.2");
+    flow.tailers.act_on(listing, flow.now, 0);
+    flow.look();
+    flow.lines.sort();
+    flow.expect(&["1", "2", "3"]);
+}
+
+#[test]
 fn a_file_that_only_a_link_led_to_is_read_to_its_end_after_a_restart() {
     let mut flow = Flow::new("current");
     flow.append("a-x", "1\n");
