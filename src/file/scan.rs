@@ -146,6 +146,10 @@ impl Tailers {
             tail.update(seen.size, seen.modified_millis, now);
         }
         tail.absent = false;
+        if tail.identity.head_length == 0 {
+            // Whether it was rotated since it was empty cannot be seen in it.
+            self.rotated.insert(tail.home.clone());
+        }
         // A truncation must be seen before its copy is taken for a new file.
         if holds_what_was_read(tail, now) {
             self.enqueue(id);

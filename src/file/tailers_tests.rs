@@ -847,6 +847,12 @@ fn two_copytruncates_between_two_looks_lose_nothing() {
     flow.expect(&["1", "2", "3", "4"]);
 }
 
+/// Its modification time is so many seconds ahead: a copy's and a generation's time must differ.
+fn set_ahead(flow: &Flow, name: &str, seconds: u64) {
+    let time = std::time::SystemTime::now() + Duration::from_secs(seconds);
+    File::options().write(true).open(flow.path(name)).unwrap().set_modified(time).unwrap();
+}
+
 #[test]
 fn a_copy_that_is_renamed_while_it_is_looked_for_is_found_by_the_next_look() {
     let mut flow = Flow::new("app.log");
@@ -862,6 +868,28 @@ fn a_copy_that_is_renamed_while_it_is_looked_for_is_found_by_the_next_look() {
     flow.look();
     flow.lines.sort();
     flow.expect(&["1", "2", "3"]);
+}
+
+#[test]
+fn a_generation_of_a_file_that_was_empty_when_it_was_last_seen_is_read() {
+    for restart in [false, true] {
+        let mut flow = Flow::new("app.log");
+        flow.append("app.log", "");
+        flow.look();
+        flow.stop_after(0);
+        flow.append("app.log", "1\n");
+        flow.copy("app.log", "app.log.1");
+        set_ahead(&flow, "app.log.1", 1);
+        flow.truncate("app.log");
+        flow.append("app.log", "2\n");
+        set_ahead(&flow, "app.log", 2);
+        if restart {
+            flow.start();
+        }
+        flow.look();
+        flow.lines.sort();
+        flow.expect(&["1", "2"]);
+    }
 }
 
 #[test]
