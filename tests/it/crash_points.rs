@@ -103,6 +103,8 @@ fn check_cell(point: &str, visit: u32, way: Way, rotator: Option<Rotator>) -> Co
     if way == Way::Damaged {
         scene.start();
         scene.wait_for_all();
+        let backup = scene.world.checkpoint_file().with_added_extension("backup");
+        eventually("there is a backup", SOON, || if backup.exists() { Ok(()) } else { Err("none".into()) });
         scene.kill9();
         fs::write(scene.world.checkpoint_file(), "no database").unwrap();
         log.write(&scene);
@@ -156,7 +158,7 @@ fn prepared(way: Way, rotator: Option<Rotator>) -> Scene {
 }
 
 fn leaves_the_pattern(rotator: Rotator) -> bool {
-    matches!(rotator, Rotator::RenameShift | Rotator::RenameThenCompress)
+    matches!(rotator, Rotator::RenameShift | Rotator::RenameThenCompress | Rotator::CopyTruncateOutOfPattern)
 }
 
 /// The agent ended by itself, as if it had been killed, where it was told to.
@@ -250,6 +252,11 @@ fn while_the_log_is_renamed_with_shifted_numbers() {
 #[test]
 fn while_the_log_is_copied_and_truncated() {
     check(Some(Rotator::CopyTruncate));
+}
+
+#[test]
+fn while_the_log_is_copied_out_of_the_pattern_and_truncated() {
+    check(Some(Rotator::CopyTruncateOutOfPattern));
 }
 
 #[test]
