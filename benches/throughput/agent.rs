@@ -2,8 +2,10 @@
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
@@ -13,6 +15,8 @@ const TICKS_PER_SECOND: f64 = 100.0;
 
 pub struct Agent {
     child: Child,
+    /// The agent says here when it is ready, as it does to systemd.
+    notify: UnixDatagram,
 }
 
 impl Agent {
@@ -22,15 +26,33 @@ impl Agent {
         fs::write(&config, yaml(folder, endpoint, flow))?;
         fs::set_permissions(&config, fs::Permissions::from_mode(0o600))?;
         let log = OpenOptions::new().create(true).append(true).open(folder.join("agent.log"))?;
+        let socket = folder.join("notify.sock");
+        if socket.exists() {
+            fs::remove_file(&socket)?;
+        }
+        let notify = UnixDatagram::bind(&socket)?;
         let binary = binary();
         let child = Command::new(&binary)
             .args(["run", "--config"])
             .arg(&config)
+            .env("NOTIFY_SOCKET", &socket)
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
             .with_context(|| format!("cannot start {}", binary.display()))?;
-        Ok(Agent { child })
+        Ok(Agent { child, notify })
+    }
+
+    /// Waits until it has looked at its folders.
+    pub fn wait_until_ready(&mut self, at_most: Duration) -> Result<()> {
+        let mut message = [0; 4096];
+        self.notify.set_read_timeout(Some(at_most))?;
+        loop {
+            let length = self.notify.recv(&mut message).context("the agent does not become ready")?;
+            if message[..length].split(|&byte| byte == b'\n').any(|line| line == b"READY=1") {
+                return Ok(());
+            }
+        }
     }
 
     pub fn check_alive(&mut self) -> Result<()> {
@@ -54,10 +76,23 @@ impl Agent {
 
     /// The most memory that was resident at a time.
     pub fn peak_rss_mb(&self) -> Result<f64> {
+        self.memory_mb("VmHWM:")
+    }
+
+    /// The memory that is resident now.
+    pub fn rss_mb(&self) -> Result<f64> {
+        self.memory_mb("VmRSS:")
+    }
+
+    fn memory_mb(&self, key: &str) -> Result<f64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find(|line| line.starts_with("VmHWM:")).context("no VmHWM")?;
-        let kib: f64 = line.split_whitespace().nth(1).context("no VmHWM")?.parse()?;
+        let line = status.lines().find(|line| line.starts_with(key)).context("no such memory")?;
+        let kib: f64 = line.split_whitespace().nth(1).context("no such memory")?.parse()?;
         Ok(kib * 1024.0 / 1e6)
+    }
+
+    pub fn open_files(&self) -> Result<usize> {
+        Ok(fs::read_dir(format!("/proc/{}/fd", self.child.id()))?.count())
     }
 
     pub fn kill(mut self) -> Result<()> {

@@ -10,8 +10,9 @@ use std::convert::Infallible;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -37,6 +38,15 @@ pub struct Endpoint {
     answers: BufReader<ChildStdout>,
 }
 
+/// How fast the endpoint answers: at once, unless something is not 0.
+#[derive(Clone, Copy, Default)]
+pub struct Pace {
+    /// Each answer takes so long,
+    pub delay_millis: u64,
+    /// and all bodies together pass at this speed.
+    pub bytes_per_second: u64,
+}
+
 /// What has arrived.
 #[derive(Clone, Copy, Default, Deserialize, Serialize)]
 pub struct Tally {
@@ -48,6 +58,8 @@ pub struct Tally {
     pub repeated: u64,
     /// Lines that nobody wrote.
     pub invented: u64,
+    /// Lines of [`TIMED_FILE`].
+    pub timed: u64,
     /// From the write of a line of [`TIMED_FILE`] to its receipt.
     pub micros_p50: u64,
     pub micros_p99: u64,
@@ -56,8 +68,13 @@ pub struct Tally {
 
 impl Endpoint {
     pub fn start(look_at_lines: bool) -> Result<Endpoint> {
+        Endpoint::start_paced(look_at_lines, Pace::default())
+    }
+
+    pub fn start_paced(look_at_lines: bool, pace: Pace) -> Result<Endpoint> {
         let mut process = Command::new(std::env::current_exe()?)
             .args([ARGUMENT, if look_at_lines { "lines" } else { "sizes" }])
+            .args([pace.delay_millis.to_string(), pace.bytes_per_second.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
@@ -87,7 +104,10 @@ impl Drop for Endpoint {
 /// The endpoint's own process; ends when its standard input does.
 pub fn serve() -> Result<()> {
     let look_at_lines = std::env::args().any(|argument| argument == "lines");
-    let seen = Arc::new(Mutex::new(Seen { look_at_lines, ..Seen::default() }));
+    let numbers: Vec<u64> = std::env::args().filter_map(|argument| argument.parse().ok()).collect();
+    let [delay_millis, bytes_per_second] = numbers[..] else { bail!("no pace is given") };
+    let pace = Pace { delay_millis, bytes_per_second };
+    let seen = Arc::new(Mutex::new(Seen { look_at_lines, pace, ..Seen::default() }));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))?;
     println!("http://{}", listener.local_addr()?);
@@ -124,6 +144,8 @@ async fn answer(
         return Ok(respond(400, String::new()));
     };
     let body = body.to_bytes();
+    let pause = seen.lock().unwrap().pause(body.len() as u64);
+    tokio::time::sleep(pause).await;
     Ok(match operation.as_str() {
         "PutRecords" => {
             let entries = seen.lock().unwrap().add_request(&body);
@@ -160,6 +182,9 @@ fn repeat(entry: &str, times: usize) -> String {
 #[derive(Default)]
 struct Seen {
     look_at_lines: bool,
+    pace: Pace,
+    /// When all bodies before will have passed.
+    passed: Option<Instant>,
     tally: Tally,
     /// For each file one bit a line.
     bits: Vec<Vec<u64>>,
@@ -167,6 +192,17 @@ struct Seen {
 }
 
 impl Seen {
+    /// How long a body takes.
+    fn pause(&mut self, bytes: u64) -> Duration {
+        let now = Instant::now();
+        let mut passed = self.passed.map_or(now, |passed| passed.max(now));
+        if let Some(micros) = (bytes * 1_000_000).checked_div(self.pace.bytes_per_second) {
+            passed += Duration::from_micros(micros);
+        }
+        self.passed = Some(passed);
+        passed - now + Duration::from_millis(self.pace.delay_millis)
+    }
+
     /// Counts a request's entries. Base64 holds no quote and nothing that JSON escapes, so that
     /// an entry's data stands between the next two quotes.
     fn add_request(&mut self, body: &[u8]) -> usize {
@@ -229,6 +265,7 @@ impl Seen {
             Some(last) => u64::from(self.micros[last * percent / 100]),
             None => 0,
         };
-        Tally { micros_p50: at(50), micros_p99: at(99), micros_max: at(100), ..self.tally }
+        let timed = self.micros.len() as u64;
+        Tally { timed, micros_p50: at(50), micros_p99: at(99), micros_max: at(100), ..self.tally }
     }
 }
