@@ -128,10 +128,11 @@ fn yaml(folder: &Path, endpoint: &str, flow: &str) -> String {
         "kinesis:\n  endpoint: {endpoint}\n  region: us-east-1\n\
          firehose:\n  endpoint: {endpoint}\n  region: us-east-1\n\
          awsAccessKeyId: bench\nawsSecretAccessKey: bench\n\
-         checkpointFile: {folder}/checkpoints.db\n\
+         checkpointFile: {folder}/{state}checkpoints.db\n\
          status.socket: {folder}/status.sock\n\
          flows:\n  - filePattern: {folder}/logs/*.log\n    initialPosition: START_OF_FILE\n    {flow}\n",
         folder = folder.display(),
+        state = if folder.join("state").is_dir() { "state/" } else { "" },
         flow = flow.trim().replace('\n', "\n    "),
     )
 }

@@ -167,7 +167,7 @@ fn died_there(scene: &mut Scene, point: &str) {
     let status = scene.agent().wait_exit(SOON);
     let log = scene.agent().log_text();
     assert_eq!(status.signal(), Some(9), "the agent ends with {status}");
-    assert!(log.trim_end().ends_with(&format!("crash point {point}")), "it died elsewhere");
+    assert!(log.lines().any(|line| line == format!("crash point {point}")), "it died elsewhere");
     scene.forget_agent();
 }
 
