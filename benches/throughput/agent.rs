@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -15,8 +16,8 @@ const TICKS_PER_SECOND: f64 = 100.0;
 
 pub struct Agent {
     child: Child,
-    /// The agent says here when it is ready, as it does to systemd.
-    notify: UnixDatagram,
+    /// Heard when the agent says that it is ready, as it does to systemd.
+    ready: Receiver<()>,
 }
 
 impl Agent {
@@ -30,7 +31,7 @@ impl Agent {
         if socket.exists() {
             fs::remove_file(&socket)?;
         }
-        let notify = UnixDatagram::bind(&socket)?;
+        let ready = listen(UnixDatagram::bind(&socket)?);
         let binary = binary();
         let child = Command::new(&binary)
             .args(["run", "--config"])
@@ -40,19 +41,12 @@ impl Agent {
             .stderr(log)
             .spawn()
             .with_context(|| format!("cannot start {}", binary.display()))?;
-        Ok(Agent { child, notify })
+        Ok(Agent { child, ready })
     }
 
     /// Waits until it has looked at its folders.
     pub fn wait_until_ready(&mut self, at_most: Duration) -> Result<()> {
-        let mut message = [0; 4096];
-        self.notify.set_read_timeout(Some(at_most))?;
-        loop {
-            let length = self.notify.recv(&mut message).context("the agent does not become ready")?;
-            if message[..length].split(|&byte| byte == b'\n').any(|line| line == b"READY=1") {
-                return Ok(());
-            }
-        }
+        self.ready.recv_timeout(at_most).context("the agent does not become ready")
     }
 
     pub fn check_alive(&mut self) -> Result<()> {
@@ -117,6 +111,21 @@ impl Drop for Agent {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Takes all that the agent says: its socket would fill up, and it would wait.
+fn listen(notify: UnixDatagram) -> Receiver<()> {
+    let (tell, ready) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut message = [0; 4096];
+        while let Ok(length) = notify.recv(&mut message) {
+            if message[..length].split(|&byte| byte == b'\n').any(|line| line == b"READY=1") {
+                // Not everybody waits for it.
+                let _ = tell.send(());
+            }
+        }
+    });
+    ready
 }
 
 fn binary() -> PathBuf {

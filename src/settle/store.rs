@@ -430,6 +430,7 @@ fn resume(
     }
     transaction.execute("UPDATE meta SET value = 0 WHERE key = 'start_over'", [])?;
     transaction.commit()?;
+    take_in_the_log(connection)?;
     Ok(plan.resumed)
 }
 
@@ -472,7 +473,14 @@ fn commit(connection: &mut Connection, changes: &Changes, now: i64) -> rusqlite:
             .prepare_cached("UPDATE tails SET last_seen = ?2 WHERE id = ?1")?
             .execute(params![tail.0.cast_signed(), now])?;
     }
-    transaction.commit()
+    transaction.commit()?;
+    if changes.durable { take_in_the_log(connection) } else { Ok(()) }
+}
+
+/// Copies the log into the database, so that a power cut, or somebody who removes the log, cannot
+/// take what must not be lost. A reader may hold it up; then the log alone has it.
+fn take_in_the_log(connection: &Connection) -> rusqlite::Result<()> {
+    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
 }
 
 fn purge(connection: &mut Connection, kept: Duration, now: i64) -> rusqlite::Result<usize> {

@@ -20,6 +20,8 @@ mod crash_points;
 mod delivery;
 /// `run --dry-run`.
 mod dry_run;
+/// The disk of the checkpoints is full.
+mod full_disk;
 /// The licences of all that is built in.
 mod licences;
 /// The agent beside the logrotate that hosts really run.
@@ -32,6 +34,8 @@ mod metrics;
 mod online;
 /// The service and the packages, without building or booting anything.
 mod packaging;
+/// What a power cut leaves of the database and of logs.
+mod power_loss;
 /// The agent against servers that somebody else wrote.
 mod real_servers;
 /// Another configuration while the agent runs.

@@ -38,6 +38,8 @@ pub mod scene;
 pub mod script;
 /// The check of a request's signature.
 pub mod sigv4;
+/// A disk that can be full.
+pub mod small_disk;
 /// Conditions that come true sooner or later.
 pub mod wait;
 /// A connection that can end badly.
