@@ -30,7 +30,7 @@ use crate::file::{Budget, TailNote, TailState};
 use crate::observe::progress::{self, Progress};
 use crate::observe::server::StatusOptions;
 use crate::observe::survey::Question;
-use crate::observe::{Board, DeadLetterFile};
+use crate::observe::{Board, DeadLetterFile, crash_point};
 use crate::send::{Accepted, ClientError, Clients, Destination};
 use crate::settle::{
     DeadLetters, FlowChange, FlowIdentity, Inlets, Resumed, Settler, SettlerFlow, Store, StoreError, Summary,
@@ -199,6 +199,7 @@ impl Agent {
         let flows = agent.prepare(settings.flows.clone()).await?;
         agent.common.share_out(&settings);
         let resumed = agent.resume(&settings, &[], &flows).await?;
+        crash_point("start.after_resume");
         agent.start_flows(flows, resumed)?;
         tokio::spawn(show_progress(agent.common.board.clone()));
         tracing::info!(flows = settings.flows.len(), version = env!("CARGO_PKG_VERSION"), checkpoints = %settings.checkpoint_file.display(), "the agent runs");
@@ -220,9 +221,11 @@ impl Agent {
         self.shutdown_timeout = settings.shutdown_timeout;
         let (ended, begun, kept) = (plan.end.len(), begin.len(), plan.kept);
         let removed = self.end_flows(&plan.end).await;
+        crash_point("reload.after_drain");
         self.common.share_out(&settings);
         self.resize_flows();
         let resumed = self.resume_at_last(&settings, &removed, &begin).await?;
+        crash_point("reload.after_resume");
         self.start_flows(begin, resumed)?;
         self.let_go_of_files();
         tracing::info!(ended, begun, kept, "the configuration was read again and is used now");
@@ -372,6 +375,7 @@ impl Agent {
             drained
         });
         let drained = drained.await.unwrap_or(false);
+        crash_point("shutdown.after_drain");
         if !drained {
             tracing::warn!(
                 "not everything was delivered in time; the rest is delivered after the next start"

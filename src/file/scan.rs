@@ -17,7 +17,7 @@ use super::note::{Identity, Lost, TailNote, TailState};
 use super::rotation::{FileEvent, Known, Seen, diff, may_be_renamed};
 use super::tail::Tail;
 use super::tailers::{Tailers, open_file};
-use crate::observe::{LossReason, RotationKind};
+use crate::observe::{LossReason, RotationKind, crash_point};
 
 /// A file that may hold a missed tail's bytes and cannot be read is tried again for so long: it may
 /// still be being compressed, or its permissions be mended.
@@ -39,7 +39,10 @@ impl Tailers {
     pub fn scan(&mut self, now: Duration, unsettled: usize) -> Vec<PathBuf> {
         self.scan_due = false;
         let listing = self.list();
-        self.act_on(listing, now, unsettled)
+        crash_point("scan.after_list");
+        let folders = self.act_on(listing, now, unsettled);
+        crash_point("scan.after_act");
+        folders
     }
 
     /// The files may have changed since they were listed.
@@ -67,6 +70,9 @@ impl Tailers {
             // What else rotation moved there is held against what was known before this look.
             self.look_again(&mut appeared);
         }
+        // What became of the files that are known is stored before, or with, what begins in their
+        // place: after a crash the new life alone would hide the older one's rest.
+        self.take_changes();
         let names: HashSet<&Path> = listing.files.iter().map(|seen| seen.path.as_path()).collect();
         let mut strangers = HashSet::new();
         for seen in &appeared {
@@ -146,6 +152,10 @@ impl Tailers {
             tail.update(seen.size, seen.modified_millis, now);
         }
         tail.absent = false;
+        if tail.identity.head_length == 0 {
+            // Whether it was rotated since it was empty cannot be seen in it.
+            self.rotated.insert(tail.home.clone());
+        }
         // A truncation must be seen before its copy is taken for a new file.
         if holds_what_was_read(tail, now) {
             self.enqueue(id);
@@ -321,30 +331,32 @@ impl Tailers {
         let Some(tail) = self.tails.get_mut(&id) else { return };
         self.rotated.insert(tail.home.clone());
         tail.close();
-        let unread = tail.unread_for_sure();
+        let (unread, read) = (tail.unread_for_sure(), tail.position);
+        let rest = self.find_rest(id, appeared, now);
+        if let Rest::Moved = rest {
+            // The next look tells it again.
+            self.foreign.insert(id);
+            self.scan_due = true;
+            self.reborn.remove(&present.key);
+            appeared.retain(|seen| seen.key != present.key);
+            return;
+        }
         tracing::info!(
-            flow = &*self.flow, file = %present.path.display(), read = tail.position,
+            flow = &*self.flow, file = %present.path.display(), read,
             "the file was truncated or replaced; what is in it now is read as a new file"
         );
-        match self.find_rest(id, appeared, now) {
-            Rest::In(_) => self.count_rotation(RotationKind::CopyTruncated),
-            Rest::Moved => {
-                // The next look finds the copy where it is by then, and begins the new life.
-                self.foreign.insert(id);
-                self.reborn.remove(&present.key);
-                appeared.retain(|seen| seen.key != present.key);
+        if let Rest::In(_) = rest {
+            self.count_rotation(RotationKind::CopyTruncated);
+        } else {
+            self.count_rotation(RotationKind::Truncated);
+            if unread > 0 {
+                self.report_lost(
+                    &present.path,
+                    unread,
+                    "it was truncated before they were read, and no copy was found",
+                );
             }
-            Rest::Unreadable | Rest::Nowhere => {
-                self.count_rotation(RotationKind::Truncated);
-                if unread > 0 {
-                    self.report_lost(
-                        &present.path,
-                        unread,
-                        "it was truncated before they were read, and no copy was found",
-                    );
-                }
-                self.end(id, Lost::of(unread, LossReason::Truncated));
-            }
+            self.end(id, Lost::of(unread, LossReason::Truncated));
         }
     }
 
@@ -406,6 +418,8 @@ impl Tailers {
         let is_anothers =
             |seen: &Seen| self.tails.values().any(|tail| tail.key() == seen.key && tail.id != id);
         candidates.retain(|seen| !is_compressed(&seen.path) || is_unpackable(&seen.path));
+        // Of a file that was empty no content is known: any would agree with it.
+        candidates.retain(|seen| identity.head_length > 0 || seen.key.1 == identity.inode);
         candidates.retain(|seen| !is_anothers(seen));
         (candidates, moved)
     }

@@ -23,7 +23,7 @@ use super::pattern::{PatternError, Patterns};
 use super::removed::{Removed, Space};
 use super::rotation::{Seen, origins};
 use super::tail::{Read, Tail};
-use crate::observe::{FlowCounters, LossReason, Repeated, Troubles};
+use crate::observe::{FlowCounters, LossReason, Repeated, Troubles, crash_point};
 
 /// A file that is read to its end and was quiet for so long is closed, and verified when it
 /// is opened again.
@@ -376,6 +376,7 @@ impl Tailers {
     }
 
     fn give_out(&mut self, id: TailId, chunk: Chunk, end: ChunkEnd, caught_up: bool) {
+        crash_point("tail.after_read");
         self.counters.bytes_read.add(chunk.span.len());
         self.announce(id);
         if let Some(tail) = self.tails.get_mut(&id) {

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -188,6 +189,11 @@ impl Flow {
         }
         self.tailers.take_changes();
         self.collect();
+        self.settle();
+    }
+
+    /// The rows say how far was read.
+    fn settle(&mut self) {
         for row in self.rows.values_mut() {
             row.offset = self.offsets[&row.tail];
             if let Some(tail) = self.tailers.tails().find(|tail| tail.id == row.tail) {
@@ -222,6 +228,54 @@ fn a_file_that_is_there_at_the_first_start_is_read_from_its_end() {
     flow.look();
     flow.lines.sort();
     flow.expect(&["b", "new", "partial"]);
+}
+
+/// A look, and a crash when all that it told is stored but nothing more.
+fn look_and_crash(flow: &mut Flow) {
+    flow.tailers.scan(flow.now, 0);
+    flow.collect();
+    flow.settle();
+    flow.start();
+    flow.look();
+}
+
+#[test]
+fn a_copys_unread_rest_is_known_as_soon_as_the_new_life_is() {
+    for pattern in ["app.log", "app.log*"] {
+        let mut flow = Flow::new(pattern);
+        flow.append("app.log", "1\n");
+        flow.look();
+        flow.append("app.log", "2\n");
+        flow.copy("app.log", "app.log.1");
+        flow.truncate("app.log");
+        flow.append("app.log", "3\n");
+        look_and_crash(&mut flow);
+        flow.expect(&["1", "2", "3"]);
+    }
+}
+
+#[test]
+fn a_file_that_was_empty_when_it_was_last_seen_is_no_other_files_rest() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.rename("app.log", "app.log.1");
+    flow.append("app.log", "");
+    flow.look();
+    flow.stop_after(0);
+    flow.append("app.log.1", "2\n");
+    flow.append("app.log", "3\n");
+    flow.gzip("app.log.1", "app.log.1.gz");
+    flow.rename("app.log", "app.log.2");
+    flow.gzip("app.log.2", "app.log.2.gz");
+    flow.append("app.log", "4\n");
+    // The file system gives the inode of the first to the last.
+    let inode = fs::metadata(flow.path("app.log")).unwrap().ino();
+    flow.rows.values_mut().next().unwrap().identity.inode = inode;
+    flow.start();
+    flow.look();
+    flow.lines.sort();
+    flow.expect(&["1", "2", "3", "4"]);
 }
 
 #[test]
@@ -969,6 +1023,51 @@ fn two_copytruncates_between_two_looks_lose_nothing() {
     flow.restart(|_| {});
     flow.lines.sort();
     flow.expect(&["1", "2", "3", "4"]);
+}
+
+/// Its modification time is so many seconds ahead: a copy's and a generation's time must differ.
+fn set_ahead(flow: &Flow, name: &str, seconds: u64) {
+    let time = std::time::SystemTime::now() + Duration::from_secs(seconds);
+    File::options().write(true).open(flow.path(name)).unwrap().set_modified(time).unwrap();
+}
+
+#[test]
+fn a_copy_that_is_renamed_while_it_is_looked_for_is_found_by_the_next_look() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.append("app.log", "2\n");
+    flow.copy("app.log", "app.log.1");
+    flow.truncate("app.log");
+    flow.append("app.log", "3\n");
+    let listing = flow.tailers.list();
+    flow.rename("app.log.1", "app.log.2");
+    flow.tailers.act_on(listing, flow.now, 0);
+    flow.look();
+    flow.lines.sort();
+    flow.expect(&["1", "2", "3"]);
+}
+
+#[test]
+fn a_generation_of_a_file_that_was_empty_when_it_was_last_seen_is_read() {
+    for restart in [false, true] {
+        let mut flow = Flow::new("app.log");
+        flow.append("app.log", "");
+        flow.look();
+        flow.stop_after(0);
+        flow.append("app.log", "1\n");
+        flow.copy("app.log", "app.log.1");
+        set_ahead(&flow, "app.log.1", 1);
+        flow.truncate("app.log");
+        flow.append("app.log", "2\n");
+        set_ahead(&flow, "app.log", 2);
+        if restart {
+            flow.start();
+        }
+        flow.look();
+        flow.lines.sort();
+        flow.expect(&["1", "2"]);
+    }
 }
 
 #[test]

@@ -17,6 +17,7 @@ use super::link::{Closed, Link};
 use super::outcome::{Failure, FailureClass, NO_ANSWER_IN_TIME, Outcome};
 use super::pieces::{After, Piece, Pieces, Wait};
 use super::retry::Backoff;
+use crate::observe::crash_point;
 
 pub(super) struct Delivery {
     link: Arc<Link>,
@@ -55,8 +56,10 @@ impl Delivery {
         let client = self.link.client();
         let _in_flight = setup.counters.requests_in_flight.hold();
         let limit = attempt_timeout(entries);
+        crash_point("send.before_request");
         let began = Instant::now();
         let answer = tokio::time::timeout(limit, client.put(entries, &setup.counters.shards)).await;
+        crash_point("send.after_response");
         setup.counters.request_micros.add(began.elapsed().as_micros() as u64);
         let answer = answer.unwrap_or_else(|_| {
             Err(Failure {
@@ -77,6 +80,7 @@ impl Delivery {
         if delivered > 0 {
             self.backoff.reset();
             self.link.delivered(&receipt).await?;
+            crash_point("send.after_settled");
         }
         drop(receipt);
         let accepted = self.link.setup.accepted.get();

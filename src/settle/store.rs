@@ -18,6 +18,7 @@ use super::lock::{Lock, LockError};
 use super::recovery::{self, Warning, folder_of, io_at, with_suffix};
 use super::resume::{self, FlowIdentity, Resumed, Stored, millis};
 use crate::file::{Anchor, Identity, KnownTail, TailId, TailState};
+use crate::observe::crash_point;
 
 /// The schema, one step for each version. Steps that were released are never changed.
 const MIGRATIONS: [&str; 1] = ["
@@ -221,7 +222,10 @@ impl Store {
         self.connection
             .backup("main", &new, None::<fn(rusqlite::backup::Progress)>)
             .map_err(database_at(&new))?;
-        recovery::publish(&new, &backup)
+        crash_point("store.backup_made");
+        recovery::publish(&new, &backup)?;
+        crash_point("store.after_backup");
+        Ok(())
     }
 }
 
@@ -290,6 +294,7 @@ pub fn create(path: &Path, start_over: bool) -> Result<(), StoreError> {
     let new = with_suffix(path, ".new");
     remove(&new)?;
     make(&new, start_over).map_err(database_at(&new))?;
+    crash_point("store.made");
     recovery::publish(&new, path)
 }
 
@@ -373,6 +378,7 @@ fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
     let transaction = connection.transaction()?;
     for step in &MIGRATIONS[from..] {
         transaction.execute_batch(step)?;
+        crash_point("store.mid_migration");
     }
     transaction.pragma_update(None, "user_version", MIGRATIONS.len() as i64)?;
     transaction.commit()
@@ -424,6 +430,7 @@ fn resume(
     }
     transaction.execute("UPDATE meta SET value = 0 WHERE key = 'start_over'", [])?;
     transaction.commit()?;
+    take_in_the_log(connection)?;
     Ok(plan.resumed)
 }
 
@@ -459,13 +466,21 @@ fn commit(connection: &mut Connection, changes: &Changes, now: i64) -> rusqlite:
             now,
             present,
         ])?;
+        crash_point("store.mid_commit");
     }
     for tail in &changes.seen {
         transaction
             .prepare_cached("UPDATE tails SET last_seen = ?2 WHERE id = ?1")?
             .execute(params![tail.0.cast_signed(), now])?;
     }
-    transaction.commit()
+    transaction.commit()?;
+    if changes.durable { take_in_the_log(connection) } else { Ok(()) }
+}
+
+/// Copies the log into the database, so that a power cut, or somebody who removes the log, cannot
+/// take what must not be lost. A reader may hold it up; then the log alone has it.
+fn take_in_the_log(connection: &Connection) -> rusqlite::Result<()> {
+    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
 }
 
 fn purge(connection: &mut Connection, kept: Duration, now: i64) -> rusqlite::Result<usize> {

@@ -16,10 +16,14 @@ mod content;
 mod corpus;
 /// Kill -9 at random moments.
 mod crash;
+/// Deaths at chosen places.
+mod crash_points;
 /// Every way in which a destination fails.
 mod delivery;
 /// `run --dry-run`.
 mod dry_run;
+/// The disk of the checkpoints is full.
+mod full_disk;
 /// The licences of all that is built in.
 mod licences;
 /// The agent beside the logrotate that hosts really run.
@@ -32,6 +36,8 @@ mod metrics;
 mod online;
 /// The service and the packages, without building or booting anything.
 mod packaging;
+/// What a power cut leaves of the database and of logs.
+mod power_loss;
 /// What must hold for any bytes.
 mod properties;
 /// The agent against servers that somebody else wrote.
