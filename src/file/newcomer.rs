@@ -121,13 +121,13 @@ impl Tailers {
     }
 
     /// Whether a file outside the patterns may be one that had the name of a tail between two
-    /// looks: its name says so, the tail's file was rotated since the last look, and it was
-    /// written later than any of the family was known to be.
+    /// looks: its name says so, the tail's file was rotated since the last look, and it was not
+    /// written earlier than any of the family was known to be. The times of files move in steps.
     fn is_generation(&self, seen: &Seen, family: &[TailId]) -> bool {
         let rotated = self.rotated.iter().any(|home| self.leads_to(&seen.path, home));
         let known = family.iter().filter_map(|id| self.tails[id].known_modified_millis).max();
         rotated
-            && known.is_none_or(|latest| latest < seen.modified_millis)
+            && known.is_none_or(|latest| latest <= seen.modified_millis)
             && seen.modified_millis + CLOCK_SLACK_MILLIS >= self.past.first_start_millis
             && !self.strangers.contains(&seen.key)
             && !self.patterns.excluded(&seen.path)

@@ -43,6 +43,8 @@ impl Tailers {
                 FileEvent::Appeared { seen } => appeared.push(seen),
             }
         }
+        self.sure = self.is_sure(&listing, now);
+        self.seen_again(&listing);
         self.settle_absent(&mut appeared, &listing, now);
         self.settle_foreign(&mut appeared, &listing, unsettled as u64, now);
         if self.old_folders != old_folders {
@@ -67,6 +69,32 @@ impl Tailers {
     pub(super) fn list(&self) -> Listing {
         let known = self.tails.values().map(|tail| tail.path.as_path());
         Listing::take(&self.patterns, &self.homes(), known)
+    }
+
+    /// Whether a file that is missing in `listing` is really not there, and one that is new in it
+    /// was not there before. If names moved during the look, the next one comes at once; where
+    /// they never rest, such a look must do.
+    fn is_sure(&mut self, listing: &Listing, now: Duration) -> bool {
+        const PATIENCE: Duration = Duration::from_secs(1);
+        if !listing.in_motion {
+            self.moving_since = None;
+            return true;
+        }
+        self.scan_due = true;
+        now.saturating_sub(*self.moving_since.get_or_insert(now)) >= PATIENCE
+    }
+
+    /// Files that could not be seen for a while are what they were before.
+    fn seen_again(&mut self, listing: &Listing) {
+        for tail in self.tails.values_mut().filter(|tail| tail.out_of_sight) {
+            if listing.find(tail.key()).is_some() {
+                tail.out_of_sight = false;
+                tail.note_due = true;
+                if tail.path == tail.home {
+                    tail.state = TailState::Live;
+                }
+            }
+        }
     }
 
     fn look_again(&self, appeared: &mut Vec<Seen>) {
@@ -96,15 +124,21 @@ impl Tailers {
     }
 
     fn finish_scan(&mut self, strangers: HashSet<identity::FileKey>) {
-        self.strangers = strangers;
+        if self.sure {
+            self.strangers.clear();
+            self.rotated.clear();
+        }
+        self.strangers.extend(strangers);
         // Where no file is now, one may be born and rotated away before the next look.
-        self.rotated = self.vacant_homes();
+        self.rotated.extend(self.vacant_homes());
         self.forget_empty_families();
         self.reborn.clear();
         self.scanned = true;
         self.by_path = self.tails.values().map(|tail| (tail.path.clone(), tail.id)).collect();
-        for tail in self.tails.values_mut() {
-            tail.known_modified_millis = Some(tail.modified_millis);
+        if self.sure {
+            for tail in self.tails.values_mut() {
+                tail.known_modified_millis = Some(tail.modified_millis);
+            }
         }
         self.retry_failed();
     }
@@ -215,8 +249,9 @@ impl Tailers {
                 });
                 continue;
             }
-            if !path.parent().is_some_and(holds_something) {
-                // The folder itself is gone, or not mounted yet: nothing is forgotten.
+            let may_be_there = !self.sure || listing.is_hidden(&path);
+            if may_be_there || !path.parent().is_some_and(holds_something) {
+                // Or the folder itself is gone, or not mounted yet: nothing is forgotten.
                 continue;
             }
             if unread > 0 {

@@ -96,6 +96,10 @@ pub struct Tailers {
     /// Files that were there at the last scan and are no tail's.
     pub(super) strangers: HashSet<FileKey>,
     pub(super) scanned: bool,
+    /// Whether the last look saw all that was there.
+    pub(super) sure: bool,
+    /// Since when each look found names that moved while it was taken.
+    pub(super) moving_since: Option<Duration>,
     queue: VecDeque<TailId>,
     queued: HashSet<TailId>,
     /// Could not be opened or read: tried again after the next scan.
@@ -161,6 +165,8 @@ impl Tailers {
             held: HashMap::new(),
             strangers: HashSet::new(),
             scanned: false,
+            sure: false,
+            moving_since: None,
             queue: VecDeque::new(),
             queued: HashSet::new(),
             failed: Vec::new(),

@@ -933,3 +933,102 @@ fn a_second_copytruncate_that_is_seen_in_the_middle_repeats_nothing() {
         flow.expect(&["c2", "d1", "d2", "d3", "e1"]);
     }
 }
+
+#[test]
+fn a_generation_that_a_look_missed_since_names_moved_is_read_at_the_next() {
+    for pattern in ["app.log", "app.log*"] {
+        let mut flow = Flow::new(pattern);
+        flow.append("app.log", "1\n");
+        flow.look();
+        flow.rename("app.log", "app.log.2");
+        flow.append("app.log", "2\n");
+        flow.rename("app.log", "app.log.1");
+        flow.append("app.log", "3\n");
+        let listing = flow.tailers.list().having_missed(&flow.path("app.log.1"));
+        flow.tailers.act_on(listing, flow.now, 0);
+        assert!(flow.tailers.scan_due, "the next look comes at once");
+        flow.look();
+        flow.lines.sort();
+        flow.expect(&["1", "2", "3"]);
+    }
+}
+
+#[test]
+fn a_closed_file_that_a_look_missed_since_names_moved_is_not_given_up() {
+    let mut flow = Flow::new("app.log*");
+    flow.append("app.log.1", "1\n");
+    flow.append("app.log", "a\n");
+    flow.look();
+    flow.pass(100);
+    flow.lines.clear();
+    flow.rename("app.log.1", "app.log.2");
+    let listing = flow.tailers.list().having_missed(&flow.path("app.log.2"));
+    flow.tailers.act_on(listing, flow.now, 0);
+    flow.append("app.log.2", "2\n");
+    flow.look();
+    flow.expect(&["2"]);
+}
+
+#[test]
+fn names_that_never_rest_do_not_keep_a_file_that_is_gone() {
+    let mut flow = Flow::new("app.log*");
+    flow.append("app.log.1", "1\n");
+    flow.append("app.log", "a\n");
+    flow.look();
+    flow.pass(100);
+    fs::remove_file(flow.path("app.log.1")).unwrap();
+    for left in [2, 1] {
+        let listing = flow.tailers.list().having_missed(&flow.path("app.log.1"));
+        flow.tailers.act_on(listing, flow.now, 0);
+        assert_eq!(flow.tailers.tails().count(), left);
+        flow.now += Duration::from_secs(1);
+    }
+}
+
+#[test]
+fn a_file_that_was_out_of_sight_for_a_look_is_live_again() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\nthe first half");
+    flow.look();
+    let listing = flow.tailers.list().having_missed(&flow.path("app.log"));
+    flow.tailers.act_on(listing, flow.now, 0);
+    flow.pass(0);
+    flow.pass(40);
+    flow.append("app.log", " and the second\n");
+    flow.look();
+    flow.expect(&["1", "the first half and the second"]);
+}
+
+#[test]
+fn a_file_that_may_not_be_looked_at_for_a_while_is_not_given_up() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.pass(100);
+    let mut listing = flow.tailers.list().having_missed(&flow.path("app.log"));
+    listing.in_motion = false;
+    listing.errors.push((flow.path(""), io::ErrorKind::PermissionDenied.into()));
+    flow.tailers.act_on(listing, flow.now, 0);
+    flow.append("app.log", "2\n");
+    flow.look();
+    flow.expect(&["1", "2"]);
+}
+
+#[test]
+fn a_generation_of_the_same_moment_as_the_one_before_it_is_read() {
+    let mut flow = Flow::new("app.log");
+    let now = std::time::SystemTime::now();
+    let write = |flow: &Flow, text: &str| {
+        flow.append("app.log", text);
+        File::options().append(true).open(flow.path("app.log")).unwrap().set_modified(now).unwrap();
+    };
+    write(&flow, "1\n");
+    flow.look();
+    flow.rename("app.log", "app.log.2");
+    write(&flow, "2\n");
+    flow.rename("app.log", "app.log.1");
+    write(&flow, "3\n");
+    flow.look();
+    flow.lines.sort();
+    flow.expect(&["1", "2", "3"]);
+}
