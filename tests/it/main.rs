@@ -18,6 +18,10 @@ mod crash;
 mod delivery;
 /// `run --dry-run`.
 mod dry_run;
+/// File systems and files of all kinds.
+mod file_systems;
+/// The cases in which other agents lose or repeat lines.
+mod known_losses;
 /// The licences of all that is built in.
 mod licences;
 /// The agent beside the logrotate that hosts really run.

@@ -22,6 +22,8 @@ pub mod ferrokinesis;
 pub mod inquiry;
 /// A real server for most of AWS: Firehose into S3, STS, IAM, IMDS, signatures.
 pub mod ministack;
+/// File systems that a script mounts.
+pub mod mounts;
 /// Prometheus's own parser.
 pub mod openmetrics;
 /// The promises.
