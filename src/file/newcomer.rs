@@ -51,7 +51,8 @@ impl Tailers {
         }
         let family = self.family(&seen.path);
         let reborn = self.reborn.contains(&seen.key);
-        let own = (seen.matched || reborn) && !is_compressed(&seen.path);
+        let matched = seen.matched || self.unreadable.contains_key(&seen.key);
+        let own = (matched || reborn) && !is_compressed(&seen.path);
         if !own && !self.is_generation(seen, &family) {
             return false;
         }
@@ -64,7 +65,7 @@ impl Tailers {
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => return true,
             Err(error) => {
-                self.complain(&seen.path, now, &error.to_string());
+                self.cannot_read(seen, &error, now);
                 return true;
             }
         }
@@ -197,9 +198,15 @@ impl Tailers {
         match self.try_begin(seen, start, now) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.scan_due = true,
-            Err(error) => {
-                self.complain(&seen.path, now, &error.to_string());
-            }
+            Err(error) => self.cannot_read(seen, &error, now),
+        }
+    }
+
+    /// It is the flow's all the same, also where it is rotated before it may be read.
+    fn cannot_read(&mut self, seen: &Seen, error: &io::Error, now: Duration) {
+        self.complain(&seen.path, now, &error.to_string());
+        if seen.matched {
+            self.unreadable.insert(seen.key, seen.path.clone());
         }
     }
 
@@ -240,6 +247,7 @@ impl Tailers {
         let stored = tail.awaiting.clone();
         self.notes.push_back(TailNote::Started { flow: self.key.clone(), known: tail.known(), stored });
         let id = tail.id;
+        self.unreadable.remove(&seen.key);
         self.insert(tail);
         self.enqueue(id);
         Ok(())

@@ -62,6 +62,7 @@ impl Tailers {
         }
         self.finish_scan(strangers);
         self.held.retain(|key, _| listing.find(*key).is_some());
+        self.unreadable.retain(|key, _| !self.sure || listing.find(*key).is_some());
         self.folders = listing.folders;
         self.folders.iter().cloned().collect()
     }

@@ -91,6 +91,8 @@ pub struct Tailers {
     pub(super) folders: BTreeSet<PathBuf>,
     /// Files that hold something else than they did at the last look.
     pub(super) reborn: HashSet<FileKey>,
+    /// Files of the flow that could not be read yet, and where they were first.
+    pub(super) unreadable: HashMap<FileKey, PathBuf>,
     /// Files that may be copies in the making, and since when.
     pub(super) held: HashMap<FileKey, Duration>,
     /// Files that were there at the last scan and are no tail's.
@@ -162,6 +164,7 @@ impl Tailers {
             rotated: HashSet::new(),
             folders: BTreeSet::new(),
             reborn: HashSet::new(),
+            unreadable: HashMap::new(),
             held: HashMap::new(),
             strangers: HashSet::new(),
             scanned: false,
@@ -244,7 +247,8 @@ impl Tailers {
     /// The folders and names that rotation may derive other names from.
     pub(super) fn homes(&self) -> Homes {
         let mut homes = Homes::new();
-        for home in self.tails.values().map(|tail| &tail.home).chain(&self.rotated) {
+        let of_tails = self.tails.values().map(|tail| &tail.home);
+        for home in of_tails.chain(&self.rotated).chain(self.unreadable.values()) {
             if let (Some(folder), Some(name)) = (home.parent(), home.file_name()) {
                 homes.entry(folder.to_owned()).or_default().insert(name.to_owned());
                 for old in self.old_folders.get(folder).into_iter().flatten() {
