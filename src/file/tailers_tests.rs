@@ -402,9 +402,10 @@ fn a_generation_between_two_looks_is_read_also_outside_the_pattern_and_compresse
 fn older_siblings_outside_the_pattern_are_left_alone_and_so_is_their_compression() {
     let mut flow = Flow::new("app.log");
     flow.append("app.log.1", "ancient\n");
+    let old = std::time::SystemTime::now() - Duration::from_secs(1);
+    File::options().append(true).open(flow.path("app.log.1")).unwrap().set_modified(old).unwrap();
     flow.append("app.log", "1\n");
     flow.look();
-    let old = fs::metadata(flow.path("app.log.1")).unwrap().modified().unwrap();
     flow.gzip("app.log.1", "app.log.2.gz");
     File::options().write(true).open(flow.path("app.log.2.gz")).unwrap().set_modified(old).unwrap();
     flow.rename("app.log", "app.log.1");
@@ -1031,4 +1032,30 @@ fn a_generation_of_the_same_moment_as_the_one_before_it_is_read() {
     flow.look();
     flow.lines.sort();
     flow.expect(&["1", "2", "3"]);
+}
+
+#[test]
+fn reserved_space_is_not_sent_and_what_is_written_into_it_is() {
+    use std::os::unix::fs::FileExt;
+    for reserved in [3000, 5 << 20] {
+        let mut flow = Flow::new("app.log");
+        let file = File::create(flow.path("app.log")).unwrap();
+        file.set_len(reserved).unwrap();
+        flow.look();
+        for (n, line) in ["1\n", "2\n", "3\n"].iter().enumerate() {
+            file.write_all_at(line.as_bytes(), 2 * n as u64).unwrap();
+            let later = std::time::SystemTime::now() + Duration::from_secs(n as u64);
+            file.set_modified(later).unwrap();
+            flow.pass(1);
+            flow.expect(&[line.trim_end()]);
+        }
+        flow.restart(|_| {});
+        file.set_len(6).unwrap();
+        flow.append("app.log", "4\n");
+        flow.rename("app.log", "app.log.1");
+        flow.look();
+        flow.pass(100);
+        flow.expect(&["4"]);
+        assert_eq!(flow.lost, 0);
+    }
 }

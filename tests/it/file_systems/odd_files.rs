@@ -163,9 +163,9 @@ fn the_space_that_a_writer_reserved_is_not_sent() {
             let file = File::create(scene.world.path("mapped.log")).unwrap();
             file.set_len(reserved).unwrap();
             let mut end = 0;
-            for n in 0..5 {
+            for n in 0..20 {
                 let name = format!("{n}.txt");
-                scene.world.lines(&name, 20);
+                scene.world.lines(&name, 1 + n % 3);
                 let text = fs::read(scene.world.path(&name)).unwrap();
                 file.write_all_at(&text, end).unwrap();
                 end += text.len() as u64;
