@@ -45,8 +45,11 @@ impl Tailers {
         }
         self.sure = self.is_sure(&listing, now);
         self.seen_again(&listing);
+        let replaced = self.judge_foreign(&mut appeared, &listing, unsettled as u64, now);
         self.settle_absent(&mut appeared, &listing, now);
-        self.settle_foreign(&mut appeared, &listing, unsettled as u64, now);
+        for (id, present) in replaced {
+            self.replaced(id, &present, &mut appeared, now);
+        }
         if self.old_folders != old_folders {
             // What else rotation moved there is held against what was known before this look.
             self.look_again(&mut appeared);
@@ -147,8 +150,12 @@ impl Tailers {
     fn changed(&mut self, id: TailId, listing: &Listing, now: Duration) {
         let Some(tail) = self.tails.get_mut(&id) else { return };
         if is_compressed(&tail.path) {
-            // It is finished, and its size says nothing of the bytes in it.
-            if !self.scanned && tail.state != TailState::Finished {
+            // It is finished, and its size says nothing of the bytes in it: what was written at
+            // another time is another file with its inode.
+            if listing.find(tail.key()).is_some_and(|seen| seen.modified_millis != tail.modified_millis) {
+                tail.close();
+                self.foreign.insert(id);
+            } else if !self.scanned && tail.state != TailState::Finished {
                 self.enqueue(id);
             }
             return;
@@ -273,8 +280,15 @@ impl Tailers {
         }
     }
 
-    /// Tails whose file no longer holds what was read from it.
-    fn settle_foreign(&mut self, appeared: &mut Vec<Seen>, listing: &Listing, unsettled: u64, now: Duration) {
+    /// Tails whose file no longer holds what was read from it. Gives back those that were replaced:
+    /// a file that was overwritten may be the copy that another one's rest is in.
+    fn judge_foreign(
+        &mut self,
+        appeared: &mut Vec<Seen>,
+        listing: &Listing,
+        unsettled: u64,
+        now: Duration,
+    ) -> Vec<(TailId, Seen)> {
         let mut replaced = Vec::new();
         for id in std::mem::take(&mut self.foreign) {
             let Some(tail) = self.tails.get_mut(&id) else { continue };
@@ -285,7 +299,13 @@ impl Tailers {
                 continue;
             };
             match judge(tail, &present) {
-                Ok(Some(Verdict::Same)) => self.enqueue(id),
+                Ok(Some(Verdict::Same)) => {
+                    if is_compressed(&tail.path) {
+                        tail.modified_millis = present.modified_millis;
+                        tail.note_due = true;
+                    }
+                    self.enqueue(id);
+                }
                 Ok(Some(Verdict::UpTo(anchor))) => self.go_on_from(id, &present, anchor, unsettled, now),
                 Ok(Some(Verdict::Different)) => {
                     self.reborn.insert(present.key);
@@ -299,10 +319,7 @@ impl Tailers {
                 }
             }
         }
-        // A file that was overwritten may be the copy that another one's rest is in.
-        for (id, present) in replaced {
-            self.replaced(id, &present, appeared, now);
-        }
+        replaced
     }
 
     /// The file lost its last bytes: what is before the anchor has been read. What of it may not

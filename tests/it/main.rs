@@ -34,6 +34,8 @@ mod metrics;
 mod online;
 /// The service and the packages, without building or booting anything.
 mod packaging;
+/// Real programs that write, rewrite and rotate logs.
+mod programs;
 /// The agent against servers that somebody else wrote.
 mod real_servers;
 /// Another configuration while the agent runs.

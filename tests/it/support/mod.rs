@@ -28,6 +28,8 @@ pub mod mounts;
 pub mod openmetrics;
 /// The promises.
 pub mod oracle;
+/// Programs that others wrote, such as rsync.
+pub mod program;
 /// One request as AWS reads it: the operation, its records and its limits.
 pub mod request;
 /// The ways in which logs are rotated.
