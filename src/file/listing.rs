@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::DirEntryExt;
+use std::os::unix::fs::{DirEntryExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -48,8 +48,13 @@ pub type Homes = HashMap<PathBuf, HashSet<OsString>>;
 impl Listing {
     /// `homes` are the folders and names of the flow's tails, `known` is where they are now.
     pub fn take<'a>(patterns: &Patterns, homes: &Homes, known: impl Iterator<Item = &'a Path>) -> Self {
-        let mut look =
-            Look { patterns, listing: Listing::default(), entries: HashMap::new(), found: BTreeMap::new() };
+        let mut look = Look {
+            patterns,
+            listing: Listing::default(),
+            entries: HashMap::new(),
+            named: Vec::new(),
+            found: BTreeMap::new(),
+        };
         for steps in patterns.alternatives() {
             look.walk(Path::new("/"), Path::new("/"), steps, 0);
         }
@@ -61,7 +66,8 @@ impl Listing {
                 look.file(path, false);
             }
         }
-        let in_motion = look.entries.iter().any(|(folder, entries)| entries.changed(folder));
+        let in_motion = look.entries.iter().any(|(folder, entries)| entries.changed(folder))
+            || look.named.iter().any(|(path, inode)| inode_at(path) != *inode);
         let mut listing = look.listing;
         listing.in_motion = in_motion;
         listing.files = look.found.into_values().collect();
@@ -117,6 +123,10 @@ impl Entries {
     }
 }
 
+fn inode_at(path: &Path) -> Option<u64> {
+    fs::symlink_metadata(path).ok().map(|metadata| metadata.ino())
+}
+
 fn changed(folder: &Path) -> Option<SystemTime> {
     fs::metadata(folder).and_then(|metadata| metadata.modified()).ok()
 }
@@ -126,6 +136,8 @@ struct Look<'a> {
     listing: Listing,
     /// The entries of each folder, by its resolved path.
     entries: HashMap<PathBuf, Entries>,
+    /// What was at the names that the patterns spell out, before the entries of their folders.
+    named: Vec<(PathBuf, Option<u64>)>,
     found: BTreeMap<PathBuf, Seen>,
 }
 
@@ -136,7 +148,9 @@ impl Look<'_> {
         match step {
             Step::Literal(name) if rest.is_empty() => {
                 self.listing.folders.insert(real.to_owned());
-                self.candidate(&typed.join(name), &real.join(name));
+                let path = real.join(name);
+                self.named.push((path.clone(), inode_at(&path)));
+                self.candidate(&typed.join(name), &path);
             }
             Step::Literal(name) => self.enter(&typed.join(name), &real.join(name), real, rest, depth),
             Step::Glob(_) => {

@@ -63,7 +63,10 @@ impl Tailers {
         match self.is_known_content(seen, &family, now) {
             Ok(true) if !self.held_for_too_long(seen, now) => return true,
             Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return true,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.names_move(now);
+                return true;
+            }
             Err(error) => {
                 self.cannot_read(seen, &error, now);
                 return true;
@@ -137,7 +140,10 @@ impl Tailers {
     /// Whether the file holds nothing but bytes of a known one: a copy, complete or in the making.
     fn is_known_content(&mut self, seen: &Seen, family: &[TailId], now: Duration) -> io::Result<bool> {
         for id in family {
-            let Some(mut body) = open_file(&seen.path, seen.key)? else { return Ok(true) };
+            let Some(mut body) = open_file(&seen.path, seen.key)? else {
+                self.names_move(now);
+                return Ok(true);
+            };
             let Some(tail) = self.tails.get_mut(id) else { continue };
             if is_compressed(&seen.path) {
                 if tail.identity.head_length > 0 && tail.identity.head_agrees(&mut body)? {
@@ -197,7 +203,7 @@ impl Tailers {
     pub(super) fn begin(&mut self, seen: &Seen, start: Start, now: Duration) {
         match self.try_begin(seen, start, now) {
             Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => self.scan_due = true,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.names_move(now),
             Err(error) => self.cannot_read(seen, &error, now),
         }
     }
@@ -212,7 +218,7 @@ impl Tailers {
 
     fn try_begin(&mut self, seen: &Seen, start: Start, now: Duration) -> io::Result<()> {
         let Some(mut body) = open_file(&seen.path, seen.key)? else {
-            self.scan_due = true;
+            self.names_move(now);
             return Ok(());
         };
         let packed = is_compressed(&seen.path);

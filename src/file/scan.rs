@@ -43,7 +43,10 @@ impl Tailers {
                 FileEvent::Appeared { seen } => appeared.push(seen),
             }
         }
-        self.sure = self.is_sure(&listing, now);
+        self.sure = true;
+        if listing.in_motion {
+            self.names_move(now);
+        }
         self.seen_again(&listing);
         let replaced = self.judge_foreign(&mut appeared, &listing, unsettled as u64, now);
         self.settle_absent(&mut appeared, &listing, now);
@@ -75,17 +78,13 @@ impl Tailers {
         Listing::take(&self.patterns, &self.homes(), known)
     }
 
-    /// Whether a file that is missing in `listing` is really not there, and one that is new in it
-    /// was not there before. If names moved during the look, the next one comes at once; where
-    /// they never rest, such a look must do.
-    fn is_sure(&mut self, listing: &Listing, now: Duration) -> bool {
-        const PATIENCE: Duration = Duration::from_secs(1);
-        if !listing.in_motion {
-            self.moving_since = None;
-            return true;
-        }
+    /// Names move while they are looked at: a file that was not found may be there, and one that
+    /// is new may have been there before. The next look comes at once; where the names never
+    /// rest, such a look must do.
+    pub(super) fn names_move(&mut self, now: Duration) {
+        const PATIENCE: Duration = Duration::from_secs(10);
         self.scan_due = true;
-        now.saturating_sub(*self.moving_since.get_or_insert(now)) >= PATIENCE
+        self.sure = now.saturating_sub(*self.moving_since.get_or_insert(now)) >= PATIENCE;
     }
 
     /// Files that could not be seen for a while are what they were before.
@@ -129,10 +128,10 @@ impl Tailers {
 
     fn finish_scan(&mut self, strangers: HashSet<identity::FileKey>) {
         if self.sure {
-            self.strangers.clear();
+            self.strangers = strangers;
             self.rotated.clear();
+            self.moving_since = None;
         }
-        self.strangers.extend(strangers);
         // Where no file is now, one may be born and rotated away before the next look.
         self.rotated.extend(self.vacant_homes());
         self.forget_empty_families();

@@ -197,6 +197,8 @@ impl Tailers {
                 tailers.enqueue(id);
             }
         }
+        // Where no file was at the stop, one may have been born and rotated away since.
+        tailers.rotated = tailers.vacant_homes();
         Ok(tailers)
     }
 

@@ -982,7 +982,7 @@ fn names_that_never_rest_do_not_keep_a_file_that_is_gone() {
         let listing = flow.tailers.list().having_missed(&flow.path("app.log.1"));
         flow.tailers.act_on(listing, flow.now, 0);
         assert_eq!(flow.tailers.tails().count(), left);
-        flow.now += Duration::from_secs(1);
+        flow.now += Duration::from_secs(10);
     }
 }
 
@@ -1058,4 +1058,59 @@ fn reserved_space_is_not_sent_and_what_is_written_into_it_is() {
         flow.expect(&["4"]);
         assert_eq!(flow.lost, 0);
     }
+}
+
+#[test]
+fn a_generation_that_was_born_while_stopped_at_a_place_that_was_empty_then_is_read() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.rename("app.log", "app.log.1");
+    flow.look();
+    flow.restart(|flow| {
+        flow.append("app.log", "2\n");
+        flow.rename("app.log", "app.log.2");
+        flow.append("app.log", "3\n");
+    });
+    flow.lines.sort();
+    flow.expect(&["1", "2", "3"]);
+}
+
+#[test]
+fn a_file_that_no_rotation_explains_in_a_look_during_which_names_moved_is_no_stranger() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    // The look saw the old file at its name before the rotation, and the others after it.
+    let mut before = flow.tailers.list().files;
+    flow.rename("app.log", "app.log.2");
+    flow.append("app.log", "2\n");
+    flow.rename("app.log", "app.log.1");
+    flow.append("app.log", "3\n");
+    let mut listing = flow.tailers.list().having_missed(&flow.path("app.log"));
+    listing.files.append(&mut before);
+    flow.tailers.act_on(listing, flow.now, 0);
+    flow.look();
+    flow.lines.sort();
+    flow.expect(&["1", "2", "3"]);
+}
+
+#[test]
+fn a_generation_that_moved_between_the_look_and_its_opening_is_read_at_the_next() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.rename("app.log", "app.log.2");
+    flow.append("app.log", "2\n");
+    flow.rename("app.log", "app.log.1");
+    let later = std::time::SystemTime::now() + Duration::from_secs(2);
+    flow.append("app.log", "3\n");
+    File::options().append(true).open(flow.path("app.log")).unwrap().set_modified(later).unwrap();
+    let listing = flow.tailers.list();
+    flow.rename("app.log.2", "app.log.3");
+    flow.rename("app.log.1", "app.log.2");
+    flow.tailers.act_on(listing, flow.now, 0);
+    flow.look();
+    flow.lines.sort();
+    flow.expect(&["1", "2", "3"]);
 }
