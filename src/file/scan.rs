@@ -64,8 +64,16 @@ impl Tailers {
         // Nothing tells whether a life of an empty file was copied away meanwhile.
         let empty = self.tails.values().filter(|tail| tail.was_empty).map(|tail| tail.home.clone());
         self.rotated.extend(empty);
+        self.sure = true;
+        if listing.in_motion {
+            self.names_move(now);
+        }
+        self.seen_again(&listing);
+        let replaced = self.judge_foreign(&mut appeared, &listing, unsettled as u64, now);
         self.settle_absent(&mut appeared, &listing, now);
-        self.settle_foreign(&mut appeared, &listing, unsettled as u64, now);
+        for (id, present) in replaced {
+            self.replaced(id, &present, &mut appeared, now);
+        }
         if self.old_folders != old_folders {
             // What else rotation moved there is held against what was known before this look.
             self.look_again(&mut appeared);
@@ -85,6 +93,7 @@ impl Tailers {
         }
         self.finish_scan(strangers);
         self.held.retain(|key, _| listing.find(*key).is_some());
+        self.unreadable.retain(|key, _| !self.sure || listing.find(*key).is_some());
         self.folders = listing.folders;
         self.folders.iter().cloned().collect()
     }
@@ -93,6 +102,28 @@ impl Tailers {
     pub fn list(&self) -> Listing {
         let known = self.tails.values().map(|tail| tail.path.as_path());
         Listing::take(&self.patterns, &self.homes(), known)
+    }
+
+    /// Names move while they are looked at: a file that was not found may be there, and one that
+    /// is new may have been there before. The next look comes at once; where the names never
+    /// rest, such a look must do.
+    pub(super) fn names_move(&mut self, now: Duration) {
+        const PATIENCE: Duration = Duration::from_secs(10);
+        self.scan_due = true;
+        self.sure = now.saturating_sub(*self.moving_since.get_or_insert(now)) >= PATIENCE;
+    }
+
+    /// Files that could not be seen for a while are what they were before.
+    fn seen_again(&mut self, listing: &Listing) {
+        for tail in self.tails.values_mut().filter(|tail| tail.out_of_sight) {
+            if listing.find(tail.key()).is_some() {
+                tail.out_of_sight = false;
+                tail.note_due = true;
+                if tail.path == tail.home {
+                    tail.state = TailState::Live;
+                }
+            }
+        }
     }
 
     fn look_again(&self, appeared: &mut Vec<Seen>) {
@@ -122,17 +153,23 @@ impl Tailers {
     }
 
     fn finish_scan(&mut self, strangers: HashSet<identity::FileKey>) {
-        self.strangers = strangers;
+        if self.sure {
+            self.strangers = strangers;
+            self.rotated.clear();
+            self.moving_since = None;
+        }
         // Where no file is now, one may be born and rotated away before the next look.
-        self.rotated = self.vacant_homes();
+        self.rotated.extend(self.vacant_homes());
         self.forget_empty_families();
         self.reborn.clear();
-        self.unreadable.retain(|id, _| self.tails.get(id).is_some_and(|tail| tail.absent));
+        self.awaited.retain(|id, _| self.tails.get(id).is_some_and(|tail| tail.absent));
         self.scanned = true;
         self.by_path = self.tails.values().map(|tail| (tail.path.clone(), tail.id)).collect();
-        for tail in self.tails.values_mut() {
-            tail.known_modified_millis = Some(tail.modified_millis);
-            tail.was_empty = false;
+        if self.sure {
+            for tail in self.tails.values_mut() {
+                tail.known_modified_millis = Some(tail.modified_millis);
+                tail.was_empty = false;
+            }
         }
         self.retry_failed();
     }
@@ -140,8 +177,12 @@ impl Tailers {
     fn changed(&mut self, id: TailId, listing: &Listing, now: Duration) {
         let Some(tail) = self.tails.get_mut(&id) else { return };
         if is_compressed(&tail.path) {
-            // It is finished, and its size says nothing of the bytes in it.
-            if !self.scanned && tail.state != TailState::Finished {
+            // It is finished, and its size says nothing of the bytes in it: what was written at
+            // another time is another file with its inode.
+            if listing.find(tail.key()).is_some_and(|seen| seen.modified_millis != tail.modified_millis) {
+                tail.close();
+                self.foreign.insert(id);
+            } else if !self.scanned && tail.state != TailState::Finished {
                 self.enqueue(id);
             }
             return;
@@ -252,8 +293,9 @@ impl Tailers {
                 Rest::Unreadable if self.is_waited_for(id, now) => continue,
                 Rest::Unreadable | Rest::Nowhere => {}
             }
-            if !path.parent().is_some_and(holds_something) {
-                // The folder itself is gone, or not mounted yet: nothing is forgotten.
+            let may_be_there = !self.sure || listing.is_hidden(&path);
+            if may_be_there || !path.parent().is_some_and(holds_something) {
+                // Or the folder itself is gone, or not mounted yet: nothing is forgotten.
                 continue;
             }
             if unread > 0 {
@@ -274,8 +316,15 @@ impl Tailers {
         }
     }
 
-    /// Tails whose file no longer holds what was read from it.
-    fn settle_foreign(&mut self, appeared: &mut Vec<Seen>, listing: &Listing, unsettled: u64, now: Duration) {
+    /// Tails whose file no longer holds what was read from it. Gives back those that were replaced:
+    /// a file that was overwritten may be the copy that another one's rest is in.
+    fn judge_foreign(
+        &mut self,
+        appeared: &mut Vec<Seen>,
+        listing: &Listing,
+        unsettled: u64,
+        now: Duration,
+    ) -> Vec<(TailId, Seen)> {
         let mut replaced = Vec::new();
         for id in std::mem::take(&mut self.foreign) {
             let Some(tail) = self.tails.get_mut(&id) else { continue };
@@ -286,7 +335,13 @@ impl Tailers {
                 continue;
             };
             match judge(tail, &present) {
-                Ok(Some(Verdict::Same)) => self.enqueue(id),
+                Ok(Some(Verdict::Same)) => {
+                    if is_compressed(&tail.path) {
+                        tail.modified_millis = present.modified_millis;
+                        tail.note_due = true;
+                    }
+                    self.enqueue(id);
+                }
                 Ok(Some(Verdict::UpTo(anchor))) => self.go_on_from(id, &present, anchor, unsettled, now),
                 Ok(Some(Verdict::Different)) => {
                     self.reborn.insert(present.key);
@@ -300,10 +355,7 @@ impl Tailers {
                 }
             }
         }
-        // A file that was overwritten may be the copy that another one's rest is in.
-        for (id, present) in replaced {
-            self.replaced(id, &present, appeared, now);
-        }
+        replaced
     }
 
     /// The file lost its last bytes: what is before the anchor has been read. What of it may not
@@ -435,7 +487,7 @@ impl Tailers {
 
     /// Whether a file that may hold the tail's bytes may still become readable.
     fn is_waited_for(&mut self, id: TailId, now: Duration) -> bool {
-        let since = *self.unreadable.entry(id).or_insert(now);
+        let since = *self.awaited.entry(id).or_insert(now);
         now.saturating_sub(since) < UNREADABLE
     }
 

@@ -304,6 +304,10 @@ impl Tail {
             }
             let Some(fetched) = self.fetch(wanted, budget)? else { return Ok(Read::NoBudget) };
             let Some(fetched) = fetched else { return Ok(Read::Foreign) };
+            if wanted >= max_line && self.is_reserved(&fetched.data[fetched.lead..])? {
+                self.searched = self.position + wanted as u64;
+                return Ok(Read::CaughtUp);
+            }
             let all = to_the_end && wanted == available;
             if let Some(read) = self.cut(fetched, wanted >= max_line, all) {
                 return Ok(read);
@@ -324,7 +328,24 @@ impl Tail {
         }
         let Some(fetched) = self.fetch(available.bytes, budget)? else { return Ok(Read::NoBudget) };
         let Some(fetched) = fetched else { return Ok(Read::Foreign) };
+        if self.is_reserved(&fetched.data[fetched.lead..])? {
+            return Ok(Read::CaughtUp);
+        }
         Ok(self.emit(fetched, ChunkEnd::Unterminated, true))
+    }
+
+    /// Whether what stands behind the position is space that the writer reserved, for instance
+    /// because it maps its file into memory: zeros, to the end of the file as far as its last
+    /// bytes tell. Lines may be written there, or it is cut off.
+    fn is_reserved(&mut self, ahead: &[u8]) -> io::Result<bool> {
+        const SAMPLE: u64 = 4096;
+        if ahead.iter().any(|byte| *byte != 0) {
+            return Ok(false);
+        }
+        let body = self.body.as_mut().expect("a tail is read while it is open");
+        let Some(metadata) = body.metadata()? else { return Ok(false) };
+        let last = body.bytes_at(metadata.size().saturating_sub(SAMPLE), SAMPLE as usize)?;
+        Ok(last.iter().all(|byte| *byte == 0))
     }
 
     /// Bytes behind the position. None if the file is shorter.

@@ -93,6 +93,8 @@ pub struct Tailers {
     pub(super) folders: BTreeSet<PathBuf>,
     /// Files that hold something else than they did at the last look.
     pub(super) reborn: HashSet<FileKey>,
+    /// Files of the flow that could not be read yet, and where they were first.
+    pub(super) unreadable: HashMap<FileKey, PathBuf>,
     /// Files that may be copies in the making, and since when.
     pub(super) held: HashMap<FileKey, Duration>,
     /// Compressed files that hold what an open file does, which may be deleted by now.
@@ -100,9 +102,13 @@ pub struct Tailers {
     /// Files that were there at the last scan and are no tail's.
     pub(super) strangers: HashSet<FileKey>,
     /// Absent tails whose bytes may be in a file that cannot be read, and since when.
-    pub(super) unreadable: HashMap<TailId, Duration>,
+    pub(super) awaited: HashMap<TailId, Duration>,
     pub(super) attic: Attic,
     pub(super) scanned: bool,
+    /// Whether the last look saw all that was there.
+    pub(super) sure: bool,
+    /// Since when each look found names that moved while it was taken.
+    pub(super) moving_since: Option<Duration>,
     queue: VecDeque<TailId>,
     queued: HashSet<TailId>,
     /// Could not be opened or read: tried again after the next scan.
@@ -172,12 +178,15 @@ impl Tailers {
             rotated: HashSet::new(),
             folders: BTreeSet::new(),
             reborn: HashSet::new(),
+            unreadable: HashMap::new(),
             held: HashMap::new(),
             packed: HashMap::new(),
             strangers: HashSet::new(),
-            unreadable: HashMap::new(),
+            awaited: HashMap::new(),
             attic: Attic::default(),
             scanned: false,
+            sure: false,
+            moving_since: None,
             queue: VecDeque::new(),
             queued: HashSet::new(),
             failed: Vec::new(),
@@ -208,6 +217,8 @@ impl Tailers {
                 tailers.enqueue(id);
             }
         }
+        // Where no file was at the stop, one may have been born and rotated away since.
+        tailers.rotated = tailers.vacant_homes();
         Ok(tailers)
     }
 
@@ -258,7 +269,8 @@ impl Tailers {
     /// The folders and names that rotation may derive other names from.
     pub(super) fn homes(&self) -> Homes {
         let mut homes = Homes::new();
-        for home in self.tails.values().map(|tail| &tail.home).chain(&self.rotated) {
+        let of_tails = self.tails.values().map(|tail| &tail.home);
+        for home in of_tails.chain(&self.rotated).chain(self.unreadable.values()) {
             if let (Some(folder), Some(name)) = (home.parent(), home.file_name()) {
                 homes.entry(folder.to_owned()).or_default().insert(name.to_owned());
                 for old in self.old_folders.get(folder).into_iter().flatten() {

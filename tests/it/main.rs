@@ -22,8 +22,12 @@ mod crash_points;
 mod delivery;
 /// `run --dry-run`.
 mod dry_run;
+/// File systems and files of all kinds.
+mod file_systems;
 /// The disk of the checkpoints is full.
 mod full_disk;
+/// The cases in which other agents lose or repeat lines.
+mod known_losses;
 /// The licences of all that is built in.
 mod licences;
 /// The agent beside the logrotate that hosts really run.
@@ -38,6 +42,8 @@ mod online;
 mod packaging;
 /// What a power cut leaves of the database and of logs.
 mod power_loss;
+/// Real programs that write, rewrite and rotate logs.
+mod programs;
 /// What must hold for any bytes.
 mod properties;
 /// The agent against servers that somebody else wrote.
