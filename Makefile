@@ -9,7 +9,7 @@ IMAGE  := $(TARGET)/packages/kinesis-agent-$(shell sed -n 's/^version = "\(.*\)"
 export CARGO_TERM_COLOR ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint lint-packaging unit peers bench packages test-packages image test-image clean-peers clean-packages
+.PHONY: help build demo test lint lint-packaging unit peers bench packages test-packages image test-image clean-peers clean-packages fuzz
 
 help: ## Shows this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -39,6 +39,9 @@ unit: ## Runs the tests of the pure parts alone (seconds).
 
 bench: ## Measures CPU, memory, latency and repeats after kill -9 (BENCH_MB, BENCH_LIVES; ONLY=throughput|latency|crash).
 	$(CARGO) bench --locked --bench throughput -- $(ONLY)
+
+fuzz: ## Looks for bytes that break a property of tests/it/properties (PROPERTY=frame SECONDS=60; needs cargo-fuzz).
+	cd fuzz && CARGO_TARGET_DIR=$(TARGET)/fuzz cargo fuzz run -s none $(or $(PROPERTY),frame) -- -max_total_time=$(or $(SECONDS),60)
 
 packages: ## Makes the .deb and .rpm for x86-64 and aarch64 (ARCH=x86_64 or aarch64 for one), checks them, leaves them in the target folder.
 	packaging/make-packages $(ARCH)

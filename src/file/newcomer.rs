@@ -142,7 +142,7 @@ impl Tailers {
             let Some(tail) = self.tails.get_mut(id) else { continue };
             if is_compressed(&seen.path) {
                 if tail.identity.head_length > 0 && tail.identity.head_agrees(&mut body)? {
-                    self.packed.insert(*id, seen.clone());
+                    self.compressions.insert(*id, seen.clone());
                     return Ok(true);
                 }
                 continue;
@@ -212,11 +212,7 @@ impl Tailers {
             return Ok(());
         };
         let packed = is_compressed(&seen.path);
-        let identity = if packed {
-            Identity { device: seen.key.0, inode: seen.key.1, ..Identity::default() }
-        } else {
-            Identity::of(&mut body, seen.key)?
-        };
+        let identity = Identity::of(&mut body, seen.key)?;
         let (home, state) = match seen.matched && !packed {
             true => (seen.path.clone(), TailState::Live),
             false => (home_of(&seen.path, &self.patterns), TailState::Rotated),
@@ -244,6 +240,7 @@ impl Tailers {
         self.notes.push_back(TailNote::Started { flow: self.key.clone(), known: tail.known(), stored });
         let id = tail.id;
         self.insert(tail);
+        self.close_unless_it_may_be_unpacked(id);
         self.enqueue(id);
         Ok(())
     }

@@ -10,20 +10,26 @@ use std::time::Duration;
 
 use super::body::{Body, is_compressed, is_unpackable};
 use super::chunk::{Anchor, TailId};
-use super::identity::{self, Verdict, anchor_agrees, verify};
-use super::listing::{Listing, rotated_elsewhere};
+use super::identity::{self, HEAD_BYTES, Verdict, anchor_agrees, verify};
+use super::listing::Listing;
 use super::newcomer::Start;
 use super::note::{Identity, Lost, TailNote, TailState};
-use super::rotation::{FileEvent, Known, Seen, diff};
+use super::rotation::{FileEvent, Known, Seen, diff, may_be_renamed};
 use super::tail::Tail;
 use super::tailers::{Tailers, open_file};
 use crate::observe::{LossReason, RotationKind};
 
-/// Where the unread rest of a tail is.
+/// A file that may hold a missed tail's bytes and cannot be read is tried again for so long: it may
+/// still be being compressed, or its permissions be mended.
+const UNREADABLE: Duration = Duration::from_secs(600);
+
+/// What holds the unread bytes of a tail that is not where it was.
 enum Rest {
-    In(Seen),
-    /// A file that may hold it went from its name after the folder was listed.
+    Found(Seen),
+    /// Perhaps one that went from its name after the folder was listed.
     Moved,
+    /// Perhaps one that cannot be read.
+    Unreadable,
     Nowhere,
 }
 
@@ -38,6 +44,7 @@ impl Tailers {
 
     /// The files may have changed since they were listed.
     pub fn act_on(&mut self, listing: Listing, now: Duration, unsettled: usize) -> Vec<PathBuf> {
+        self.attic.clear();
         let old_folders = self.old_folders.clone();
         for (path, error) in &listing.errors {
             self.complain(path, now, &error.to_string());
@@ -114,6 +121,7 @@ impl Tailers {
         self.rotated = self.vacant_homes();
         self.forget_empty_families();
         self.reborn.clear();
+        self.unreadable.retain(|id, _| self.tails.get(id).is_some_and(|tail| tail.absent));
         self.scanned = true;
         self.by_path = self.tails.values().map(|tail| (tail.path.clone(), tail.id)).collect();
         for tail in self.tails.values_mut() {
@@ -173,7 +181,7 @@ impl Tailers {
         // An error here shows again at the next read.
         let _ = tail.look(now);
         if !tail.deleted && !tail.out_of_sight {
-            let elsewhere = rotated_elsewhere(&tail.home);
+            let elsewhere = self.attic.bodies(&tail.home, tail.identity.inode);
             if let Some(seen) = elsewhere.into_iter().find(|seen| seen.key == tail.key()) {
                 self.remember_old_folder(id, &seen.path);
                 self.moved(id, seen.path);
@@ -216,13 +224,13 @@ impl Tailers {
             self.tails.values().filter(|tail| tail.absent).map(|tail| tail.id).collect();
         for id in absent {
             let Some(tail) = self.tails.get(&id) else { continue };
-            if listing.find(tail.key()).is_some() {
+            if listing.find(tail.key()).is_some_and(|seen| may_be_renamed(&tail.path, &seen.path)) {
                 continue;
             }
             let (path, key, unread) = (tail.path.clone(), tail.key(), tail.unread_for_sure());
             let was_in_sight = !tail.out_of_sight;
             match self.find_rest(id, appeared, now) {
-                Rest::In(rest) => {
+                Rest::Found(rest) => {
                     self.count_rotation(match (is_compressed(&rest.path), rest.key == key) {
                         (true, _) => RotationKind::Compressed,
                         (false, true) => RotationKind::Renamed,
@@ -231,7 +239,8 @@ impl Tailers {
                     continue;
                 }
                 Rest::Moved => continue,
-                Rest::Nowhere => {}
+                Rest::Unreadable if self.is_waited_for(id, now) => continue,
+                Rest::Unreadable | Rest::Nowhere => {}
             }
             if !path.parent().is_some_and(holds_something) {
                 // The folder itself is gone, or not mounted yet: nothing is forgotten.
@@ -318,14 +327,14 @@ impl Tailers {
             "the file was truncated or replaced; what is in it now is read as a new file"
         );
         match self.find_rest(id, appeared, now) {
-            Rest::In(_) => self.count_rotation(RotationKind::CopyTruncated),
+            Rest::Found(_) => self.count_rotation(RotationKind::CopyTruncated),
             Rest::Moved => {
                 // The next look finds the copy where it is by then, and begins the new life.
                 self.foreign.insert(id);
                 self.reborn.remove(&present.key);
                 appeared.retain(|seen| seen.key != present.key);
             }
-            Rest::Nowhere => {
+            Rest::Unreadable | Rest::Nowhere => {
                 self.count_rotation(RotationKind::Truncated);
                 if unread > 0 {
                     self.report_lost(
@@ -352,33 +361,66 @@ impl Tailers {
 
     /// Looks for a file that holds the tail's bytes and goes on in it.
     fn find_rest(&mut self, id: TailId, appeared: &mut Vec<Seen>, now: Duration) -> Rest {
-        let Some(tail) = self.tails.get(&id) else { return Rest::Nowhere };
-        let inode = tail.identity.inode;
-        let mut candidates: Vec<Seen> = appeared
-            .iter()
-            .filter(|seen| !is_compressed(&seen.path) || is_unpackable(&seen.path))
-            .filter(|seen| seen.key.1 == inode || self.leads_to(&seen.path, &tail.home))
-            .cloned()
-            .collect();
-        candidates.extend(rotated_elsewhere(&tail.home));
-        // The same inode first, then what need not be decompressed.
-        candidates.sort_by_key(|seen| (seen.key.1 != inode, is_compressed(&seen.path)));
-        let mut moved = false;
-        for seen in candidates {
+        let (mut moved, mut unreadable) = (false, false);
+        for seen in self.candidates(id, appeared) {
             match self.take_over(id, &seen, now) {
                 Ok(Some(true)) => {
                     appeared.retain(|other| other.key != seen.key);
                     self.remember_old_folder(id, &seen.path);
-                    return Rest::In(seen);
+                    return Rest::Found(seen);
                 }
                 Ok(Some(false)) => {}
                 Ok(None) => moved = true,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => moved = true,
-                Err(error) => tracing::debug!(file = %seen.path.display(), %error, "cannot be compared"),
+                Err(error) => {
+                    unreadable = true;
+                    self.complain(&seen.path, now, &error.to_string());
+                }
             }
         }
         self.scan_due |= moved;
-        if moved { Rest::Moved } else { Rest::Nowhere }
+        match (moved, unreadable) {
+            (true, _) => Rest::Moved,
+            (false, true) => Rest::Unreadable,
+            (false, false) => Rest::Nowhere,
+        }
+    }
+
+    /// Files that may hold the tail's bytes: those with its inode first, then those whose names
+    /// lead to it, what need not be decompressed before the others; then any that begins alike.
+    fn candidates(&mut self, id: TailId, appeared: &[Seen]) -> Vec<Seen> {
+        let Some(tail) = self.tails.get(&id) else { return Vec::new() };
+        let (home, identity) = (&tail.home, &tail.identity);
+        let mut candidates = self.attic.bodies(home, identity.inode);
+        let related = |seen: &&Seen| seen.key.1 == identity.inode || self.leads_to(&seen.path, home);
+        candidates.extend(appeared.iter().filter(related).cloned());
+        candidates.sort_by_key(|seen| (seen.key.1 != identity.inode, is_compressed(&seen.path)));
+        // Bytes behind the head must tell them apart: many files begin with the same banner.
+        let beyond_the_head = tail.ladder().newest().is_some_and(|anchor| anchor.offset > HEAD_BYTES as u64);
+        // What was written while the agent was stopped is not known yet.
+        if beyond_the_head && (tail.unread_for_sure() > 0 || !self.scanned) {
+            candidates.extend(self.attic.alike(home, identity));
+        }
+        let is_anothers =
+            |seen: &Seen| self.tails.values().any(|tail| tail.key() == seen.key && tail.id != id);
+        candidates.retain(|seen| !is_compressed(&seen.path) || is_unpackable(&seen.path));
+        candidates.retain(|seen| !is_anothers(seen));
+        candidates
+    }
+
+    /// A decoder that has to wait would only cost memory.
+    pub(super) fn close_unless_it_may_be_unpacked(&mut self, id: TailId) {
+        if !self.may_unpack(id)
+            && let Some(tail) = self.tails.get_mut(&id)
+        {
+            tail.close();
+        }
+    }
+
+    /// Whether a file that may hold the tail's bytes may still become readable.
+    fn is_waited_for(&mut self, id: TailId, now: Duration) -> bool {
+        let since = *self.unreadable.entry(id).or_insert(now);
+        now.saturating_sub(since) < UNREADABLE
     }
 
     /// Goes on in the file at `seen` if it holds what was read of the tail. None if another file
@@ -402,6 +444,7 @@ impl Tailers {
             if is_itself {
                 tail.state = TailState::Live;
             }
+            self.close_unless_it_may_be_unpacked(id);
             self.enqueue(id);
             return Ok(Some(true));
         }

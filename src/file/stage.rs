@@ -315,6 +315,7 @@ mod tests {
             counters: counters.clone(),
             troubles: Arc::default(),
             max_open: Arc::new(100.into()),
+            removed: Arc::default(),
         };
         let (outlet, events) = mpsc::channel(100);
         let (notes, notes_end) = mpsc::channel(100);

@@ -17,6 +17,7 @@ use super::chunk::{Anchor, Chunk, TailId, whole_characters};
 use super::identity::{FileKey, HEAD_BYTES, Verdict, anchor_agrees, file_key, modified_millis, verify};
 use super::ladder::Ladder;
 use super::note::{ChunkEnd, Identity, KnownTail, Stored, TailState};
+use super::removed::Space;
 
 /// What is read at a time, so that one file with a backlog does not hold up the others.
 const QUANTUM_BYTES: usize = 256 * 1024;
@@ -148,6 +149,17 @@ impl Tail {
     /// Whether its start position is safe on disk.
     pub fn may_be_read(&self) -> bool {
         self.awaiting.as_ref().is_none_or(Stored::is_set)
+    }
+
+    /// What of the disk only the open descriptor holds, while there is more to be read.
+    pub fn held_space(&self) -> io::Result<Option<Space>> {
+        let Some(Body::Plain(file)) = self.body.as_ref().filter(|_| self.deleted && self.unread() > 0) else {
+            return Ok(None);
+        };
+        let (metadata, system) = (file.metadata()?, rustix::fs::fstatvfs(file)?);
+        let capacity = system.f_blocks.saturating_mul(system.f_frsize);
+        // A block is counted as 512 bytes, whatever the file system's are (stat(2)).
+        Ok(Some(Space { device: metadata.dev(), bytes: metadata.blocks() * 512, capacity }))
     }
 
     /// Bytes that were there at the last look and are not read yet.

@@ -9,7 +9,6 @@ use std::time::Duration;
 use super::*;
 use crate::file::budget::Budget;
 use crate::file::options::InitialPosition;
-use crate::observe::LossReason;
 
 const KEY: &str = "kinesis:stream#flow";
 
@@ -53,6 +52,7 @@ fn tailers(options: Options, known: Vec<KnownTail>, is_first_start: bool, next: 
         counters: Arc::default(),
         troubles: Arc::default(),
         max_open: Arc::new(100.into()),
+        removed: Arc::default(),
     };
     Tailers::try_new(options, parts).unwrap()
 }
@@ -552,6 +552,30 @@ fn a_deleted_file_is_read_to_its_end() {
 }
 
 #[test]
+fn deleted_files_hold_at_most_so_much_of_the_disk_and_the_oldest_are_let_go() {
+    let mut flow = Flow::new("*.log");
+    let line = "x".repeat(99_999) + "\n";
+    for name in ["a.log", "b.log", "c.log"] {
+        flow.append(name, &line);
+    }
+    let full = Budget::new(0, 1).flow();
+    let budget = std::mem::replace(&mut flow.budget, full);
+    flow.look();
+    for name in ["b.log", "a.log", "c.log"] {
+        fs::remove_file(flow.path(name)).unwrap();
+        flow.look();
+    }
+    assert_eq!(flow.lost, 0, "a tenth of the disk is enough");
+    flow.tailers.removed.set_limit(Some(250_000));
+    flow.look();
+    assert_eq!((flow.lost, &flow.reasons[..]), (100_000, &[LossReason::Space][..]));
+    flow.budget = budget;
+    flow.look();
+    assert_eq!(flow.lines.len(), 2, "the others are read");
+    assert_eq!(flow.tailers.counters.removed_bytes.get(), 0, "what is read holds nothing");
+}
+
+#[test]
 fn a_generation_between_two_looks_is_read_also_outside_the_pattern_and_compressed() {
     for compress in [false, true] {
         let mut flow = Flow::new("app.log");
@@ -627,6 +651,124 @@ fn a_file_compressed_or_moved_while_stopped_is_found_by_its_content() {
         flow.lines.sort();
         flow.expect(&["1", "2", "3"]);
         assert_eq!(flow.lost, 0);
+    }
+}
+
+#[test]
+fn a_file_that_got_any_name_while_stopped_is_found_by_its_inode_or_its_content() {
+    for (target, copied) in
+        [("kept.txt", false), ("old/kept.txt", false), ("kept.txt", true), ("old/kept", true)]
+    {
+        let mut flow = Flow::new("app.log");
+        let long: Vec<String> = (0..500).map(|n| format!("line {n}")).collect();
+        flow.append("app.log", &(long.join("\n") + "\n"));
+        flow.look();
+        flow.lines.clear();
+        flow.restart(|flow| {
+            flow.append("app.log", "2\n");
+            fs::create_dir_all(flow.path("old")).unwrap();
+            match copied {
+                false => flow.rename("app.log", target),
+                true => {
+                    flow.copy("app.log", target);
+                    fs::remove_file(flow.path("app.log")).unwrap();
+                }
+            }
+            flow.append("app.log", "3\n");
+        });
+        flow.lines.sort();
+        flow.expect(&["2", "3"]);
+        assert_eq!(flow.lost, 0);
+    }
+}
+
+#[test]
+fn a_file_of_which_little_is_known_is_not_taken_from_any_name() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.restart(|flow| {
+        flow.append("app.log", "2\n");
+        flow.copy("app.log", "kept.txt");
+        fs::remove_file(flow.path("app.log")).unwrap();
+    });
+    flow.expect(&["1"]);
+}
+
+#[test]
+fn a_file_that_is_renamed_to_any_name_while_running_stays_known() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.rename("app.log", "kept.txt");
+    flow.append("kept.txt", "2\n");
+    flow.look();
+    flow.pass(3600);
+    flow.append("kept.txt", "3\n");
+    flow.look();
+    flow.restart(|flow| flow.append("kept.txt", "4\n"));
+    flow.expect(&["1", "2", "3", "4"]);
+}
+
+#[test]
+fn several_compressed_generations_while_stopped_are_read_one_at_a_time_and_oldest_first() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "first\n");
+    flow.look();
+    let lines: Vec<String> = (0..300_000).map(|n| format!("{n:07}")).collect();
+    let mut generations = lines.chunks(100_000);
+    flow.stop_after(0);
+    for number in [3, 2, 1] {
+        flow.append("app.log", &(generations.next().unwrap().join("\n") + "\n"));
+        let name = format!("app.log.{number}");
+        flow.rename("app.log", &name);
+        flow.gzip(&name, &format!("{name}.gz"));
+        // Generations have times of their own.
+        let time = std::time::SystemTime::now() + Duration::from_secs(4 - number);
+        File::options()
+            .write(true)
+            .open(flow.path(&format!("{name}.gz")))
+            .unwrap()
+            .set_modified(time)
+            .unwrap();
+    }
+    flow.start();
+    flow.tailers.scan(flow.now, 0);
+    let mut at_once = 0;
+    while flow.tailers.turn(flow.now, &flow.budget) == Turn::Progress {
+        at_once = at_once.max(flow.tailers.tails().filter(|tail| tail.is_open()).count());
+        flow.collect();
+    }
+    flow.look();
+    assert_eq!(at_once, 1, "each decoder costs memory");
+    assert_eq!(flow.lines[0], "first");
+    assert!(flow.lines[1..] == lines, "{} lines, in another order", flow.lines.len());
+}
+
+#[test]
+fn a_compressed_rest_that_cannot_be_read_yet_is_waited_for() {
+    for mended in [true, false] {
+        let mut flow = Flow::new("app.log");
+        flow.append("app.log", "1\n");
+        flow.look();
+        flow.append("app.log", "2\n");
+        flow.tailers.scan(flow.now, 0);
+        flow.stop_after(0);
+        flow.gzip("app.log", "whole");
+        let whole = fs::read(flow.path("whole")).unwrap();
+        fs::write(flow.path("app.log.1.gz"), &whole[..5]).unwrap();
+        flow.start();
+        flow.pass(300);
+        flow.expect(&["1"]);
+        assert_eq!(flow.lost, 0, "it may still be being compressed");
+        if mended {
+            flow.rename("whole", "app.log.1.gz");
+        }
+        flow.pass(600);
+        match mended {
+            true => flow.expect(&["2"]),
+            false => assert_eq!((flow.lost, &flow.reasons[..]), (2, &[LossReason::Removed][..])),
+        }
     }
 }
 

@@ -49,7 +49,7 @@ const IDS_FOR_A_RUN: i64 = 1 << 32;
 /// How long a commit waits for somebody who looks into the database and locks it.
 const BUSY_TIMEOUT: Duration = if cfg!(test) { Duration::ZERO } else { Duration::from_secs(5) };
 
-/// A row outlives the last sight of its file by so much.
+/// A row outlives the last sight of its file by so much, unless it is told otherwise.
 const KEPT_UNSEEN: Duration = Duration::from_secs(30 * 24 * 3600);
 
 #[derive(Debug, thiserror::Error)]
@@ -106,6 +106,7 @@ pub struct Store {
     file: Option<(u64, u64)>,
     first_tail: TailId,
     start_over: bool,
+    kept_unseen: Duration,
     _lock: Lock,
 }
 
@@ -119,7 +120,8 @@ impl Store {
         let path = path.to_path_buf();
         let file = file_at(&path);
         let first_tail = TailId(first_tail);
-        Ok((Store { connection, path, file, first_tail, start_over, _lock: lock }, warnings))
+        let kept_unseen = KEPT_UNSEEN;
+        Ok((Store { connection, path, file, first_tail, start_over, kept_unseen, _lock: lock }, warnings))
     }
 
     /// Copies the database at `from` to `to`, for somebody who only wants to know what is in it.
@@ -197,12 +199,18 @@ impl Store {
         Ok(())
     }
 
-    /// Removes the rows whose files were not seen for 30 days. Returns how many.
+    /// How long a row outlives the last sight of its file.
+    pub fn keep_unseen(&mut self, duration: Duration) {
+        self.kept_unseen = duration;
+    }
+
+    /// Removes the rows whose files were not seen for so long. Returns how many.
+    ///
+    /// To be called regularly: where the last call is longer ago than a row is kept, or lies in
+    /// the future, nothing is removed, since the agent did not run or the clock jumped, and so
+    /// nobody looked for the files in the meantime.
     pub fn purge(&mut self, now: SystemTime) -> Result<usize, StoreError> {
-        let before = millis(now - KEPT_UNSEEN);
-        self.connection
-            .execute("DELETE FROM tails WHERE last_seen < ?1", [before])
-            .map_err(database_at(&self.path))
+        purge(&mut self.connection, self.kept_unseen, millis(now)).map_err(database_at(&self.path))
     }
 
     /// Replaces the backup copy.
@@ -458,6 +466,24 @@ fn commit(connection: &mut Connection, changes: &Changes, now: i64) -> rusqlite:
             .execute(params![tail.0.cast_signed(), now])?;
     }
     transaction.commit()
+}
+
+fn purge(connection: &mut Connection, kept: Duration, now: i64) -> rusqlite::Result<usize> {
+    let kept = i64::try_from(kept.as_millis()).unwrap_or(i64::MAX);
+    let before = now.saturating_sub(kept);
+    let transaction = connection.transaction()?;
+    let last: Option<i64> = transaction
+        .query_row("SELECT value FROM meta WHERE key = 'last_purge'", [], |row| row.get(0))
+        .optional()?;
+    transaction.execute("INSERT OR REPLACE INTO meta VALUES ('last_purge', ?1)", [now])?;
+    let removed = match last {
+        Some(last) if (before..=now).contains(&last) => {
+            transaction.execute("DELETE FROM tails WHERE last_seen < ?1", [before])?
+        }
+        _ => 0,
+    };
+    transaction.commit()?;
+    Ok(removed)
 }
 
 /// The columns of [`SELECT_TAILS`], without the flow.

@@ -12,6 +12,8 @@ mod support;
 mod config;
 /// Which records the bytes of a file become.
 mod content;
+/// What fuzzing found, as ordinary tests.
+mod corpus;
 /// Kill -9 at random moments.
 mod crash;
 /// Every way in which a destination fails.
@@ -30,6 +32,8 @@ mod metrics;
 mod online;
 /// The service and the packages, without building or booting anything.
 mod packaging;
+/// What must hold for any bytes.
+mod properties;
 /// The agent against servers that somebody else wrote.
 mod real_servers;
 /// Another configuration while the agent runs.
