@@ -61,6 +61,7 @@ impl Tailers {
         // Nothing tells whether a life of an empty file was copied away meanwhile.
         let empty = self.tails.values().filter(|tail| tail.was_empty).map(|tail| tail.home.clone());
         self.rotated.extend(empty);
+        self.miss_foreign(&listing);
         self.settle_absent(&mut appeared, &listing, now);
         self.settle_foreign(&mut appeared, &listing, unsettled as u64, now);
         if self.old_folders != old_folders {
@@ -218,6 +219,20 @@ impl Tailers {
         }
     }
 
+    /// Files that were cut, and that no name leads to: their rest is looked for at once, before
+    /// its copy is taken for a new file.
+    fn miss_foreign(&mut self, listing: &Listing) {
+        let tails = &mut self.tails;
+        self.foreign.retain(|id| {
+            let missed = tails.get_mut(id).filter(|tail| listing.find(tail.key()).is_none());
+            missed.is_none_or(|tail| {
+                tail.close();
+                tail.absent = true;
+                false
+            })
+        });
+    }
+
     /// Tails whose file was not found: under another inode, as a copy, compressed, or gone.
     fn settle_absent(&mut self, appeared: &mut Vec<Seen>, listing: &Listing, now: Duration) {
         let absent: Vec<TailId> =
@@ -269,12 +284,7 @@ impl Tailers {
         let mut replaced = Vec::new();
         for id in std::mem::take(&mut self.foreign) {
             let Some(tail) = self.tails.get_mut(&id) else { continue };
-            let Some(present) = listing.find(tail.key()).cloned() else {
-                // Another file has its name now; the next comparison tells what became of it.
-                tail.close();
-                self.enqueue(id);
-                continue;
-            };
+            let Some(present) = listing.find(tail.key()).cloned() else { continue };
             match judge(tail, &present) {
                 Ok(Some(Verdict::Same)) => self.enqueue(id),
                 Ok(Some(Verdict::UpTo(anchor))) => self.go_on_from(id, &present, anchor, unsettled, now),
