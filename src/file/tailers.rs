@@ -555,7 +555,8 @@ impl Tailers {
             Ok(Read::Chunk { chunk, end, caught_up }) => {
                 self.give_out(id, chunk, end, caught_up);
             }
-            Ok(Read::CaughtUp) if deleted && lets_go => self.let_go(id),
+            // Only a look at the folders shows its compression.
+            Ok(Read::CaughtUp) if deleted && lets_go && out_of_sight => self.let_go(id),
             Ok(Read::CaughtUp) if deleted || (out_of_sight && !packed) => {}
             Ok(Read::CaughtUp) => self.put_away(id),
             Ok(Read::NoBudget) => {}

@@ -398,6 +398,22 @@ fn a_file_that_was_copied_cut_and_removed_between_two_looks_is_not_read_again() 
 }
 
 #[test]
+fn a_deleted_file_is_let_go_only_after_a_look_for_its_compression() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.rename("app.log", "app.log.1");
+    flow.gzip("app.log.1", "app.log.1.gz");
+    let later = std::time::SystemTime::now() + Duration::from_secs(10);
+    File::open(flow.path("app.log.1.gz")).unwrap().set_modified(later).unwrap();
+    flow.now += Duration::from_secs(31);
+    flow.tailers.tend(flow.now, &flow.budget);
+    flow.look();
+    flow.pass(31);
+    flow.expect(&["1"]);
+}
+
+#[test]
 fn a_copy_that_was_still_empty_at_the_last_look_is_no_older_file() {
     let mut flow = Flow::new("app.log");
     flow.append("app.log", "");
