@@ -69,6 +69,7 @@ impl Tailers {
             self.names_move(now);
         }
         self.seen_again(&listing);
+        self.miss_foreign(&listing);
         let replaced = self.judge_foreign(&mut appeared, &listing, unsettled as u64, now);
         self.settle_absent(&mut appeared, &listing, now);
         for (id, present) in replaced {
@@ -269,6 +270,20 @@ impl Tailers {
         }
     }
 
+    /// Files that were cut, and that no name leads to: their rest is looked for at once, before
+    /// its copy is taken for a new file.
+    fn miss_foreign(&mut self, listing: &Listing) {
+        let tails = &mut self.tails;
+        self.foreign.retain(|id| {
+            let missed = tails.get_mut(id).filter(|tail| listing.find(tail.key()).is_none());
+            missed.is_none_or(|tail| {
+                tail.close();
+                tail.absent = true;
+                false
+            })
+        });
+    }
+
     /// Tails whose file was not found: under another inode, as a copy, compressed, or gone.
     fn settle_absent(&mut self, appeared: &mut Vec<Seen>, listing: &Listing, now: Duration) {
         let absent: Vec<TailId> =
@@ -328,12 +343,7 @@ impl Tailers {
         let mut replaced = Vec::new();
         for id in std::mem::take(&mut self.foreign) {
             let Some(tail) = self.tails.get_mut(&id) else { continue };
-            let Some(present) = listing.find(tail.key()).cloned() else {
-                // Another file has its name now; the next comparison tells what became of it.
-                tail.close();
-                self.enqueue(id);
-                continue;
-            };
+            let Some(present) = listing.find(tail.key()).cloned() else { continue };
             match judge(tail, &present) {
                 Ok(Some(Verdict::Same)) => {
                     if is_compressed(&tail.path) {
