@@ -4,16 +4,19 @@
 //! Symbolic links are followed; what counts is the path they lead to. What cannot be listed or
 //! is no regular file is left out without a fuss: it may be there the next time.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::ffi::OsString;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
 
 use super::identity::{FileKey, file_key, modified_millis};
 use super::note::{KnownTail, TailState};
 use super::pattern::{Patterns, Step};
-use super::rotation::{Seen, origins};
+use super::rotation::{KeyIndex, Seen, origins};
+use super::tails::{Tails, path_hash};
 use crate::observe::pulse::beat;
 
 /// Folders under `**` are followed to this depth, so that a loop of links ends.
@@ -24,9 +27,11 @@ const MAX_OLD_FOLDERS: usize = 100;
 /// One look at all folders of a flow.
 #[derive(Debug, Default)]
 pub struct Listing {
-    /// In the order of their paths; a file with two names is there twice.
+    /// In no order; a file with two names is there twice.
     pub files: Vec<Seen>,
-    by_key: HashMap<FileKey, usize>,
+    pub by_key: KeyIndex,
+    /// By the hashes of the paths.
+    by_path: HashMap<u64, u32>,
     /// The folders that were looked at, resolved; where one does not exist yet, the
     /// nearest one above it.
     pub folders: BTreeSet<PathBuf>,
@@ -34,42 +39,101 @@ pub struct Listing {
     pub errors: Vec<(PathBuf, std::io::Error)>,
 }
 
-/// Where tails were first found: a name beside one of these may be a rotated body of it.
-pub type Homes = HashMap<PathBuf, HashSet<OsString>>;
+/// What is known already: a name beside the home of a tail may be a rotated body of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Places<'a> {
+    pub tails: &'a Tails,
+    /// Homes beside those of the tails.
+    pub rotated: &'a HashSet<Arc<Path>>,
+    /// Folders into which rotation moves files, by the folder that they come from.
+    pub old_folders: &'a HashMap<PathBuf, BTreeSet<PathBuf>>,
+}
+
+impl Places<'_> {
+    /// Each folder that may hold rotated bodies, with the one where their homes are.
+    fn to_look_for_bodies(&self) -> BTreeSet<(&Path, &Path)> {
+        let mut homes: HashSet<&Path> = HashSet::new();
+        let mut last = None;
+        for folder in self.tails.iter().map(|tail| &*tail.home).chain(self.rotated.iter().map(|home| &**home))
+        {
+            let folder = folder.parent();
+            // Neighbours are often of one folder.
+            if folder != last {
+                homes.extend(folder);
+                last = folder;
+            }
+        }
+        let old = |home: &Path| self.old_folders.get(home).into_iter().flatten().map(PathBuf::as_path);
+        let places = homes
+            .iter()
+            .flat_map(|&home| old(home).chain([home]).map(move |folder| (folder, home)).collect::<Vec<_>>());
+        places.collect()
+    }
+
+    fn is_home(&self, path: &Path) -> bool {
+        self.tails.is_home(path) || self.rotated.contains(path)
+    }
+}
 
 impl Listing {
-    /// `homes` are the folders and names of the flow's tails, `known` is where they are now.
-    pub fn take<'a>(patterns: &Patterns, homes: &Homes, known: impl Iterator<Item = &'a Path>) -> Self {
-        let mut look =
-            Look { patterns, listing: Listing::default(), names: HashMap::new(), found: BTreeMap::new() };
+    pub fn take(patterns: &Patterns, known: Places<'_>) -> Self {
+        let mut look = Look { patterns, known, listing: Listing::default(), names: HashMap::new() };
         for steps in patterns.alternatives() {
             look.walk(Path::new("/"), Path::new("/"), steps, 0);
         }
-        for (folder, names) in homes {
-            look.rotated_bodies(folder, names);
+        for (folder, home) in known.to_look_for_bodies() {
+            look.rotated_bodies(folder, home);
         }
-        for path in known {
-            if !look.found.contains_key(path) {
-                look.file(path, false);
+        for tail in known.tails.iter() {
+            if look.listing.place(&tail.path).is_none() {
+                look.file(&tail.path, false);
             }
         }
         let mut listing = look.listing;
-        listing.files = look.found.into_values().collect();
-        listing.by_key = listing.files.iter().enumerate().map(|(n, seen)| (seen.key, n)).collect();
+        listing.by_key = KeyIndex::of(&listing.files);
         listing
     }
 
     pub fn find(&self, key: FileKey) -> Option<&Seen> {
-        self.by_key.get(&key).map(|&n| &self.files[n])
+        self.by_key.places(&self.files, key).next().map(|place| &self.files[place])
+    }
+
+    /// Whether there is a file at this path.
+    pub fn has(&self, path: &Path) -> bool {
+        self.place(path).is_some()
+    }
+
+    fn place(&self, path: &Path) -> Option<usize> {
+        let place = *self.by_path.get(&path_hash(path))? as usize;
+        (*self.files[place].path == *path).then_some(place)
     }
 }
 
 struct Look<'a> {
     patterns: &'a Patterns,
+    known: Places<'a>,
     listing: Listing,
     /// The entries of each folder, by its resolved path.
-    names: HashMap<PathBuf, Vec<OsString>>,
-    found: BTreeMap<PathBuf, Seen>,
+    names: HashMap<PathBuf, Rc<Names>>,
+}
+
+/// The names of a folder's entries, in one piece of memory.
+#[derive(Debug, Default)]
+struct Names {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Names {
+    fn push(&mut self, name: &OsStr) {
+        self.bytes.extend_from_slice(name.as_bytes());
+        self.ends.push(self.bytes.len());
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &OsStr> {
+        let starts = [0].into_iter().chain(self.ends.iter().copied());
+        starts.zip(&self.ends).map(|(start, &end)| OsStr::from_bytes(&self.bytes[start..end]))
+    }
 }
 
 impl Look<'_> {
@@ -83,9 +147,9 @@ impl Look<'_> {
             }
             Step::Literal(name) => self.enter(&typed.join(name), &real.join(name), real, rest, depth),
             Step::Glob(_) => {
-                for name in self.entries(real) {
-                    if step.matches(&name) {
-                        let (typed, real_path) = (typed.join(&name), real.join(&name));
+                for name in self.entries(real).iter() {
+                    if step.matches(name) {
+                        let (typed, real_path) = (typed.join(name), real.join(name));
                         match rest.is_empty() {
                             true => self.candidate(&typed, &real_path),
                             false => self.enter(&typed, &real_path, real, rest, depth),
@@ -95,12 +159,12 @@ impl Look<'_> {
             }
             Step::AnyDepth => {
                 self.walk(typed, real, rest, depth);
-                for name in self.entries(real) {
-                    let below = real.join(&name);
+                for name in self.entries(real).iter() {
+                    let below = real.join(name);
                     // Links are not followed at any depth, so that loops do not multiply.
                     let is_folder = fs::symlink_metadata(&below).is_ok_and(|metadata| metadata.is_dir());
                     if is_folder && depth < MAX_DEPTH {
-                        self.walk(&typed.join(&name), &below, steps, depth + 1);
+                        self.walk(&typed.join(name), &below, steps, depth + 1);
                     }
                 }
             }
@@ -118,20 +182,19 @@ impl Look<'_> {
         }
     }
 
-    fn entries(&mut self, folder: &Path) -> Vec<OsString> {
+    fn entries(&mut self, folder: &Path) -> Rc<Names> {
         if let Some(names) = self.names.get(folder) {
             return names.clone();
         }
         self.listing.folders.insert(folder.to_owned());
-        let names = match fs::read_dir(folder) {
-            Ok(entries) => entries.filter_map(Result::ok).map(|entry| entry.file_name()).collect(),
-            Err(error) => {
-                self.failed(folder, error);
-                Vec::new()
-            }
-        };
-        self.names.insert(folder.to_owned(), names);
-        self.names[folder].clone()
+        let mut names = Names::default();
+        match fs::read_dir(folder) {
+            Ok(entries) => entries.flatten().for_each(|entry| names.push(&entry.file_name())),
+            Err(error) => self.failed(folder, error),
+        }
+        let names = Rc::new(names);
+        self.names.insert(folder.to_owned(), names.clone());
+        names
     }
 
     /// A path that the patterns may match.
@@ -142,10 +205,13 @@ impl Look<'_> {
         self.file(path, true);
     }
 
-    fn rotated_bodies(&mut self, folder: &Path, homes: &HashSet<OsString>) {
-        for name in self.entries(folder) {
-            let path = folder.join(&name);
-            if !self.found.contains_key(&path) && origins(&name).iter().any(|origin| homes.contains(origin)) {
+    fn rotated_bodies(&mut self, folder: &Path, home: &Path) {
+        let mut path = folder.join("name");
+        for name in self.entries(folder).iter() {
+            path.set_file_name(name);
+            let known = self.known;
+            let is_body = || origins(name).iter().any(|origin| known.is_home(&home.join(origin)));
+            if !self.listing.has(&path) && is_body() {
                 self.file(&path, false);
             }
         }
@@ -154,25 +220,34 @@ impl Look<'_> {
     fn file(&mut self, path: &Path, matched: bool) {
         beat();
         let Ok(link) = fs::symlink_metadata(path) else { return };
-        let (path, metadata) = if link.is_symlink() {
-            let Ok(target) = fs::canonicalize(path) else { return };
-            let Ok(metadata) = fs::metadata(&target) else { return };
-            self.listing.folders.extend(target.parent().map(Path::to_owned));
-            (target, metadata)
-        } else {
-            (path.to_owned(), link)
-        };
+        if !link.is_symlink() {
+            return self.found(path, &link, matched);
+        }
+        let Ok(target) = fs::canonicalize(path) else { return };
+        let Ok(metadata) = fs::metadata(&target) else { return };
+        self.listing.folders.extend(target.parent().map(Path::to_owned));
+        self.found(&target, &metadata, matched);
+    }
+
+    fn found(&mut self, path: &Path, metadata: &fs::Metadata, matched: bool) {
         if !metadata.is_file() {
             return;
         }
-        let seen = Seen {
-            path: path.clone(),
-            key: file_key(&metadata),
+        if let Some(place) = self.listing.place(path) {
+            self.listing.files[place].matched |= matched;
+            return;
+        }
+        let place = u32::try_from(self.listing.files.len()).expect("no system holds so many files");
+        self.listing.by_path.insert(path_hash(path), place);
+        // Most files are where they were.
+        let known = self.known.tails.at(path).map(|tail| tail.path.clone());
+        self.listing.files.push(Seen {
+            path: known.unwrap_or_else(|| path.into()),
+            key: file_key(metadata),
             size: metadata.len(),
-            modified_millis: modified_millis(&metadata),
+            modified_millis: modified_millis(metadata),
             matched,
-        };
-        self.found.entry(path).and_modify(|known| known.matched |= matched).or_insert(seen);
+        });
     }
 
     fn failed(&mut self, path: &Path, error: std::io::Error) {
@@ -184,11 +259,11 @@ impl Look<'_> {
 
 /// The name that a tail was first found under, as far as its present name tells: `app.log` for
 /// a tail at `app.log.1` where the patterns match `app.log`.
-pub fn home_of(path: &Path, patterns: &Patterns) -> PathBuf {
+pub fn home_of(path: &Arc<Path>, patterns: &Patterns) -> Arc<Path> {
     let folder = path.parent().unwrap_or(Path::new("/"));
-    let name = path.file_name().unwrap_or(std::ffi::OsStr::from_bytes(b""));
+    let name = path.file_name().unwrap_or(OsStr::new(""));
     let mut homes = origins(name).into_iter().map(|origin| folder.join(origin));
-    homes.rfind(|home| patterns.matches(home)).unwrap_or_else(|| path.to_owned())
+    homes.rfind(|home| patterns.matches(home)).map_or_else(|| path.clone(), Arc::from)
 }
 
 /// Whether the patterns match the tail's file, or the name that it was rotated from: beside it,
@@ -231,8 +306,13 @@ pub fn rotated_elsewhere(home: &Path) -> Vec<Seen> {
         let Ok(metadata) = entry.metadata() else { continue };
         if metadata.is_file() {
             let (key, modified_millis) = (file_key(&metadata), modified_millis(&metadata));
-            let path = entry.path();
-            found.push(Seen { path, key, size: metadata.len(), modified_millis, matched: false });
+            found.push(Seen {
+                path: entry.path().into(),
+                key,
+                size: metadata.len(),
+                modified_millis,
+                matched: false,
+            });
         }
     }
     found
@@ -242,14 +322,23 @@ pub fn rotated_elsewhere(home: &Path) -> Vec<Seen> {
 mod tests {
     use super::*;
 
+    fn places<'a>(
+        tails: &'a Tails,
+        rotated: &'a HashSet<Arc<Path>>,
+        old_folders: &'a HashMap<PathBuf, BTreeSet<PathBuf>>,
+    ) -> Places<'a> {
+        Places { tails, rotated, old_folders }
+    }
+
     fn look(folder: &Path, pattern: &str, homes: &[&str]) -> Vec<(String, bool)> {
         let pattern = format!("{}/{pattern}", folder.display());
         let patterns = Patterns::try_new(&[pattern], &[]).unwrap();
-        let mut all = Homes::new();
-        all.entry(folder.to_owned()).or_default().extend(homes.iter().map(OsString::from));
-        let listing = Listing::take(&patterns, &all, std::iter::empty());
+        let rotated = homes.iter().map(|home| folder.join(home).into()).collect();
+        let listing = Listing::take(&patterns, places(&Tails::default(), &rotated, &HashMap::new()));
+        let mut files: Vec<&Seen> = listing.files.iter().collect();
+        files.sort_by_key(|seen| &seen.path);
         let name = |path: &Path| path.strip_prefix(folder).unwrap_or(path).display().to_string();
-        listing.files.iter().map(|seen| (name(&seen.path), seen.matched)).collect()
+        files.iter().map(|seen| (name(&seen.path), seen.matched)).collect()
     }
 
     fn folder_with(names: &[&str]) -> tempfile::TempDir {
@@ -307,7 +396,8 @@ mod tests {
         let folder = folder_with(&[]);
         let pattern = format!("{}/later/*/a.log", folder.path().display());
         let patterns = Patterns::try_new(&[pattern], &[]).unwrap();
-        let listing = Listing::take(&patterns, &Homes::new(), std::iter::empty());
+        let (tails, rotated, old) = Default::default();
+        let listing = Listing::take(&patterns, places(&tails, &rotated, &old));
         assert!(listing.folders.contains(folder.path()));
         assert!(listing.files.is_empty() && listing.errors.is_empty());
     }
@@ -318,7 +408,7 @@ mod tests {
         let is_of = |path: &str, state| {
             let (tail, identity, anchors) =
                 (crate::file::TailId(1), crate::file::Identity::default(), vec![]);
-            let path = path.into();
+            let path = Path::new(path).into();
             is_of(
                 &KnownTail { tail, path, identity, offset: 0, anchors, size: 0, modified_millis: 0, state },
                 &patterns,
@@ -337,7 +427,8 @@ mod tests {
     #[test]
     fn the_home_of_a_rotated_tail_is_the_name_that_the_pattern_matches() {
         let patterns = Patterns::try_new(&["/l/app.log".into()], &[]).unwrap();
-        assert_eq!(home_of(Path::new("/l/app.log.1"), &patterns), Path::new("/l/app.log"));
-        assert_eq!(home_of(Path::new("/l/app.log"), &patterns), Path::new("/l/app.log"));
+        for path in ["/l/app.log.1", "/l/app.log"] {
+            assert_eq!(&*home_of(&Path::new(path).into(), &patterns), Path::new("/l/app.log"));
+        }
     }
 }

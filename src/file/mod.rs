@@ -35,6 +35,8 @@ pub mod stage;
 pub mod tail;
 /// All tails of one flow.
 pub mod tailers;
+/// How a tail is found.
+pub mod tails;
 /// File-system events.
 pub mod watch;
 

@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::body::{Body, is_compressed, is_unpackable};
@@ -49,12 +50,11 @@ impl Tailers {
             // What else rotation moved there is held against what was known before this look.
             self.look_again(&mut appeared);
         }
-        let names: HashSet<&Path> = listing.files.iter().map(|seen| seen.path.as_path()).collect();
         let mut strangers = HashSet::new();
         for seen in &appeared {
             // What is at a home now may have been copied there a moment ago.
             let held = self.scanned && self.is_copy_of_newcomer(seen, &appeared);
-            if !held && !self.appeared(seen, &names, now) {
+            if !held && !self.appeared(seen, &listing, now) {
                 strangers.insert(seen.key);
             }
         }
@@ -65,8 +65,7 @@ impl Tailers {
     }
 
     pub(super) fn list(&self) -> Listing {
-        let known = self.tails.values().map(|tail| tail.path.as_path());
-        Listing::take(&self.patterns, &self.homes(), known)
+        Listing::take(&self.patterns, self.places())
     }
 
     fn look_again(&self, appeared: &mut Vec<Seen>) {
@@ -81,36 +80,32 @@ impl Tailers {
     }
 
     fn compare(&self, listing: &Listing) -> Vec<FileEvent> {
-        let known: Vec<Known<'_>> = self
-            .tails
-            .values()
-            .map(|tail| Known {
-                tail: tail.id,
-                path: &tail.path,
-                key: tail.key(),
-                size: tail.size,
-                modified_millis: tail.modified_millis,
-            })
-            .collect();
-        diff(&known, &listing.files)
+        let known = self.tails.iter().map(|tail| Known {
+            tail: tail.id,
+            path: &tail.path,
+            key: tail.key(),
+            size: tail.size,
+            modified_millis: tail.modified_millis,
+        });
+        diff(known, &listing.files, &listing.by_key)
     }
 
     fn finish_scan(&mut self, strangers: HashSet<identity::FileKey>) {
         self.strangers = strangers;
         // Where no file is now, one may be born and rotated away before the next look.
-        self.rotated = self.vacant_homes();
-        self.forget_empty_families();
+        self.rotated = self.tails.take_vacant_homes();
         self.reborn.clear();
         self.scanned = true;
-        self.by_path = self.tails.values().map(|tail| (tail.path.clone(), tail.id)).collect();
-        for tail in self.tails.values_mut() {
-            tail.known_modified_millis = Some(tail.modified_millis);
+        for id in self.tails.lively_where(|_| true) {
+            if let Some(tail) = self.tails.get_mut(id) {
+                tail.known_modified_millis = Some(tail.modified_millis);
+            }
         }
         self.retry_failed();
     }
 
     fn changed(&mut self, id: TailId, listing: &Listing, now: Duration) {
-        let Some(tail) = self.tails.get_mut(&id) else { return };
+        let Some(tail) = self.tails.get_mut(id) else { return };
         if is_compressed(&tail.path) {
             // It is finished, and its size says nothing of the bytes in it.
             if !self.scanned && tail.state != TailState::Finished {
@@ -132,8 +127,8 @@ impl Tailers {
         }
     }
 
-    fn moved(&mut self, id: TailId, to: PathBuf) {
-        let Some(tail) = self.tails.get_mut(&id) else { return };
+    fn moved(&mut self, id: TailId, to: Arc<Path>) {
+        let Some(tail) = self.tails.get_mut(id) else { return };
         tracing::info!(
             flow = &*self.flow, file = %tail.path.display(), to = %to.display(),
             "the file was renamed; it is read to its end under its new name"
@@ -142,15 +137,15 @@ impl Tailers {
         tail.state = if to == tail.home { TailState::Live } else { TailState::Rotated };
         self.rotated.insert(tail.home.clone());
         tail.out_of_sight = false;
-        tail.path = to;
         tail.absent = false;
         tail.note_due = true;
+        self.tails.relocate(id, to);
         self.enqueue(id);
     }
 
     /// No name leads to the tail's file. An open one is read on.
     fn lose_sight(&mut self, id: TailId, now: Duration) {
-        let Some(tail) = self.tails.get_mut(&id) else { return };
+        let Some(tail) = self.tails.get_mut(id) else { return };
         self.rotated.insert(tail.home.clone());
         if !tail.is_open() {
             tail.absent = true;
@@ -166,7 +161,7 @@ impl Tailers {
                 return;
             }
         }
-        let Some(tail) = self.tails.get_mut(&id) else { return };
+        let Some(tail) = self.tails.get_mut(id) else { return };
         if !std::mem::replace(&mut tail.out_of_sight, true) {
             // A name that is taken again hides that the file itself is gone.
             let kind = match (tail.deleted, tail.path.exists()) {
@@ -187,7 +182,7 @@ impl Tailers {
 
     /// Rotation moved a file of this tail's to another folder; others may have gone there too.
     fn remember_old_folder(&mut self, id: TailId, path: &Path) {
-        let home = self.tails.get(&id).map(|tail| tail.home.clone());
+        let home = self.tails.get(id).map(|tail| tail.home.clone());
         if let (Some(home), Some(folder)) = (home, path.parent())
             && let Some(home_folder) = home.parent()
             && home_folder != folder
@@ -198,10 +193,8 @@ impl Tailers {
 
     /// Tails whose file was not found: under another inode, as a copy, compressed, or gone.
     fn settle_absent(&mut self, appeared: &mut Vec<Seen>, listing: &Listing, now: Duration) {
-        let absent: Vec<TailId> =
-            self.tails.values().filter(|tail| tail.absent).map(|tail| tail.id).collect();
-        for id in absent {
-            let Some(tail) = self.tails.get(&id) else { continue };
+        for id in self.tails.lively_where(|tail| tail.absent) {
+            let Some(tail) = self.tails.get(id) else { continue };
             if listing.find(tail.key()).is_some() {
                 continue;
             }
@@ -241,7 +234,7 @@ impl Tailers {
     fn settle_foreign(&mut self, appeared: &mut Vec<Seen>, listing: &Listing, unsettled: u64, now: Duration) {
         let mut replaced = Vec::new();
         for id in std::mem::take(&mut self.foreign) {
-            let Some(tail) = self.tails.get_mut(&id) else { continue };
+            let Some(tail) = self.tails.get_mut(id) else { continue };
             let Some(present) = listing.find(tail.key()).cloned() else {
                 // Another file has its name now; the next comparison tells what became of it.
                 tail.close();
@@ -272,7 +265,7 @@ impl Tailers {
     /// The file lost its last bytes: what is before the anchor has been read. What of it may not
     /// be settled yet is read again, since nobody could read it after a crash.
     fn go_on_from(&mut self, id: TailId, present: &Seen, anchor: Anchor, unsettled: u64, now: Duration) {
-        let Some(tail) = self.tails.get(&id) else { return };
+        let Some(tail) = self.tails.get(id) else { return };
         let (position, unread) = (tail.position, tail.unread_for_sure());
         let start = anchor.offset.min(position.saturating_sub(unsettled));
         tracing::warn!(
@@ -291,7 +284,7 @@ impl Tailers {
     /// The file was truncated, or replaced by another with the same inode: the unread rest is
     /// in its copy, if there is one, and a new life begins.
     fn replaced(&mut self, id: TailId, present: &Seen, appeared: &mut Vec<Seen>, now: Duration) {
-        let Some(tail) = self.tails.get_mut(&id) else { return };
+        let Some(tail) = self.tails.get_mut(id) else { return };
         self.rotated.insert(tail.home.clone());
         tail.close();
         let unread = tail.unread_for_sure();
@@ -327,7 +320,7 @@ impl Tailers {
 
     /// Looks for a file that holds the tail's bytes and goes on in it. Returns it.
     fn find_rest(&mut self, id: TailId, appeared: &mut Vec<Seen>, now: Duration) -> Option<Seen> {
-        let tail = self.tails.get(&id)?;
+        let tail = self.tails.get(id)?;
         let inode = tail.identity.inode;
         let mut candidates: Vec<Seen> = appeared
             .iter()
@@ -355,7 +348,7 @@ impl Tailers {
     /// Goes on in the file at `seen` if it holds what was read of the tail.
     fn take_over(&mut self, id: TailId, seen: &Seen, now: Duration) -> io::Result<bool> {
         let Some(mut body) = open_file(&seen.path, seen.key)? else { return Ok(false) };
-        let Some(tail) = self.tails.get_mut(&id) else { return Ok(false) };
+        let Some(tail) = self.tails.get_mut(id) else { return Ok(false) };
         let packed = is_compressed(&seen.path);
         if verify(&mut body, &tail.identity, tail.ladder())? == Verdict::Same {
             let is_itself = tail.identity.inode == seen.key.1 && seen.path == tail.path;
@@ -364,11 +357,12 @@ impl Tailers {
                 "the rest of the file is read from where rotation left it"
             );
             let size = if packed { tail.size.max(tail.position) } else { seen.size };
-            tail.move_to(seen.path.clone(), seen.key, body, size, seen.modified_millis);
+            tail.move_to(seen.key, body, size, seen.modified_millis);
             tail.changed_at = now;
             if is_itself {
                 tail.state = TailState::Live;
             }
+            self.tails.relocate(id, seen.path.clone());
             self.enqueue(id);
             return Ok(true);
         }
@@ -387,14 +381,14 @@ impl Tailers {
         &mut self,
         seen: &Seen,
         mut body: Body,
-        home: PathBuf,
+        home: Arc<Path>,
         now: Duration,
     ) -> io::Result<()> {
         let identity = Identity::of(&mut body, seen.key)?;
         let mut tail = Tail::new(self.known(seen, identity, TailState::Rotated), home, now);
         tail.adopt(body, seen.size)?;
         self.notes.push_back(TailNote::Started { flow: self.key.clone(), known: tail.known(), stored: None });
-        self.insert(tail);
+        self.tails.insert(tail);
         Ok(())
     }
 }

@@ -24,6 +24,8 @@ pub const CHANNEL_CAPACITY: usize = 2 * MAX_BUFFERS;
 const POLLED_SCAN: Duration = Duration::from_secs(1);
 /// How often the active files of a busy folder are looked at.
 const BUSY_POLL: Duration = Duration::from_millis(5);
+/// These looks may take one part in so many of the time.
+const POLL_SHARE: u32 = 4;
 /// A busy folder's files that changed within this time are its active ones.
 const ACTIVE: Duration = Duration::from_secs(10);
 /// A folder is calm again when at most a quarter of this many looks in a row found something.
@@ -57,6 +59,8 @@ struct Clockwork {
     polled: bool,
     folders: HashMap<PathBuf, bool>,
     busy: HashMap<PathBuf, Busy>,
+    /// When the busy folders are looked at again.
+    poll_due: Duration,
     blocked: bool,
 }
 
@@ -82,6 +86,7 @@ impl Stage {
             polled: !self.tailers.options.use_events,
             folders: HashMap::new(),
             busy: HashMap::new(),
+            poll_due: Duration::ZERO,
             blocked: false,
         };
         let mut mail = Mail::default();
@@ -202,6 +207,9 @@ impl Stage {
     }
 
     fn poll_busy(&mut self, clock: &mut Clockwork, now: Duration) {
+        if clock.busy.is_empty() || now < clock.poll_due {
+            return;
+        }
         let mut calm = Vec::new();
         for (folder, busy) in &mut clock.busy {
             busy.looks += 1;
@@ -213,6 +221,8 @@ impl Stage {
                 *busy = Busy::default();
             }
         }
+        let after = clock.started.elapsed();
+        clock.poll_due = after + BUSY_POLL.max((after - now) * POLL_SHARE);
         for folder in calm {
             clock.busy.remove(&folder);
             // The scan asks for its events again and finds what happened meanwhile.
@@ -242,7 +252,7 @@ impl Stage {
         let mut next = self.next_scan(clock).min(clock.tended + TEND);
         let now = clock.started.elapsed();
         if !clock.busy.is_empty() {
-            next = next.min(now + BUSY_POLL);
+            next = next.min(clock.poll_due);
         }
         next.saturating_sub(now)
     }

@@ -7,7 +7,7 @@
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,9 +26,9 @@ const SEARCH_BYTES: usize = 64 * 1024;
 #[derive(Debug)]
 pub struct Tail {
     pub id: TailId,
-    pub path: PathBuf,
+    pub path: Arc<Path>,
     /// Where the file was when the tail began, as far as that is known.
-    pub home: PathBuf,
+    pub home: Arc<Path>,
     pub identity: Identity,
     pub state: TailState,
     /// Where reading began in this process.
@@ -54,7 +54,7 @@ pub struct Tail {
     pub announced: bool,
     /// The size, path, identity or state is not what the settle stage knows.
     pub note_due: bool,
-    body: Option<Body>,
+    body: Option<Box<Body>>,
     ladder: Ladder,
     /// There is no newline in the bytes from `position` to here.
     searched: u64,
@@ -78,7 +78,7 @@ pub enum Read {
 }
 
 impl Tail {
-    pub fn new(known: KnownTail, home: PathBuf, now: Duration) -> Self {
+    pub fn new(known: KnownTail, home: Arc<Path>, now: Duration) -> Self {
         Tail {
             id: known.tail,
             path: known.path,
@@ -130,7 +130,7 @@ impl Tail {
     }
 
     pub fn body(&mut self) -> Option<&mut Body> {
-        self.body.as_mut()
+        self.body.as_deref_mut()
     }
 
     pub fn close(&mut self) {
@@ -140,6 +140,12 @@ impl Tail {
     /// Whether only the open descriptor leads to the file.
     pub fn is_nameless(&self) -> bool {
         self.is_open() && (self.deleted || self.out_of_sight)
+    }
+
+    /// Whether something may have to be done about it before its file changes again.
+    pub fn is_lively(&self) -> bool {
+        let changed = self.known_modified_millis != Some(self.modified_millis);
+        self.is_open() || self.absent || self.note_due || changed
     }
 
     /// Whether its start position is safe on disk.
@@ -169,7 +175,7 @@ impl Tail {
 
     fn hold(&mut self, mut body: Body, size: u64) -> io::Result<Verdict> {
         let verdict = verify(&mut body, &self.identity, &self.ladder)?;
-        self.body = Some(body);
+        self.body = Some(Box::new(body));
         if verdict == Verdict::Same {
             self.verified_size = size;
             if self.ladder.newest().is_some_and(|anchor| anchor.offset != self.position) {
@@ -191,15 +197,14 @@ impl Tail {
 
     /// The open file, if it is none that is unpacked from its beginning.
     pub fn into_body(self) -> Option<Body> {
-        self.body.filter(|body| matches!(body, Body::Plain(_)))
+        self.body.map(|body| *body).filter(|body| matches!(body, Body::Plain(_)))
     }
 
     /// Goes on in another body that holds the same bytes: the copy that rotation made.
-    pub fn move_to(&mut self, path: PathBuf, key: FileKey, body: Body, size: u64, modified_millis: i64) {
-        self.path = path;
+    pub fn move_to(&mut self, key: FileKey, body: Body, size: u64, modified_millis: i64) {
         (self.identity.device, self.identity.inode) = key;
         self.state = TailState::Rotated;
-        self.body = Some(body);
+        self.body = Some(Box::new(body));
         self.size = size;
         self.modified_millis = modified_millis;
         self.verified_size = size;
@@ -209,13 +214,13 @@ impl Tail {
 
     /// Takes the open file of a new tail and begins at `start`.
     pub fn adopt(&mut self, body: Body, start: u64) -> io::Result<()> {
-        self.body = Some(body);
+        self.body = Some(Box::new(body));
         self.begin_at(start)
     }
 
     /// Looks at the open file. Whether it changed since the last look.
     pub fn look(&mut self, now: Duration) -> io::Result<bool> {
-        let Some(body) = self.body.as_mut() else { return Ok(false) };
+        let Some(body) = self.body.as_deref_mut() else { return Ok(false) };
         let Some(metadata) = body.metadata()? else { return Ok(false) };
         self.deleted = metadata.nlink() == 0;
         let changed = self.update(metadata.len(), modified_millis(&metadata), now);
@@ -245,7 +250,7 @@ impl Tail {
     /// The head covers more once there is more, but never bytes of another file.
     fn grow_head(&mut self) -> io::Result<()> {
         let key = self.identity.key();
-        let Some(body) = self.body.as_mut() else { return Ok(()) };
+        let Some(body) = self.body.as_deref_mut() else { return Ok(()) };
         if self.identity.head_agrees(body)? {
             self.identity = Identity::of(body, key)?;
             self.note_due = true;
@@ -301,13 +306,13 @@ impl Tail {
 
     /// Bytes behind the position. None if the file is shorter.
     fn available(&mut self, wanted: usize) -> io::Result<Option<Available>> {
-        let body = self.body.as_mut().expect("a tail is read while it is open");
+        let body = self.body.as_deref_mut().expect("a tail is read while it is open");
         body.available(self.position, wanted)
     }
 
     /// Whether the bytes before the position are still the tail's.
     pub fn verify_content(&mut self) -> io::Result<bool> {
-        let body = self.body.as_mut().expect("a tail is read while it is open");
+        let body = self.body.as_deref_mut().expect("a tail is read while it is open");
         if u64::from(self.identity.head_length) > self.position && !self.identity.head_agrees(body)? {
             return Ok(false);
         }
@@ -325,7 +330,7 @@ impl Tail {
     /// Searches what is new of a partial line, without holding on to it.
     fn newline_ahead(&mut self, available: usize) -> io::Result<bool> {
         let end = self.position + available as u64;
-        let body = self.body.as_mut().expect("a tail is read while it is open");
+        let body = self.body.as_deref_mut().expect("a tail is read while it is open");
         while self.searched < end {
             let length = (end - self.searched).min(SEARCH_BYTES as u64) as usize;
             let bytes = body.bytes_at(self.searched, length)?;
@@ -343,7 +348,7 @@ impl Tail {
         let lead = Anchor::length(self.position);
         let Some(permit) = budget.take(lead + wanted) else { return Ok(None) };
         let mut data = Vec::with_capacity(lead + wanted);
-        let body = self.body.as_mut().expect("a tail is read while it is open");
+        let body = self.body.as_deref_mut().expect("a tail is read while it is open");
         body.read_at(self.position - lead as u64, lead + wanted, &mut data)?;
         let agrees = data.len() == lead + wanted
             && self.ladder.newest().is_none_or(|anchor| Anchor::of(self.position, &data[..lead]) == anchor)
@@ -393,7 +398,7 @@ impl Tail {
     /// Begins behind the last newline before `limit`: at the end of a file of which only what
     /// comes is wanted, so that a line that is being written is sent once it is complete.
     pub fn start_before(&mut self, limit: u64, max_line: usize) -> io::Result<()> {
-        let body = self.body.as_mut().expect("a tail is read while it is open");
+        let body = self.body.as_deref_mut().expect("a tail is read while it is open");
         let mut from = limit;
         let mut start = 0;
         while from > 0 {
@@ -414,7 +419,7 @@ impl Tail {
 
     /// Begins at `start` instead of at the first byte.
     pub fn begin_at(&mut self, start: u64) -> io::Result<()> {
-        let body = self.body.as_mut().expect("a tail is read while it is open");
+        let body = self.body.as_deref_mut().expect("a tail is read while it is open");
         let length = Anchor::length(start);
         let before = body.bytes_at(start - length as u64, length)?;
         if before.len() < length {
@@ -434,13 +439,13 @@ impl Tail {
     /// Where the first byte is that somebody wrote: behind the hole that a writer without
     /// `O_APPEND` leaves when it goes on at its old offset after a truncation.
     pub fn first_written(&mut self) -> io::Result<u64> {
-        let Some(Body::Plain(file)) = &self.body else { return Ok(0) };
+        let Some(Body::Plain(file)) = self.body.as_deref() else { return Ok(0) };
         let mut at = match rustix::fs::seek(file, rustix::fs::SeekFrom::Data(0)) {
             Ok(0) | Err(_) => return Ok(0),
             Ok(at) => at,
         };
         // The first block that holds data is filled up with NULs.
-        let body = self.body.as_mut().expect("it is open");
+        let body = self.body.as_deref_mut().expect("it is open");
         loop {
             let bytes = body.bytes_at(at, SEARCH_BYTES)?;
             match bytes.iter().position(|byte| *byte != 0) {
@@ -449,10 +454,6 @@ impl Tail {
                 None => at += bytes.len() as u64,
             }
         }
-    }
-
-    pub fn shared_path(&self) -> Arc<Path> {
-        Arc::from(self.path.as_path())
     }
 }
 
@@ -469,6 +470,7 @@ mod tests {
     use super::*;
     use std::fs::{self, File};
     use std::io::Write;
+    use std::path::PathBuf;
 
     struct Case {
         _folder: tempfile::TempDir,
@@ -484,7 +486,7 @@ mod tests {
         let (mut body, metadata) = Body::open(&path).unwrap();
         let known = KnownTail {
             tail: TailId(1),
-            path: path.clone(),
+            path: path.as_path().into(),
             identity: Identity::of(&mut body, file_key(&metadata)).unwrap(),
             offset: 0,
             anchors: Vec::new(),
@@ -492,7 +494,7 @@ mod tests {
             modified_millis: 0,
             state: TailState::Live,
         };
-        let mut tail = Tail::new(known, path.clone(), Duration::ZERO);
+        let mut tail = Tail::new(known, path.as_path().into(), Duration::ZERO);
         assert_eq!(tail.open().unwrap(), Some(Verdict::Same));
         Case { _folder: folder, path, budget: Budget::new(64 << 20, 1).flow(), tail }
     }

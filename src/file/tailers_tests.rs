@@ -1,5 +1,6 @@
 //! Leads the tails of a flow by hand through each row of the table of rotations.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -127,7 +127,7 @@ mod tests {
     fn tail(id: u64, path: &str) -> KnownTail {
         KnownTail {
             tail: TailId(id),
-            path: path.into(),
+            path: Path::new(path).into(),
             identity: Identity::default(),
             offset: id,
             anchors: Vec::new(),

@@ -465,7 +465,7 @@ fn tail_of(row: &Row) -> rusqlite::Result<KnownTail> {
     let unsigned = |column: usize| row.get::<_, i64>(column).map(i64::cast_unsigned);
     Ok(KnownTail {
         tail: TailId(unsigned(1)?),
-        path: OsString::from_vec(row.get(2)?).into(),
+        path: Path::new(&OsString::from_vec(row.get(2)?)).into(),
         identity: Identity {
             inode: unsigned(3)?,
             device: unsigned(4)?,
