@@ -10,6 +10,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::file::{KnownTail, TailId};
@@ -52,7 +53,7 @@ pub struct Resumed {
 #[derive(Debug, Default)]
 pub struct Stored {
     /// With the keys of their flows.
-    pub tails: Vec<(String, KnownTail)>,
+    pub tails: Vec<(Arc<str>, KnownTail)>,
     /// Milliseconds since the epoch.
     pub first_starts: BTreeMap<String, i64>,
     pub start_over: bool,
@@ -77,27 +78,38 @@ pub fn plan(stored: Stored, flows: &[FlowIdentity], now: SystemTime) -> Plan {
         flows.iter().map(|flow| stored.first_starts.get(&flow.key).copied()).collect();
     let mut known = vec![Vec::new(); flows.len()];
     let (mut adopted, mut let_go) = (Vec::new(), Vec::new());
-    let rows: HashSet<(&str, &Path)> =
-        stored.tails.iter().map(|(key, tail)| (key.as_str(), &*tail.path)).collect();
-    for (key, tail) in &stored.tails {
+    let of_flow = |key: &str| own.get(key).copied();
+    let keeps = |key: &str, tail: &KnownTail| {
+        of_flow(key).filter(|&own| !flows[own].begins || (flows[own].matches)(tail))
+    };
+    // Most often there are none that their flows do not keep.
+    let (kept, open): (Vec<_>, Vec<_>) =
+        stored.tails.into_iter().partition(|(key, tail)| keeps(key, tail).is_some());
+    let rows: HashSet<(Arc<str>, Arc<Path>)> = match open.is_empty() {
+        true => HashSet::new(),
+        false => kept.iter().chain(&open).map(|(key, tail)| (key.clone(), tail.path.clone())).collect(),
+    };
+    for (key, tail) in kept {
+        known[own[&*key]].push(tail);
+    }
+    for (key, tail) in open {
         let adopts = |flow: &FlowIdentity| {
             flow.begins
                 && key.starts_with(&flow.destination_prefix)
-                && !rows.contains(&(flow.key.as_str(), &*tail.path))
-                && (flow.matches)(tail)
+                && !rows.contains(&(flow.key.as_str().into(), tail.path.clone()))
+                && (flow.matches)(&tail)
         };
-        let own = own.get(key.as_str()).copied();
-        let keeps = own.filter(|&own| !flows[own].begins || (flows[own].matches)(tail));
-        let taker = if keeps.is_some() { None } else { flows.iter().position(adopts) };
-        let stays = own.filter(|&own| taker.is_none() && !(flows[own].lets_go)(tail));
-        match (keeps.or(stays), taker, own) {
-            (Some(flow), ..) => known[flow].push(tail.clone()),
+        let own = of_flow(&key);
+        let taker = flows.iter().position(adopts);
+        let stays = own.filter(|&own| taker.is_none() && !(flows[own].lets_go)(&tail));
+        match (stays, taker, own) {
+            (Some(flow), ..) => known[flow].push(tail),
             (None, Some(flow), _) => {
-                if let Some(&older) = stored.first_starts.get(key) {
+                if let Some(&older) = stored.first_starts.get(&*key) {
                     firsts[flow] = Some(firsts[flow].map_or(older, |first| first.min(older)));
                 }
                 adopted.push((tail.tail, flow));
-                known[flow].push(tail.clone());
+                known[flow].push(tail);
             }
             (None, None, Some(flow)) => let_go.push((tail.tail, flow)),
             (None, None, None) => {}
@@ -177,7 +189,7 @@ mod tests {
     }
 
     fn stored(tails: &[(&str, u64, &str)]) -> Stored {
-        let tails = tails.iter().map(|(key, id, path)| (key.to_string(), tail(*id, path)));
+        let tails = tails.iter().map(|(key, id, path)| ((*key).into(), tail(*id, path)));
         Stored { tails: tails.collect(), ..Stored::default() }
     }
 

@@ -4,6 +4,7 @@
 //! Offsets may be lost by a power cut (that only repeats lines) unless the commit is durable.
 //! It decides nothing about what it stores, and it blocks: call it from a thread that may.
 
+use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsString;
 use std::fs::DirBuilder;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -259,7 +260,9 @@ fn inspect_content(path: &Path) -> rusqlite::Result<Content> {
         return Ok(Content::Damaged(verdict));
     }
     connection.prepare("SELECT key, value FROM meta")?;
-    stored(&connection)?;
+    // Each row is read once, and none kept.
+    connection.prepare(SELECT_TAILS)?.query_map([], tail_of)?.try_for_each(|row| row.map(drop))?;
+    first_starts(&connection)?;
     Ok(Content::Good)
 }
 
@@ -420,15 +423,22 @@ fn resume(
 }
 
 fn stored(connection: &Connection) -> rusqlite::Result<Stored> {
-    let tails = connection
-        .prepare(SELECT_TAILS)?
-        .query_map([], |row| Ok((row.get(0)?, tail_of(row)?)))?
-        .collect::<rusqlite::Result<_>>()?;
-    let first_starts = connection
-        .prepare("SELECT key, first_start FROM flows")?
-        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
-        .collect::<rusqlite::Result<_>>()?;
-    Ok(Stored { tails, first_starts, start_over: false })
+    let mut keys: HashSet<Arc<str>> = HashSet::new();
+    let mut statement = connection.prepare(SELECT_TAILS)?;
+    let mut rows = statement.query([])?;
+    let mut tails = Vec::new();
+    while let Some(row) = rows.next()? {
+        let key = row.get_ref(0)?.as_str()?;
+        let key = keys.get(key).cloned().unwrap_or_else(|| key.into());
+        keys.insert(key.clone());
+        tails.push((key, tail_of(row)?));
+    }
+    Ok(Stored { tails, first_starts: first_starts(connection)?, start_over: false })
+}
+
+fn first_starts(connection: &Connection) -> rusqlite::Result<BTreeMap<String, i64>> {
+    let mut statement = connection.prepare("SELECT key, first_start FROM flows")?;
+    statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
 }
 
 fn commit(connection: &mut Connection, changes: &Changes, now: i64) -> rusqlite::Result<()> {

@@ -22,6 +22,8 @@ mod dry_run;
 mod licences;
 /// The agent beside the logrotate that hosts really run.
 mod logrotate;
+/// Very many files.
+mod many;
 /// The memory during an outage.
 mod memory;
 /// What Prometheus reads, and the documents, rules and dashboard that go with it.

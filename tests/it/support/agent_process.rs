@@ -38,9 +38,23 @@ impl AgentProcess {
 
     /// With a limit of open files that it cannot raise.
     pub fn start_with_descriptors(world: &World, config: &Config, limit: u32) -> Self {
+        Self::start_by(world, config, |agent| format!("ulimit -n {limit}\nexec '{agent}' \"$@\""))
+    }
+
+    /// In a user namespace of its own, after a command that sets limits there.
+    pub fn start_in_user_namespace(world: &World, config: &Config, prelude: &str) -> Self {
+        Self::start_by(world, config, |agent| {
+            format!(
+                "exec unshare --user --map-root-user sh -c '{prelude} && exec \"$0\" \"$@\"' '{agent}' \"$@\""
+            )
+        })
+    }
+
+    /// With a shell script that is given the path of the agent.
+    fn start_by(world: &World, config: &Config, script: impl FnOnce(&str) -> String) -> Self {
         let agent = command(world).get_program().to_owned();
         let starter = world.root().join("limited-agent");
-        let script = format!("#!/bin/sh\nulimit -n {limit}\nexec '{}' \"$@\"\n", agent.display());
+        let script = format!("#!/bin/sh\n{}\n", script(agent.to_str().expect("its path is text")));
         fs::write(&starter, script).unwrap();
         fs::set_permissions(&starter, fs::Permissions::from_mode(0o755)).unwrap();
         let config_file = world.root().join("config.yaml");

@@ -62,6 +62,12 @@ impl Scene {
         self.agent = Some(AgentProcess::start_with_descriptors(&self.world, &self.config, limit));
     }
 
+    /// `prelude` is a command that sets limits of a user namespace in which the agent is alone.
+    pub fn start_in_user_namespace(&mut self, prelude: &str) {
+        assert!(self.agent.is_none(), "the agent is started once at a time");
+        self.agent = Some(AgentProcess::start_in_user_namespace(&self.world, &self.config, prelude));
+    }
+
     /// Appends a line again and again until one more is delivered, which shows that the agent
     /// runs and has found its place in the file. Nobody asks for these lines.
     #[track_caller]
