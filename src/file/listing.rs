@@ -77,7 +77,10 @@ impl Places<'_> {
 
 impl Listing {
     pub fn take(patterns: &Patterns, known: Places<'_>) -> Self {
-        let mut look = Look { patterns, known, listing: Listing::default(), names: HashMap::new() };
+        let mut listing = Listing::default();
+        listing.files.reserve(known.tails.len());
+        listing.by_path.reserve(known.tails.len());
+        let mut look = Look { patterns, known, listing, names: HashMap::new() };
         for steps in patterns.alternatives() {
             look.walk(Path::new("/"), Path::new("/"), steps, 0);
         }

@@ -565,6 +565,9 @@ impl Tailers {
 
     /// Goes on with those of the open files that are tails of this flow.
     pub fn go_on_with(&mut self, held: &mut HeldFiles) {
+        if held.is_empty() {
+            return;
+        }
         let known: Vec<(TailId, FileKey)> = self.tails.iter().map(|tail| (tail.id, tail.key())).collect();
         for (id, key) in known {
             let (Some(file), Some(tail)) = (held.remove(&key), self.tails.get_mut(id)) else { continue };
@@ -590,7 +593,7 @@ impl Tailers {
 /// Of several rows with the same inode only the newest can be the file's: the others are what it
 /// was before.
 fn newest_lives(mut known: Vec<KnownTail>) -> Vec<KnownTail> {
-    known.sort_by_key(|known| std::cmp::Reverse(known.tail));
+    known.sort_unstable_by_key(|known| std::cmp::Reverse(known.tail));
     let mut taken = HashSet::new();
     known.retain(|known| taken.insert(known.identity.key()));
     known.reverse();

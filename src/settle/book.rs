@@ -60,11 +60,16 @@ impl Book {
     }
 
     pub fn add_flow(&mut self, flow: SettlerFlow, now: Moment) {
-        for known in flow.known {
-            self.open(flow.key.clone(), known, now);
-        }
+        self.open_all(&flow.key, &flow.known, now);
         let page = FlowPage { name: flow.name, destination: flow.destination, counters: flow.counters };
         self.flows.insert(flow.key, page);
+    }
+
+    /// What a flow goes on from.
+    pub fn open_all(&mut self, flow: &Arc<str>, known: &[KnownTail], now: Moment) {
+        self.tails.reserve(known.len());
+        self.ledger.reserve(known.len());
+        known.iter().for_each(|known| self.open(flow.clone(), known, now));
     }
 
     /// Forgets the flow and its tails; what of them is not taken as a change is not stored.
@@ -89,7 +94,7 @@ impl Book {
                     self.change(known, now);
                 } else {
                     self.dirty.insert(known.tail);
-                    self.open(flow, known, now);
+                    self.open(flow, &known, now);
                 }
                 stored
             }
@@ -225,11 +230,13 @@ impl Book {
         })
     }
 
-    fn open(&mut self, flow: Arc<str>, mut known: KnownTail, now: Moment) {
+    fn open(&mut self, flow: Arc<str>, known: &KnownTail, now: Moment) {
         let tail = known.tail;
-        // The ledger keeps them.
-        self.ledger.open(tail, known.offset, &std::mem::take(&mut known.anchors));
+        self.ledger.open(tail, known.offset, &known.anchors);
         self.arrivals.found(tail, known.offset, known.size, known.modified_millis, now);
+        // The ledger keeps the anchors.
+        let (path, identity) = (known.path.clone(), known.identity.clone());
+        let known = KnownTail { path, identity, anchors: Vec::new(), ..*known };
         self.tails.insert(tail, Entry { read: known.offset, row: TailRow { flow, known, present: true } });
     }
 

@@ -29,6 +29,10 @@ struct Account {
 struct Beyond(BTreeMap<u64, (u64, Anchor)>);
 
 impl Ledger {
+    pub fn reserve(&mut self, tails: usize) {
+        self.tails.reserve(tails);
+    }
+
     /// Everything before `watermark` is settled.
     pub fn open(&mut self, tail: TailId, watermark: u64, anchors: &[Anchor]) {
         let ladder = Ladder::new(anchors.to_vec());

@@ -51,9 +51,9 @@ pub struct Resumed {
 
 /// What is in the database.
 #[derive(Debug, Default)]
-pub struct Stored {
-    /// With the keys of their flows.
-    pub tails: Vec<(Arc<str>, KnownTail)>,
+pub struct Stored<T> {
+    /// With the keys of their flows. There may be very many, so that they come one by one.
+    pub tails: T,
     /// Milliseconds since the epoch.
     pub first_starts: BTreeMap<String, i64>,
     pub start_over: bool,
@@ -71,32 +71,34 @@ pub struct Plan {
     pub first_starts: Vec<i64>,
 }
 
-pub fn plan(stored: Stored, flows: &[FlowIdentity], now: SystemTime) -> Plan {
+pub fn plan(
+    stored: Stored<impl IntoIterator<Item = (Arc<str>, KnownTail)>>,
+    flows: &[FlowIdentity],
+    now: SystemTime,
+) -> Plan {
+    let Stored { tails, first_starts: stored_starts, start_over } = stored;
     let own: BTreeMap<&str, usize> =
         flows.iter().enumerate().rev().map(|(i, flow)| (flow.key.as_str(), i)).collect();
+    let of_flow = |key: &str| own.get(key).copied();
     let mut firsts: Vec<Option<i64>> =
-        flows.iter().map(|flow| stored.first_starts.get(&flow.key).copied()).collect();
+        flows.iter().map(|flow| stored_starts.get(&flow.key).copied()).collect();
     let mut known = vec![Vec::new(); flows.len()];
     let (mut adopted, mut let_go) = (Vec::new(), Vec::new());
-    let of_flow = |key: &str| own.get(key).copied();
-    let keeps = |key: &str, tail: &KnownTail| {
-        of_flow(key).filter(|&own| !flows[own].begins || (flows[own].matches)(tail))
-    };
     // Most often there are none that their flows do not keep.
-    let (kept, open): (Vec<_>, Vec<_>) =
-        stored.tails.into_iter().partition(|(key, tail)| keeps(key, tail).is_some());
-    let rows: HashSet<(Arc<str>, Arc<Path>)> = match open.is_empty() {
-        true => HashSet::new(),
-        false => kept.iter().chain(&open).map(|(key, tail)| (key.clone(), tail.path.clone())).collect(),
-    };
-    for (key, tail) in kept {
-        known[own[&*key]].push(tail);
+    let mut open = Vec::new();
+    for (key, tail) in tails {
+        let keeps = |&own: &usize| !flows[own].begins || (flows[own].matches)(&tail);
+        match of_flow(&key).filter(keeps) {
+            Some(flow) => known[flow].push(tail),
+            None => open.push((key, tail)),
+        }
     }
+    let rows = if open.is_empty() { HashSet::new() } else { rows(flows, &known, &open) };
     for (key, tail) in open {
         let adopts = |flow: &FlowIdentity| {
             flow.begins
                 && key.starts_with(&flow.destination_prefix)
-                && !rows.contains(&(flow.key.as_str().into(), tail.path.clone()))
+                && !rows.contains(&(flow.key.clone(), tail.path.clone()))
                 && (flow.matches)(&tail)
         };
         let own = of_flow(&key);
@@ -105,7 +107,7 @@ pub fn plan(stored: Stored, flows: &[FlowIdentity], now: SystemTime) -> Plan {
         match (stays, taker, own) {
             (Some(flow), ..) => known[flow].push(tail),
             (None, Some(flow), _) => {
-                if let Some(&older) = stored.first_starts.get(&*key) {
+                if let Some(&older) = stored_starts.get(&*key) {
                     firsts[flow] = Some(firsts[flow].map_or(older, |first| first.min(older)));
                 }
                 adopted.push((tail.tail, flow));
@@ -115,14 +117,27 @@ pub fn plan(stored: Stored, flows: &[FlowIdentity], now: SystemTime) -> Plan {
             (None, None, None) => {}
         }
     }
-    let fallback = if stored.start_over { 0 } else { millis(now) };
+    let fallback = if start_over { 0 } else { millis(now) };
     let first_starts: Vec<i64> = firsts.iter().map(|first| first.unwrap_or(fallback)).collect();
     let resumed = known.into_iter().enumerate().map(|(flow, known)| Resumed {
         known,
         first_start: UNIX_EPOCH + Duration::from_millis(first_starts[flow].max(0).unsigned_abs()),
-        is_first: firsts[flow].is_none() && !stored.start_over,
+        is_first: firsts[flow].is_none() && !start_over,
     });
     Plan { resumed: resumed.collect(), adopted, let_go, first_starts }
+}
+
+/// The paths of all rows, with the keys of their flows.
+fn rows(
+    flows: &[FlowIdentity],
+    kept: &[Vec<KnownTail>],
+    open: &[(Arc<str>, KnownTail)],
+) -> HashSet<(String, Arc<Path>)> {
+    let kept = flows
+        .iter()
+        .zip(kept)
+        .flat_map(|(flow, tails)| tails.iter().map(|tail| (flow.key.clone(), tail.path.clone())));
+    kept.chain(open.iter().map(|(key, tail)| (key.to_string(), tail.path.clone()))).collect()
 }
 
 /// Milliseconds since the epoch; 0 for a clock that stands before it.
@@ -188,7 +203,7 @@ mod tests {
         plan.resumed.iter().map(of).collect()
     }
 
-    fn stored(tails: &[(&str, u64, &str)]) -> Stored {
+    fn stored(tails: &[(&str, u64, &str)]) -> Stored<Vec<(Arc<str>, KnownTail)>> {
         let tails = tails.iter().map(|(key, id, path)| ((*key).into(), tail(*id, path)));
         Stored { tails: tails.collect(), ..Stored::default() }
     }
@@ -228,9 +243,9 @@ mod tests {
     #[test]
     fn a_flow_starts_for_the_first_time_unless_the_agent_starts_over() {
         let flows = [flow("k", "/")];
-        let first = plan(Stored::default(), &flows, at(900));
+        let first = plan(stored(&[]), &flows, at(900));
         assert_eq!((first.resumed[0].first_start, first.resumed[0].is_first), (at(900), true));
-        let over = plan(Stored { start_over: true, ..Stored::default() }, &flows, at(900));
+        let over = plan(Stored { start_over: true, ..stored(&[]) }, &flows, at(900));
         assert_eq!((over.resumed[0].first_start, over.resumed[0].is_first), (at(0), false));
         assert_eq!(over.first_starts, [0]);
     }

@@ -17,7 +17,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, params}
 
 use super::lock::{Lock, LockError};
 use super::recovery::{self, Warning, folder_of, io_at, with_suffix};
-use super::resume::{self, FlowIdentity, Resumed, Stored, millis};
+use super::resume::{self, FlowIdentity, Plan, Resumed, Stored, millis};
 use crate::file::{Anchor, Identity, KnownTail, TailId, TailState};
 
 /// The schema, one step for each version. Steps that were released are never changed.
@@ -402,8 +402,7 @@ fn resume(
     connection.pragma_update(None, "synchronous", "FULL")?;
     let transaction = connection.transaction()?;
     transaction.execute("DELETE FROM tails WHERE state = ?1", [state_to_number(TailState::Over)])?;
-    let stored = Stored { start_over, ..stored(&transaction)? };
-    let plan = resume::plan(stored, flows, now);
+    let plan = planned(&transaction, flows, start_over, now)?;
     let adopted = plan.adopted.iter().map(|(tail, flow)| (tail, &flows[*flow].key));
     // No flow has this key, since each has something behind the destination.
     let let_go = plan.let_go.iter().map(|(tail, flow)| (tail, &flows[*flow].destination_prefix));
@@ -422,18 +421,27 @@ fn resume(
     Ok(plan.resumed)
 }
 
-fn stored(connection: &Connection) -> rusqlite::Result<Stored> {
+/// What is in the database, given to whoever plans with it.
+fn planned(
+    connection: &Connection,
+    flows: &[FlowIdentity],
+    start_over: bool,
+    now: SystemTime,
+) -> rusqlite::Result<Plan> {
+    let first_starts = first_starts(connection)?;
     let mut keys: HashSet<Arc<str>> = HashSet::new();
-    let mut statement = connection.prepare(SELECT_TAILS)?;
-    let mut rows = statement.query([])?;
-    let mut tails = Vec::new();
-    while let Some(row) = rows.next()? {
+    let mut row_of = |row: &Row<'_>| {
         let key = row.get_ref(0)?.as_str()?;
         let key = keys.get(key).cloned().unwrap_or_else(|| key.into());
         keys.insert(key.clone());
-        tails.push((key, tail_of(row)?));
-    }
-    Ok(Stored { tails, first_starts: first_starts(connection)?, start_over: false })
+        Ok((key, tail_of(row)?))
+    };
+    let mut statement = connection.prepare(SELECT_TAILS)?;
+    let mut failed = None;
+    let rows = statement.query_map([], |row| row_of(row))?;
+    let tails = rows.map_while(|row| row.map_err(|error| failed = Some(error)).ok());
+    let plan = resume::plan(Stored { tails, first_starts, start_over }, flows, now);
+    failed.map_or(Ok(plan), Err)
 }
 
 fn first_starts(connection: &Connection) -> rusqlite::Result<BTreeMap<String, i64>> {
