@@ -95,11 +95,18 @@ pub struct Tailers {
     pub(super) strangers: HashSet<FileKey>,
     pub(super) scanned: bool,
     queue: VecDeque<TailId>,
+    /// Those that are known to have more than was read in their last turn: they take turns with
+    /// the queue, so that neither waits for all of the other.
+    backlogs: VecDeque<TailId>,
+    backlog_is_next: bool,
+    /// In one of the two.
     queued: HashSet<TailId>,
     /// Could not be opened or read: tried again after the next scan.
     failed: Vec<TailId>,
     /// Their start position is not stored yet.
     waiting: Vec<TailId>,
+    /// Enough of the backlogs is on its way: only what is fresh has a turn.
+    pub hold_backlogs: bool,
     /// A look at the folders is due.
     pub scan_due: bool,
     pub events: VecDeque<TailEvent>,
@@ -158,6 +165,9 @@ impl Tailers {
             strangers: HashSet::new(),
             scanned: false,
             queue: VecDeque::new(),
+            backlogs: VecDeque::new(),
+            backlog_is_next: false,
+            hold_backlogs: false,
             queued: HashSet::new(),
             failed: Vec::new(),
             waiting: Vec::new(),
@@ -219,7 +229,7 @@ impl Tailers {
 
     /// Tells the counters whether anything is left to be read as far as is known.
     pub fn tell_caught_up(&self) {
-        let nothing_left = self.queue.is_empty() && self.waiting.is_empty();
+        let nothing_left = !self.has_turns() && self.waiting.is_empty();
         let caught_up = self.scanned && !self.scan_due && nothing_left;
         self.counters.caught_up.store(caught_up, Ordering::Release);
     }
@@ -250,7 +260,9 @@ impl Tailers {
 
     /// Reads one chunk of the tail whose turn it is.
     pub fn turn(&mut self, now: Duration, budget: &Arc<FlowBudget>) -> Turn {
-        let Some(id) = self.queue.pop_front() else { return Turn::Idle };
+        let Some((id, had_backlog)) = self.take_turn() else {
+            return if self.has_turns() { Turn::Blocked } else { Turn::Idle };
+        };
         self.queued.remove(&id);
         let max_line = self.options.max_line_bytes;
         let Some(tail) = self.tails.get_mut(id) else { return Turn::Progress };
@@ -296,7 +308,11 @@ impl Tailers {
             Ok(Read::CaughtUp) => Turn::Progress,
             Ok(Read::NoBudget) => {
                 self.queued.insert(id);
-                self.queue.push_front(id);
+                match had_backlog {
+                    true => self.backlogs.push_front(id),
+                    false => self.queue.push_front(id),
+                }
+                self.backlog_is_next = had_backlog;
                 Turn::Blocked
             }
             Ok(Read::Foreign) => {
@@ -311,6 +327,20 @@ impl Tailers {
         }
     }
 
+    /// Whose turn it is, and whether it had more in its last one.
+    fn take_turn(&mut self) -> Option<(TailId, bool)> {
+        let of_backlogs = self.backlog_is_next || self.queue.is_empty();
+        if of_backlogs
+            && !self.hold_backlogs
+            && let Some(id) = self.backlogs.pop_front()
+        {
+            self.backlog_is_next = false;
+            return Some((id, true));
+        }
+        self.backlog_is_next = true;
+        self.queue.pop_front().map(|id| (id, false))
+    }
+
     fn give_out(&mut self, id: TailId, chunk: Chunk, end: ChunkEnd, caught_up: bool) {
         self.counters.bytes_read.add(chunk.span.len());
         self.announce(id);
@@ -319,8 +349,9 @@ impl Tailers {
             tail.note_due = true;
         }
         self.events.push_back(TailEvent::Chunk { chunk, end, caught_up });
-        if !caught_up {
-            self.enqueue(id);
+        if !caught_up && self.queued.insert(id) {
+            self.backlogs.push_back(id);
+            self.backlog_is_next = false;
         }
     }
 
@@ -361,7 +392,12 @@ impl Tailers {
     /// look, and nobody has yet to try, is no trouble any more.
     pub(super) fn retry_failed(&mut self) {
         if !self.troubles.is_empty() {
-            let untried = self.failed.iter().chain(&self.queue).filter_map(|id| self.tails.get(*id));
+            let untried = self
+                .failed
+                .iter()
+                .chain(&self.queue)
+                .chain(&self.backlogs)
+                .filter_map(|id| self.tails.get(*id));
             untried.for_each(|tail| self.troubles.remains(&tail.path));
         }
         self.troubles.end_round();
@@ -381,7 +417,7 @@ impl Tailers {
     }
 
     pub fn has_turns(&self) -> bool {
-        !self.queue.is_empty()
+        !self.queued.is_empty()
     }
 
     /// Does what is due with time: finishes rotated and deleted files that were quiet for long
@@ -549,8 +585,9 @@ impl Tailers {
         let tails = &self.tails;
         let nameless = |id: &TailId| tails.get(*id).is_some_and(Tail::is_nameless);
         self.queue.retain(nameless);
+        self.backlogs.retain(nameless);
         self.queued.retain(nameless);
-        !self.queue.is_empty()
+        self.has_turns()
     }
 
     /// The open files, for the flow that goes on with them.
