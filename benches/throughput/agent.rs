@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -15,8 +16,8 @@ const TICKS_PER_SECOND: f64 = 100.0;
 
 pub struct Agent {
     child: Child,
-    /// The agent says here when it is ready, as it does to systemd.
-    notify: UnixDatagram,
+    /// Heard when the agent says that it is ready, as it does to systemd.
+    ready: Receiver<()>,
 }
 
 impl Agent {
@@ -30,7 +31,7 @@ impl Agent {
         if socket.exists() {
             fs::remove_file(&socket)?;
         }
-        let notify = UnixDatagram::bind(&socket)?;
+        let ready = listen(UnixDatagram::bind(&socket)?);
         let binary = binary();
         let child = Command::new(&binary)
             .args(["run", "--config"])
@@ -40,19 +41,12 @@ impl Agent {
             .stderr(log)
             .spawn()
             .with_context(|| format!("cannot start {}", binary.display()))?;
-        Ok(Agent { child, notify })
+        Ok(Agent { child, ready })
     }
 
     /// Waits until it has looked at its folders.
     pub fn wait_until_ready(&mut self, at_most: Duration) -> Result<()> {
-        let mut message = [0; 4096];
-        self.notify.set_read_timeout(Some(at_most))?;
-        loop {
-            let length = self.notify.recv(&mut message).context("the agent does not become ready")?;
-            if message[..length].split(|&byte| byte == b'\n').any(|line| line == b"READY=1") {
-                return Ok(());
-            }
-        }
+        self.ready.recv_timeout(at_most).context("the agent does not become ready")
     }
 
     pub fn check_alive(&mut self) -> Result<()> {
@@ -119,6 +113,21 @@ impl Drop for Agent {
     }
 }
 
+/// Takes all that the agent says: its socket would fill up, and it would wait.
+fn listen(notify: UnixDatagram) -> Receiver<()> {
+    let (tell, ready) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut message = [0; 4096];
+        while let Ok(length) = notify.recv(&mut message) {
+            if message[..length].split(|&byte| byte == b'\n').any(|line| line == b"READY=1") {
+                // Not everybody waits for it.
+                let _ = tell.send(());
+            }
+        }
+    });
+    ready
+}
+
 fn binary() -> PathBuf {
     std::env::var_os("KINESIS_AGENT").map_or(env!("CARGO_BIN_EXE_kinesis-agent").into(), PathBuf::from)
 }
@@ -128,10 +137,11 @@ fn yaml(folder: &Path, endpoint: &str, flow: &str) -> String {
         "kinesis:\n  endpoint: {endpoint}\n  region: us-east-1\n\
          firehose:\n  endpoint: {endpoint}\n  region: us-east-1\n\
          awsAccessKeyId: bench\nawsSecretAccessKey: bench\n\
-         checkpointFile: {folder}/checkpoints.db\n\
+         checkpointFile: {folder}/{state}checkpoints.db\n\
          status.socket: {folder}/status.sock\n\
          flows:\n  - filePattern: {folder}/logs/*.log\n    initialPosition: START_OF_FILE\n    {flow}\n",
         folder = folder.display(),
+        state = if folder.join("state").is_dir() { "state/" } else { "" },
         flow = flow.trim().replace('\n', "\n    "),
     )
 }

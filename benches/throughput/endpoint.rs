@@ -1,10 +1,10 @@
 //! A counting endpoint that speaks PutRecords and PutRecordBatch, in a process of its own: the
 //! bench runs itself once more with [`ARGUMENT`].
 //!
-//! It accepts everything, and parses just enough to count: the decoded size of each entry, and
+//! It accepts everything, unless it is told to fail, and parses just enough to count: the decoded size of each entry, and
 //! where the lines are asked for also their numbers, as one bit each. It checks no limit and no
 //! signature; the tests' endpoint does that. The process answers a line on its standard input
-//! with its tally as JSON, and ends with its input.
+//! with its tally as JSON, after it did what the line says, and ends with its input.
 
 use std::convert::Infallible;
 use std::io::{BufRead, BufReader, Write};
@@ -22,6 +22,8 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use crate::line::{Line, now_micros};
 
@@ -45,6 +47,17 @@ pub struct Pace {
     pub delay_millis: u64,
     /// and all bodies together pass at this speed.
     pub bytes_per_second: u64,
+}
+
+/// How the endpoint fails.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub enum Outage {
+    /// No connection can be made, and those that are there end.
+    Refuse,
+    /// Requests are taken and never answered.
+    Hang,
+    /// Each request is refused because of a rate limit.
+    Throttle,
 }
 
 /// What has arrived.
@@ -86,7 +99,16 @@ impl Endpoint {
     }
 
     pub fn tally(&mut self) -> Result<Tally> {
-        self.ask.write_all(b"tally\n")?;
+        self.tell("\"tally\"")
+    }
+
+    /// From now on it fails like this, or no more.
+    pub fn fail(&mut self, outage: Option<Outage>) -> Result<Tally> {
+        self.tell(&serde_json::to_string(&outage)?)
+    }
+
+    fn tell(&mut self, line: &str) -> Result<Tally> {
+        writeln!(self.ask, "{line}")?;
         let mut answer = String::new();
         self.answers.read_line(&mut answer)?;
         serde_json::from_str(&answer).context("the endpoint has ended")
@@ -109,28 +131,68 @@ pub fn serve() -> Result<()> {
     let pace = Pace { delay_millis, bytes_per_second };
     let seen = Arc::new(Mutex::new(Seen { look_at_lines, pace, ..Seen::default() }));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))?;
+    let (outage, outages) = watch::channel(None);
+    let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0"))?;
     println!("http://{}", listener.local_addr()?);
-    runtime.spawn(accept(listener, Arc::clone(&seen)));
-    for _question in std::io::stdin().lock().lines() {
+    runtime.spawn(listen(listener, outages, Arc::clone(&seen)));
+    for line in std::io::stdin().lock().lines() {
+        if let Ok(wanted) = serde_json::from_str::<Option<Outage>>(&line?) {
+            outage.send(wanted)?;
+        }
         let tally = seen.lock().unwrap().tally();
         println!("{}", serde_json::to_string(&tally)?);
     }
     Ok(())
 }
 
-async fn accept(listener: tokio::net::TcpListener, seen: Arc<Mutex<Seen>>) -> std::io::Result<()> {
+type Outages = watch::Receiver<Option<Outage>>;
+
+/// Listens, except while connections are refused.
+async fn listen(mut listener: TcpListener, mut outages: Outages, seen: Arc<Mutex<Seen>>) -> Result<()> {
+    let address = listener.local_addr()?;
+    let refuses = |outage: &Option<Outage>| *outage == Some(Outage::Refuse);
+    loop {
+        let mut until = outages.clone();
+        tokio::select! {
+            ended = accept(&listener, outages.clone(), &seen) => ended?,
+            _ = until.wait_for(refuses) => {}
+        }
+        drop(listener);
+        outages.wait_for(|outage| !refuses(outage)).await?;
+        listener = TcpListener::bind(address).await?;
+    }
+}
+
+async fn accept(listener: &TcpListener, outages: Outages, seen: &Arc<Mutex<Seen>>) -> Result<()> {
     loop {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
-        let seen = Arc::clone(&seen);
-        let service = service_fn(move |request| answer(request, Arc::clone(&seen)));
+        let (seen, outages) = (Arc::clone(seen), outages.clone());
+        let service = service_fn(move |request| serve_one(request, outages.clone(), Arc::clone(&seen)));
         tokio::spawn(async move {
             // An error here is the agent's end in the middle of a request: what a kill does.
             let _ = hyper::server::conn::http1::Builder::new()
                 .serve_connection(TokioIo::new(stream), service)
                 .await;
         });
+    }
+}
+
+async fn serve_one(
+    request: Request<Incoming>,
+    outages: Outages,
+    seen: Arc<Mutex<Seen>>,
+) -> Result<Response<Full<Bytes>>> {
+    let outage = *outages.borrow();
+    match outage {
+        None => Ok(answer(request, seen).await?),
+        Some(Outage::Refuse) => bail!("this connection ends"),
+        Some(Outage::Hang) => std::future::pending().await,
+        Some(Outage::Throttle) => {
+            request.into_body().collect().await?;
+            let error = r#"{"__type":"ProvisionedThroughputExceededException","message":"too much"}"#;
+            Ok(respond(400, error.into()))
+        }
     }
 }
 

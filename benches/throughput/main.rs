@@ -4,7 +4,8 @@
 //! time is not the agent's: `throughput` (CPU, speed and memory for a backlog), `latency` (from
 //! the write of a line to its receipt), `crash` (lines lost and repeated under kill -9 and
 //! rotation), and, only where an argument asks for them, `many` (start, memory and CPU with very
-//! many files) and `fair` (a fresh line beside a backlog). An argument picks one. `BENCH_MB`,
+//! many files), `fair` (a fresh line beside a backlog) and `outage` (minutes in which nothing can
+//! be delivered). An argument picks one. `BENCH_MB`,
 //! `BENCH_LIVES`, `BENCH_SEED`, `FILES`, `ACTIVE`, `SECONDS` change the sizes; `KINESIS_AGENT` names
 //! another binary. It is plain HTTP: TLS would be measured with it otherwise.
 
@@ -15,6 +16,7 @@ mod fair;
 mod latency;
 mod line;
 mod many;
+mod outage;
 mod throughput;
 
 use std::fs;
@@ -45,6 +47,9 @@ fn run(asked: impl Fn(&str) -> bool, all: bool) -> Result<()> {
     }
     if asked("many") {
         many::run()?;
+    }
+    if asked("outage") {
+        outage::run()?;
     }
     if asked("fair") {
         fair::run()?;

@@ -8,9 +8,11 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirEntryExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use super::identity::{FileKey, file_key, modified_millis};
 use super::note::{KnownTail, TailState};
@@ -21,8 +23,10 @@ use crate::observe::pulse::beat;
 
 /// Folders under `**` are followed to this depth, so that a loop of links ends.
 const MAX_DEPTH: usize = 64;
-/// A search for rotated files looks into at most so many folders on each level.
-const MAX_OLD_FOLDERS: usize = 100;
+
+/// Some systems tell the time of a folder's last change in steps of up to 10 ms: a change that
+/// is older than this cannot hide another.
+const CLOCK_STEP: Duration = Duration::from_millis(20);
 
 /// One look at all folders of a flow.
 #[derive(Debug, Default)]
@@ -37,6 +41,8 @@ pub struct Listing {
     pub folders: BTreeSet<PathBuf>,
     /// What could not be listed or looked at, and why.
     pub errors: Vec<(PathBuf, std::io::Error)>,
+    /// Names came, went or moved during the look: a file that is there may be missing here.
+    pub in_motion: bool,
 }
 
 /// What is known already: a name beside the home of a tail may be a rotated body of it.
@@ -45,6 +51,8 @@ pub struct Places<'a> {
     pub tails: &'a Tails,
     /// Homes beside those of the tails.
     pub rotated: &'a HashSet<Arc<Path>>,
+    /// And where files were that could not be read yet.
+    pub unreadable: &'a HashMap<FileKey, Arc<Path>>,
     /// Folders into which rotation moves files, by the folder that they come from.
     pub old_folders: &'a HashMap<PathBuf, BTreeSet<PathBuf>>,
 }
@@ -54,9 +62,9 @@ impl Places<'_> {
     fn to_look_for_bodies(&self) -> BTreeSet<(&Path, &Path)> {
         let mut homes: HashSet<&Path> = HashSet::new();
         let mut last = None;
-        for folder in self.tails.iter().map(|tail| &*tail.home).chain(self.rotated.iter().map(|home| &**home))
-        {
-            let folder = folder.parent();
+        let of_tails = self.tails.iter().map(|tail| &tail.home);
+        for home in of_tails.chain(self.rotated).chain(self.unreadable.values()) {
+            let folder = home.parent();
             // Neighbours are often of one folder.
             if folder != last {
                 homes.extend(folder);
@@ -71,7 +79,8 @@ impl Places<'_> {
     }
 
     fn is_home(&self, path: &Path) -> bool {
-        self.tails.is_home(path) || self.rotated.contains(path)
+        let unreadable = || self.unreadable.values().any(|home| **home == *path);
+        self.tails.is_home(path) || self.rotated.contains(path) || unreadable()
     }
 }
 
@@ -80,7 +89,7 @@ impl Listing {
         let mut listing = Listing::default();
         listing.files.reserve(known.tails.len());
         listing.by_path.reserve(known.tails.len());
-        let mut look = Look { patterns, known, listing, names: HashMap::new() };
+        let mut look = Look { patterns, known, listing, entries: HashMap::new(), named: Vec::new() };
         for steps in patterns.alternatives() {
             look.walk(Path::new("/"), Path::new("/"), steps, 0);
         }
@@ -92,7 +101,10 @@ impl Listing {
                 look.file(&tail.path, false);
             }
         }
+        let in_motion = look.entries.iter().any(|(folder, entries)| entries.changed(folder))
+            || look.named.iter().any(|(path, inode)| inode_at(path) != *inode);
         let mut listing = look.listing;
+        listing.in_motion = in_motion;
         listing.by_key = KeyIndex::of(&listing.files);
         listing
     }
@@ -110,6 +122,68 @@ impl Listing {
         let place = *self.by_path.get(&path_hash(path))? as usize;
         (*self.files[place].path == *path).then_some(place)
     }
+
+    /// As it would be if the file at `path` had moved while the look was taken.
+    #[cfg(test)]
+    pub fn having_missed(mut self, path: &Path) -> Self {
+        self.in_motion = true;
+        self.files.retain(|seen| *seen.path != *path);
+        self.by_key = KeyIndex::of(&self.files);
+        let places = (0..).zip(&self.files).map(|(place, seen)| (path_hash(&seen.path), place));
+        self.by_path = places.collect();
+        self
+    }
+
+    /// Whether something that could not be looked at hides what is at `path`.
+    pub fn is_hidden(&self, path: &Path) -> bool {
+        self.errors.iter().any(|(failed, _)| path.starts_with(failed))
+    }
+}
+
+/// What a folder held when its look began: the names in one piece of memory, and the inodes.
+#[derive(Debug, Default)]
+struct Entries {
+    names: Vec<u8>,
+    ends: Vec<usize>,
+    inodes: Vec<u64>,
+    changed: Option<SystemTime>,
+}
+
+impl Entries {
+    fn read(folder: &Path) -> std::io::Result<Self> {
+        // The time first: what changes behind it shows.
+        let mut entries = Entries { changed: changed(folder), ..Entries::default() };
+        for entry in fs::read_dir(folder)?.filter_map(Result::ok) {
+            entries.names.extend_from_slice(entry.file_name().as_bytes());
+            entries.ends.push(entries.names.len());
+            entries.inodes.push(entry.ino());
+        }
+        Ok(entries)
+    }
+
+    fn names(&self) -> impl Iterator<Item = &OsStr> {
+        let starts = [0].into_iter().chain(self.ends.iter().copied());
+        starts.zip(&self.ends).map(|(start, &end)| OsStr::from_bytes(&self.names[start..end]))
+    }
+
+    fn changed(&self, folder: &Path) -> bool {
+        let (before, after) = (self.changed, changed(folder));
+        let age = after.and_then(|after| SystemTime::now().duration_since(after).ok());
+        if before != after || age.is_some_and(|age| age > CLOCK_STEP) {
+            return before != after;
+        }
+        let same =
+            |now: &Entries| now.names == self.names && now.ends == self.ends && now.inodes == self.inodes;
+        Entries::read(folder).is_ok_and(|now| !same(&now))
+    }
+}
+
+fn inode_at(path: &Path) -> Option<u64> {
+    fs::symlink_metadata(path).ok().map(|metadata| metadata.ino())
+}
+
+fn changed(folder: &Path) -> Option<SystemTime> {
+    fs::metadata(folder).and_then(|metadata| metadata.modified()).ok()
 }
 
 struct Look<'a> {
@@ -117,26 +191,9 @@ struct Look<'a> {
     known: Places<'a>,
     listing: Listing,
     /// The entries of each folder, by its resolved path.
-    names: HashMap<PathBuf, Rc<Names>>,
-}
-
-/// The names of a folder's entries, in one piece of memory.
-#[derive(Debug, Default)]
-struct Names {
-    bytes: Vec<u8>,
-    ends: Vec<usize>,
-}
-
-impl Names {
-    fn push(&mut self, name: &OsStr) {
-        self.bytes.extend_from_slice(name.as_bytes());
-        self.ends.push(self.bytes.len());
-    }
-
-    fn iter(&self) -> impl Iterator<Item = &OsStr> {
-        let starts = [0].into_iter().chain(self.ends.iter().copied());
-        starts.zip(&self.ends).map(|(start, &end)| OsStr::from_bytes(&self.bytes[start..end]))
-    }
+    entries: HashMap<PathBuf, Rc<Entries>>,
+    /// What was at the names that the patterns spell out, before the entries of their folders.
+    named: Vec<(PathBuf, Option<u64>)>,
 }
 
 impl Look<'_> {
@@ -146,11 +203,13 @@ impl Look<'_> {
         match step {
             Step::Literal(name) if rest.is_empty() => {
                 self.listing.folders.insert(real.to_owned());
-                self.candidate(&typed.join(name), &real.join(name));
+                let path = real.join(name);
+                self.named.push((path.clone(), inode_at(&path)));
+                self.candidate(&typed.join(name), &path);
             }
             Step::Literal(name) => self.enter(&typed.join(name), &real.join(name), real, rest, depth),
             Step::Glob(_) => {
-                for name in self.entries(real).iter() {
+                for name in self.entries(real).names() {
                     if step.matches(name) {
                         let (typed, real_path) = (typed.join(name), real.join(name));
                         match rest.is_empty() {
@@ -162,7 +221,7 @@ impl Look<'_> {
             }
             Step::AnyDepth => {
                 self.walk(typed, real, rest, depth);
-                for name in self.entries(real).iter() {
+                for name in self.entries(real).names() {
                     let below = real.join(name);
                     // Links are not followed at any depth, so that loops do not multiply.
                     let is_folder = fs::symlink_metadata(&below).is_ok_and(|metadata| metadata.is_dir());
@@ -185,19 +244,18 @@ impl Look<'_> {
         }
     }
 
-    fn entries(&mut self, folder: &Path) -> Rc<Names> {
-        if let Some(names) = self.names.get(folder) {
-            return names.clone();
+    fn entries(&mut self, folder: &Path) -> Rc<Entries> {
+        if let Some(entries) = self.entries.get(folder) {
+            return entries.clone();
         }
         self.listing.folders.insert(folder.to_owned());
-        let mut names = Names::default();
-        match fs::read_dir(folder) {
-            Ok(entries) => entries.flatten().for_each(|entry| names.push(&entry.file_name())),
-            Err(error) => self.failed(folder, error),
+        match Entries::read(folder) {
+            Ok(entries) => self.entries.entry(folder.to_owned()).or_insert(Rc::new(entries)).clone(),
+            Err(error) => {
+                self.failed(folder, error);
+                Rc::default()
+            }
         }
-        let names = Rc::new(names);
-        self.names.insert(folder.to_owned(), names.clone());
-        names
     }
 
     /// A path that the patterns may match.
@@ -210,7 +268,7 @@ impl Look<'_> {
 
     fn rotated_bodies(&mut self, folder: &Path, home: &Path) {
         let mut path = folder.join("name");
-        for name in self.entries(folder).iter() {
+        for name in self.entries(folder).names() {
             path.set_file_name(name);
             let known = self.known;
             let is_body = || origins(name).iter().any(|origin| known.is_home(&home.join(origin)));
@@ -222,7 +280,10 @@ impl Look<'_> {
 
     fn file(&mut self, path: &Path, matched: bool) {
         beat();
-        let Ok(link) = fs::symlink_metadata(path) else { return };
+        let link = match fs::symlink_metadata(path) {
+            Ok(link) => link,
+            Err(error) => return self.failed(path, error),
+        };
         if !link.is_symlink() {
             return self.found(path, &link, matched);
         }
@@ -282,62 +343,22 @@ pub fn is_of(known: &KnownTail, patterns: &Patterns) -> bool {
     folders.into_iter().any(|folder| names.iter().any(|name| patterns.matches(&folder.join(name))))
 }
 
-/// Bodies of the file at `home` that rotation may have moved to another folder (`olddir`): one
-/// below its own, or one beside it whose name says what it is for.
-pub fn rotated_elsewhere(home: &Path) -> Vec<Seen> {
-    const BESIDE: [&str; 5] = ["old", "arch", "back", "bak", "rotat"];
-    let (Some(folder), Some(name)) = (home.parent(), home.file_name()) else { return Vec::new() };
-    let folders_in = |folder: &Path| -> Vec<PathBuf> {
-        let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
-        let entries = entries.filter_map(Result::ok);
-        let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-        folders.map(|entry| entry.path()).take(MAX_OLD_FOLDERS).collect()
-    };
-    let is_for_old = |folder: &PathBuf| {
-        let name = folder.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-        BESIDE.iter().any(|word| name.contains(word))
-    };
-    let mut folders = folders_in(folder);
-    folders.extend(folder.parent().map(folders_in).unwrap_or_default().into_iter().filter(is_for_old));
-    let mut found = Vec::new();
-    for entry in
-        folders.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten().filter_map(Result::ok)
-    {
-        if !origins(&entry.file_name()).iter().any(|origin| origin == name) {
-            continue;
-        }
-        let Ok(metadata) = entry.metadata() else { continue };
-        if metadata.is_file() {
-            let (key, modified_millis) = (file_key(&metadata), modified_millis(&metadata));
-            found.push(Seen {
-                path: entry.path().into(),
-                key,
-                size: metadata.len(),
-                modified_millis,
-                matched: false,
-            });
-        }
-    }
-    found
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn places<'a>(
-        tails: &'a Tails,
-        rotated: &'a HashSet<Arc<Path>>,
-        old_folders: &'a HashMap<PathBuf, BTreeSet<PathBuf>>,
-    ) -> Places<'a> {
-        Places { tails, rotated, old_folders }
+    fn take(patterns: &Patterns, rotated: HashSet<Arc<Path>>) -> Listing {
+        let (tails, unreadable, old_folders) = (Tails::default(), HashMap::new(), HashMap::new());
+        let known =
+            Places { tails: &tails, rotated: &rotated, unreadable: &unreadable, old_folders: &old_folders };
+        Listing::take(patterns, known)
     }
 
     fn look(folder: &Path, pattern: &str, homes: &[&str]) -> Vec<(String, bool)> {
         let pattern = format!("{}/{pattern}", folder.display());
         let patterns = Patterns::try_new(&[pattern], &[]).unwrap();
         let rotated = homes.iter().map(|home| folder.join(home).into()).collect();
-        let listing = Listing::take(&patterns, places(&Tails::default(), &rotated, &HashMap::new()));
+        let listing = take(&patterns, rotated);
         let mut files: Vec<&Seen> = listing.files.iter().collect();
         files.sort_by_key(|seen| &seen.path);
         let name = |path: &Path| path.strip_prefix(folder).unwrap_or(path).display().to_string();
@@ -356,6 +377,20 @@ mod tests {
 
     fn matched(names: &[&str]) -> Vec<(String, bool)> {
         names.iter().map(|name| (name.to_string(), true)).collect()
+    }
+
+    #[test]
+    fn names_that_move_during_a_look_are_noticed() {
+        let folder = folder_with(&["app.log", "app.log.1"]);
+        let before = Entries::read(folder.path()).unwrap();
+        assert!(!before.changed(folder.path()));
+        fs::write(folder.path().join("app.log"), "more").unwrap();
+        assert!(!before.changed(folder.path()), "what is in the files does not count");
+        for (from, to) in [("app.log.1", "app.log.2"), ("app.log", "app.log.1"), ("app.log.2", "app.log")] {
+            let before = Entries::read(folder.path()).unwrap();
+            fs::rename(folder.path().join(from), folder.path().join(to)).unwrap();
+            assert!(before.changed(folder.path()), "{from} -> {to}");
+        }
     }
 
     #[test]
@@ -399,8 +434,7 @@ mod tests {
         let folder = folder_with(&[]);
         let pattern = format!("{}/later/*/a.log", folder.path().display());
         let patterns = Patterns::try_new(&[pattern], &[]).unwrap();
-        let (tails, rotated, old) = Default::default();
-        let listing = Listing::take(&patterns, places(&tails, &rotated, &old));
+        let listing = take(&patterns, HashSet::new());
         assert!(listing.folders.contains(folder.path()));
         assert!(listing.files.is_empty() && listing.errors.is_empty());
     }

@@ -79,15 +79,16 @@ pub fn diff<'a>(
     let mut is_tails = vec![false; seen.len()];
     let mut events = Vec::new();
     for tail in known {
-        let places = index.places(seen, tail.key);
-        places.clone().for_each(|place| is_tails[place] = true);
         // A file with two names stays at the one that it is known by.
-        let mut files = places.map(|place| &seen[place]);
+        let places = index.places(seen, tail.key);
+        let mut files = places.clone().map(|place| &seen[place]);
         let first = files.clone().next();
-        let Some(found) = files.find(|file| *file.path == *tail.path).or(first) else {
+        let found = files.find(|file| *file.path == *tail.path).or(first);
+        let Some(found) = found.filter(|found| may_be_renamed(tail.path, &found.path)) else {
             events.push(FileEvent::Missing { tail: tail.tail });
             continue;
         };
+        places.for_each(|place| is_tails[place] = true);
         if *found.path != *tail.path {
             events.push(FileEvent::Renamed { tail: tail.tail, to: found.path.clone() });
         }
@@ -103,6 +104,12 @@ pub fn diff<'a>(
     appeared.sort_by_key(|seen| seen.modified_millis);
     events.extend(appeared.into_iter().map(|seen| FileEvent::Appeared { seen: seen.clone() }));
     events
+}
+
+/// Whether a file that was at `from` can be the one with its inode at `to`: nobody compresses a
+/// file in its place, so a compressed one got the inode of a plain one that was deleted.
+pub fn may_be_renamed(from: &Path, to: &Path) -> bool {
+    is_compressed(from) == is_compressed(to)
 }
 
 /// The names that rotation may have made `name` from, the nearest first: `app.log.2.gz` comes
@@ -236,6 +243,16 @@ mod tests {
         assert_eq!(origins(OsStr::new("app.log")), Vec::<OsString>::new());
         assert_eq!(origins(OsStr::new(".1")), Vec::<OsString>::new());
         assert_eq!(origins(OsStr::new("other-app.log")), Vec::<OsString>::new());
+    }
+
+    #[test]
+    fn a_compressed_file_that_got_the_inode_of_a_deleted_one_is_another() {
+        let before = seen("/app.log", 7, 10, 1);
+        let tail =
+            Known { tail: TailId(1), path: &before.path, key: before.key, size: 10, modified_millis: 1 };
+        let after = seen("/app.log.2.gz", 7, 5, 2);
+        let events = compare(&[tail], std::slice::from_ref(&after));
+        assert_eq!(events, [FileEvent::Missing { tail: TailId(1) }, FileEvent::Appeared { seen: after }]);
     }
 
     use proptest::prelude::*;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +11,6 @@ use std::time::Duration;
 use super::*;
 use crate::file::budget::Budget;
 use crate::file::options::InitialPosition;
-use crate::observe::LossReason;
 
 const KEY: &str = "kinesis:stream#flow";
 
@@ -54,6 +54,7 @@ fn tailers(options: Options, known: Vec<KnownTail>, is_first_start: bool, next: 
         counters: Arc::default(),
         troubles: Arc::default(),
         max_open: Arc::new(100.into()),
+        removed: Arc::default(),
     };
     Tailers::try_new(options, parts).unwrap()
 }
@@ -189,6 +190,11 @@ impl Flow {
         }
         self.tailers.take_changes();
         self.collect();
+        self.settle();
+    }
+
+    /// The rows say how far was read.
+    fn settle(&mut self) {
         for row in self.rows.values_mut() {
             row.offset = self.offsets[&row.tail];
             if let Some(tail) = self.tailers.tails().find(|tail| tail.id == row.tail) {
@@ -223,6 +229,54 @@ fn a_file_that_is_there_at_the_first_start_is_read_from_its_end() {
     flow.look();
     flow.lines.sort();
     flow.expect(&["b", "new", "partial"]);
+}
+
+/// A look, and a crash when all that it told is stored but nothing more.
+fn look_and_crash(flow: &mut Flow) {
+    flow.tailers.scan(flow.now, 0);
+    flow.collect();
+    flow.settle();
+    flow.start();
+    flow.look();
+}
+
+#[test]
+fn a_copys_unread_rest_is_known_as_soon_as_the_new_life_is() {
+    for pattern in ["app.log", "app.log*"] {
+        let mut flow = Flow::new(pattern);
+        flow.append("app.log", "1\n");
+        flow.look();
+        flow.append("app.log", "2\n");
+        flow.copy("app.log", "app.log.1");
+        flow.truncate("app.log");
+        flow.append("app.log", "3\n");
+        look_and_crash(&mut flow);
+        flow.expect(&["1", "2", "3"]);
+    }
+}
+
+#[test]
+fn a_file_that_was_empty_when_it_was_last_seen_is_no_other_files_rest() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.rename("app.log", "app.log.1");
+    flow.append("app.log", "");
+    flow.look();
+    flow.stop_after(0);
+    flow.append("app.log.1", "2\n");
+    flow.append("app.log", "3\n");
+    flow.gzip("app.log.1", "app.log.1.gz");
+    flow.rename("app.log", "app.log.2");
+    flow.gzip("app.log.2", "app.log.2.gz");
+    flow.append("app.log", "4\n");
+    // The file system gives the inode of the first to the last.
+    let inode = fs::metadata(flow.path("app.log")).unwrap().ino();
+    flow.rows.values_mut().next().unwrap().identity.inode = inode;
+    flow.start();
+    flow.look();
+    flow.lines.sort();
+    flow.expect(&["1", "2", "3", "4"]);
 }
 
 #[test]
@@ -265,6 +319,184 @@ fn the_unterminated_last_line_of_a_renamed_file_comes_when_it_was_quiet() {
     flow.append("app.log.1", "more\n");
     flow.pass(1);
     flow.expect(&["more"]);
+}
+
+#[test]
+fn what_was_compressed_while_it_was_read_is_not_read_again_when_it_is_let_go() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.append("app.log", "2\n");
+    flow.rename("app.log", "app.log.1");
+    flow.gzip("app.log.1", "app.log.1.gz");
+    let later = std::time::SystemTime::now() + Duration::from_secs(10);
+    File::open(flow.path("app.log.1.gz")).unwrap().set_modified(later).unwrap();
+    flow.look();
+    flow.tailers.finish_deleted(flow.now, &flow.budget);
+    flow.pass(31);
+    flow.pass(1);
+    flow.expect(&["1", "2"]);
+    flow.restart(|flow| flow.rename("app.log.1.gz", "app.log.2.gz"));
+    flow.pass(31);
+    flow.expect(&[]);
+}
+
+#[test]
+fn what_was_written_to_an_empty_file_and_copied_away_between_two_looks_is_read() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "");
+    flow.look();
+    flow.append("app.log", "1\n");
+    flow.copy("app.log", "app.log.1");
+    flow.truncate("app.log");
+    let later = std::time::SystemTime::now() + Duration::from_secs(1);
+    for name in ["app.log.1", "app.log"] {
+        File::open(flow.path(name)).unwrap().set_modified(later).unwrap();
+    }
+    flow.tailers.written(&flow.path("app.log"));
+    flow.tailers.turn(flow.now, &flow.budget);
+    flow.look();
+    flow.expect(&["1"]);
+}
+
+#[test]
+fn a_file_that_was_emptied_and_renamed_between_two_looks_is_followed() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.copy("app.log", "app.log.2");
+    flow.truncate("app.log");
+    flow.rename("app.log", "app.log.1");
+    flow.look();
+    flow.restart(|flow| flow.append("app.log.1", "2\n"));
+    flow.expect(&["1", "2"]);
+}
+
+#[test]
+fn an_empty_file_that_was_moved_while_stopped_is_not_taken_for_another_beside_it() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "");
+    flow.look();
+    flow.restart(|flow| {
+        fs::create_dir(flow.path("old")).unwrap();
+        flow.append("app.log.1", "");
+        flow.append("app.log", "1\n");
+        flow.rename("app.log", "old/app.log.1");
+    });
+    flow.expect(&["1"]);
+}
+
+#[test]
+fn a_copy_that_goes_on_for_an_empty_file_is_known_by_its_content() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "");
+    flow.look();
+    flow.restart(|flow| {
+        flow.append("app.log.1", "1\n");
+        fs::remove_file(flow.path("app.log")).unwrap();
+    });
+    flow.expect(&["1"]);
+    assert!(flow.tailers.tails().all(|tail| tail.identity.head_length == 2));
+}
+
+#[test]
+fn a_rest_that_is_moved_or_compressed_during_a_look_is_found_at_the_next() {
+    for stopped in [false, true] {
+        for packed in [false, true] {
+            let mut flow = Flow::new("app.log");
+            flow.append("app.log", "1\n");
+            flow.look();
+            flow.append("app.log", "2\n");
+            let rotate = |flow: &Flow| {
+                flow.copy("app.log", "app.log.1");
+                fs::remove_file(flow.path("app.log")).unwrap();
+            };
+            if stopped {
+                flow.stop_after(0);
+                rotate(&flow);
+                flow.start();
+            } else {
+                flow.copy("app.log", "app.log.1");
+                flow.truncate("app.log");
+            }
+            let listing = flow.tailers.list();
+            match packed {
+                true => flow.gzip("app.log.1", "app.log.1.gz"),
+                false => flow.rename("app.log.1", "app.log.2"),
+            }
+            flow.tailers.act_on(listing, flow.now, 0);
+            flow.append("app.log", "3\n");
+            flow.look();
+            flow.expect(&["1", "2", "3"]);
+            assert_eq!(flow.lost, 0);
+        }
+    }
+}
+
+#[test]
+fn a_copy_that_was_still_empty_at_the_last_look_is_no_older_file() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "");
+    flow.append("app.log.1", "");
+    flow.look();
+    flow.append("app.log.1", "1\n");
+    let later = std::time::SystemTime::now() + Duration::from_secs(1);
+    for name in ["app.log.1", "app.log"] {
+        File::open(flow.path(name)).unwrap().set_modified(later).unwrap();
+    }
+    flow.look();
+    flow.expect(&["1"]);
+}
+
+#[test]
+fn a_deleted_file_that_was_read_is_handed_on_since_it_may_not_be_settled() {
+    let mut flow = Flow::new("a.log");
+    flow.append("a.log", "1\nlast");
+    flow.look();
+    fs::remove_file(flow.path("a.log")).unwrap();
+    flow.look();
+    flow.tailers.finish_deleted(flow.now, &flow.budget);
+    flow.collect();
+    flow.expect(&["1", "last"]);
+    assert_eq!(flow.rows.len(), 1, "its row stays");
+    let held = flow.tailers.into_held();
+    assert_eq!(held.values().map(|file| file.nameless_bytes).collect::<Vec<_>>(), [0]);
+}
+
+#[test]
+fn what_was_read_of_a_deleted_file_and_not_settled_before_a_kill_is_reported() {
+    let mut flow = Flow::new("*.log");
+    flow.append("b.log", "b\n");
+    flow.append("a.log", "1\n");
+    flow.look();
+    fs::remove_file(flow.path("a.log")).unwrap();
+    flow.look();
+    flow.pass(31);
+    flow.lines.sort();
+    flow.expect(&["1", "b"]);
+    for row in flow.rows.values_mut() {
+        (row.offset, row.anchors) = (0, Vec::new());
+    }
+    flow.offsets.clear();
+    flow.start();
+    flow.look();
+    assert_eq!(flow.lost, 2);
+}
+
+#[test]
+fn a_file_that_is_compressed_just_before_a_stop_is_not_read_again() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.rename("app.log", "app.log.1");
+    flow.gzip("app.log.1", "app.log.1.gz");
+    let later = std::time::SystemTime::now() + Duration::from_secs(10);
+    File::open(flow.path("app.log.1.gz")).unwrap().set_modified(later).unwrap();
+    flow.tailers.look_at_the_nameless(flow.now);
+    flow.tailers.finish_deleted(flow.now, &flow.budget);
+    flow.restart(|flow| flow.append("app.log", "2\n"));
+    flow.pass(31);
+    flow.expect(&["1", "2"]);
 }
 
 #[test]
@@ -375,6 +607,30 @@ fn a_deleted_file_is_read_to_its_end() {
 }
 
 #[test]
+fn deleted_files_hold_at_most_so_much_of_the_disk_and_the_oldest_are_let_go() {
+    let mut flow = Flow::new("*.log");
+    let line = "x".repeat(99_999) + "\n";
+    for name in ["a.log", "b.log", "c.log"] {
+        flow.append(name, &line);
+    }
+    let full = Budget::new(0, 1).flow();
+    let budget = std::mem::replace(&mut flow.budget, full);
+    flow.look();
+    for name in ["b.log", "a.log", "c.log"] {
+        fs::remove_file(flow.path(name)).unwrap();
+        flow.look();
+    }
+    assert_eq!(flow.lost, 0, "a tenth of the disk is enough");
+    flow.tailers.removed.set_limit(Some(250_000));
+    flow.look();
+    assert_eq!((flow.lost, &flow.reasons[..]), (100_000, &[LossReason::Space][..]));
+    flow.budget = budget;
+    flow.look();
+    assert_eq!(flow.lines.len(), 2, "the others are read");
+    assert_eq!(flow.tailers.counters.removed_bytes.get(), 0, "what is read holds nothing");
+}
+
+#[test]
 fn a_generation_between_two_looks_is_read_also_outside_the_pattern_and_compressed() {
     for compress in [false, true] {
         let mut flow = Flow::new("app.log");
@@ -403,9 +659,10 @@ fn a_generation_between_two_looks_is_read_also_outside_the_pattern_and_compresse
 fn older_siblings_outside_the_pattern_are_left_alone_and_so_is_their_compression() {
     let mut flow = Flow::new("app.log");
     flow.append("app.log.1", "ancient\n");
+    let old = std::time::SystemTime::now() - Duration::from_secs(1);
+    File::options().append(true).open(flow.path("app.log.1")).unwrap().set_modified(old).unwrap();
     flow.append("app.log", "1\n");
     flow.look();
-    let old = fs::metadata(flow.path("app.log.1")).unwrap().modified().unwrap();
     flow.gzip("app.log.1", "app.log.2.gz");
     File::options().write(true).open(flow.path("app.log.2.gz")).unwrap().set_modified(old).unwrap();
     flow.rename("app.log", "app.log.1");
@@ -450,6 +707,124 @@ fn a_file_compressed_or_moved_while_stopped_is_found_by_its_content() {
         flow.lines.sort();
         flow.expect(&["1", "2", "3"]);
         assert_eq!(flow.lost, 0);
+    }
+}
+
+#[test]
+fn a_file_that_got_any_name_while_stopped_is_found_by_its_inode_or_its_content() {
+    for (target, copied) in
+        [("kept.txt", false), ("old/kept.txt", false), ("kept.txt", true), ("old/kept", true)]
+    {
+        let mut flow = Flow::new("app.log");
+        let long: Vec<String> = (0..500).map(|n| format!("line {n}")).collect();
+        flow.append("app.log", &(long.join("\n") + "\n"));
+        flow.look();
+        flow.lines.clear();
+        flow.restart(|flow| {
+            flow.append("app.log", "2\n");
+            fs::create_dir_all(flow.path("old")).unwrap();
+            match copied {
+                false => flow.rename("app.log", target),
+                true => {
+                    flow.copy("app.log", target);
+                    fs::remove_file(flow.path("app.log")).unwrap();
+                }
+            }
+            flow.append("app.log", "3\n");
+        });
+        flow.lines.sort();
+        flow.expect(&["2", "3"]);
+        assert_eq!(flow.lost, 0);
+    }
+}
+
+#[test]
+fn a_file_of_which_little_is_known_is_not_taken_from_any_name() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.restart(|flow| {
+        flow.append("app.log", "2\n");
+        flow.copy("app.log", "kept.txt");
+        fs::remove_file(flow.path("app.log")).unwrap();
+    });
+    flow.expect(&["1"]);
+}
+
+#[test]
+fn a_file_that_is_renamed_to_any_name_while_running_stays_known() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.rename("app.log", "kept.txt");
+    flow.append("kept.txt", "2\n");
+    flow.look();
+    flow.pass(3600);
+    flow.append("kept.txt", "3\n");
+    flow.look();
+    flow.restart(|flow| flow.append("kept.txt", "4\n"));
+    flow.expect(&["1", "2", "3", "4"]);
+}
+
+#[test]
+fn several_compressed_generations_while_stopped_are_read_one_at_a_time_and_oldest_first() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "first\n");
+    flow.look();
+    let lines: Vec<String> = (0..300_000).map(|n| format!("{n:07}")).collect();
+    let mut generations = lines.chunks(100_000);
+    flow.stop_after(0);
+    for number in [3, 2, 1] {
+        flow.append("app.log", &(generations.next().unwrap().join("\n") + "\n"));
+        let name = format!("app.log.{number}");
+        flow.rename("app.log", &name);
+        flow.gzip(&name, &format!("{name}.gz"));
+        // Generations have times of their own.
+        let time = std::time::SystemTime::now() + Duration::from_secs(4 - number);
+        File::options()
+            .write(true)
+            .open(flow.path(&format!("{name}.gz")))
+            .unwrap()
+            .set_modified(time)
+            .unwrap();
+    }
+    flow.start();
+    flow.tailers.scan(flow.now, 0);
+    let mut at_once = 0;
+    while flow.tailers.turn(flow.now, &flow.budget) == Turn::Progress {
+        at_once = at_once.max(flow.tailers.tails().filter(|tail| tail.is_open()).count());
+        flow.collect();
+    }
+    flow.look();
+    assert_eq!(at_once, 1, "each decoder costs memory");
+    assert_eq!(flow.lines[0], "first");
+    assert!(flow.lines[1..] == lines, "{} lines, in another order", flow.lines.len());
+}
+
+#[test]
+fn a_compressed_rest_that_cannot_be_read_yet_is_waited_for() {
+    for mended in [true, false] {
+        let mut flow = Flow::new("app.log");
+        flow.append("app.log", "1\n");
+        flow.look();
+        flow.append("app.log", "2\n");
+        flow.tailers.scan(flow.now, 0);
+        flow.stop_after(0);
+        flow.gzip("app.log", "whole");
+        let whole = fs::read(flow.path("whole")).unwrap();
+        fs::write(flow.path("app.log.1.gz"), &whole[..5]).unwrap();
+        flow.start();
+        flow.pass(300);
+        flow.expect(&["1"]);
+        assert_eq!(flow.lost, 0, "it may still be being compressed");
+        if mended {
+            flow.rename("whole", "app.log.1.gz");
+        }
+        flow.pass(600);
+        match mended {
+            true => flow.expect(&["2"]),
+            false => assert_eq!((flow.lost, &flow.reasons[..]), (2, &[LossReason::Removed][..])),
+        }
     }
 }
 
@@ -756,6 +1131,51 @@ fn two_copytruncates_between_two_looks_lose_nothing() {
     flow.expect(&["1", "2", "3", "4"]);
 }
 
+/// Its modification time is so many seconds ahead: a copy's and a generation's time must differ.
+fn set_ahead(flow: &Flow, name: &str, seconds: u64) {
+    let time = std::time::SystemTime::now() + Duration::from_secs(seconds);
+    File::options().write(true).open(flow.path(name)).unwrap().set_modified(time).unwrap();
+}
+
+#[test]
+fn a_copy_that_is_renamed_while_it_is_looked_for_is_found_by_the_next_look() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.append("app.log", "2\n");
+    flow.copy("app.log", "app.log.1");
+    flow.truncate("app.log");
+    flow.append("app.log", "3\n");
+    let listing = flow.tailers.list();
+    flow.rename("app.log.1", "app.log.2");
+    flow.tailers.act_on(listing, flow.now, 0);
+    flow.look();
+    flow.lines.sort();
+    flow.expect(&["1", "2", "3"]);
+}
+
+#[test]
+fn a_generation_of_a_file_that_was_empty_when_it_was_last_seen_is_read() {
+    for restart in [false, true] {
+        let mut flow = Flow::new("app.log");
+        flow.append("app.log", "");
+        flow.look();
+        flow.stop_after(0);
+        flow.append("app.log", "1\n");
+        flow.copy("app.log", "app.log.1");
+        set_ahead(&flow, "app.log.1", 1);
+        flow.truncate("app.log");
+        flow.append("app.log", "2\n");
+        set_ahead(&flow, "app.log", 2);
+        if restart {
+            flow.start();
+        }
+        flow.look();
+        flow.lines.sort();
+        flow.expect(&["1", "2"]);
+    }
+}
+
 #[test]
 fn a_file_that_only_a_link_led_to_is_read_to_its_end_after_a_restart() {
     let mut flow = Flow::new("current");
@@ -1037,4 +1457,184 @@ fn a_second_copytruncate_that_is_seen_in_the_middle_repeats_nothing() {
         flow.look();
         flow.expect(&["c2", "d1", "d2", "d3", "e1"]);
     }
+}
+
+#[test]
+fn a_generation_that_a_look_missed_since_names_moved_is_read_at_the_next() {
+    for pattern in ["app.log", "app.log*"] {
+        let mut flow = Flow::new(pattern);
+        flow.append("app.log", "1\n");
+        flow.look();
+        flow.rename("app.log", "app.log.2");
+        flow.append("app.log", "2\n");
+        flow.rename("app.log", "app.log.1");
+        flow.append("app.log", "3\n");
+        let listing = flow.tailers.list().having_missed(&flow.path("app.log.1"));
+        flow.tailers.act_on(listing, flow.now, 0);
+        assert!(flow.tailers.scan_due, "the next look comes at once");
+        flow.look();
+        flow.lines.sort();
+        flow.expect(&["1", "2", "3"]);
+    }
+}
+
+#[test]
+fn a_closed_file_that_a_look_missed_since_names_moved_is_not_given_up() {
+    let mut flow = Flow::new("app.log*");
+    flow.append("app.log.1", "1\n");
+    flow.append("app.log", "a\n");
+    flow.look();
+    flow.pass(100);
+    flow.lines.clear();
+    flow.rename("app.log.1", "app.log.2");
+    let listing = flow.tailers.list().having_missed(&flow.path("app.log.2"));
+    flow.tailers.act_on(listing, flow.now, 0);
+    flow.append("app.log.2", "2\n");
+    flow.look();
+    flow.expect(&["2"]);
+}
+
+#[test]
+fn names_that_never_rest_do_not_keep_a_file_that_is_gone() {
+    let mut flow = Flow::new("app.log*");
+    flow.append("app.log.1", "1\n");
+    flow.append("app.log", "a\n");
+    flow.look();
+    flow.pass(100);
+    fs::remove_file(flow.path("app.log.1")).unwrap();
+    for left in [2, 1] {
+        let listing = flow.tailers.list().having_missed(&flow.path("app.log.1"));
+        flow.tailers.act_on(listing, flow.now, 0);
+        assert_eq!(flow.tailers.tails().count(), left);
+        flow.now += Duration::from_secs(10);
+    }
+}
+
+#[test]
+fn a_file_that_was_out_of_sight_for_a_look_is_live_again() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\nthe first half");
+    flow.look();
+    let listing = flow.tailers.list().having_missed(&flow.path("app.log"));
+    flow.tailers.act_on(listing, flow.now, 0);
+    flow.pass(0);
+    flow.pass(40);
+    flow.append("app.log", " and the second\n");
+    flow.look();
+    flow.expect(&["1", "the first half and the second"]);
+}
+
+#[test]
+fn a_file_that_may_not_be_looked_at_for_a_while_is_not_given_up() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.pass(100);
+    let mut listing = flow.tailers.list().having_missed(&flow.path("app.log"));
+    listing.in_motion = false;
+    listing.errors.push((flow.path(""), io::ErrorKind::PermissionDenied.into()));
+    flow.tailers.act_on(listing, flow.now, 0);
+    flow.append("app.log", "2\n");
+    flow.look();
+    flow.expect(&["1", "2"]);
+}
+
+#[test]
+fn a_generation_of_the_same_moment_as_the_one_before_it_is_read() {
+    let mut flow = Flow::new("app.log");
+    let now = std::time::SystemTime::now();
+    let write = |flow: &Flow, text: &str| {
+        flow.append("app.log", text);
+        File::options().append(true).open(flow.path("app.log")).unwrap().set_modified(now).unwrap();
+    };
+    write(&flow, "1\n");
+    flow.look();
+    flow.rename("app.log", "app.log.2");
+    write(&flow, "2\n");
+    flow.rename("app.log", "app.log.1");
+    write(&flow, "3\n");
+    flow.look();
+    flow.lines.sort();
+    flow.expect(&["1", "2", "3"]);
+}
+
+#[test]
+fn reserved_space_is_not_sent_and_what_is_written_into_it_is() {
+    use std::os::unix::fs::FileExt;
+    for reserved in [3000, 5 << 20] {
+        let mut flow = Flow::new("app.log");
+        let file = File::create(flow.path("app.log")).unwrap();
+        file.set_len(reserved).unwrap();
+        flow.look();
+        for (n, line) in ["1\n", "2\n", "3\n"].iter().enumerate() {
+            file.write_all_at(line.as_bytes(), 2 * n as u64).unwrap();
+            let later = std::time::SystemTime::now() + Duration::from_secs(n as u64);
+            file.set_modified(later).unwrap();
+            flow.pass(1);
+            flow.expect(&[line.trim_end()]);
+        }
+        flow.restart(|_| {});
+        file.set_len(6).unwrap();
+        flow.append("app.log", "4\n");
+        flow.rename("app.log", "app.log.1");
+        flow.look();
+        flow.pass(100);
+        flow.expect(&["4"]);
+        assert_eq!(flow.lost, 0);
+    }
+}
+
+#[test]
+fn a_generation_that_was_born_while_stopped_at_a_place_that_was_empty_then_is_read() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.rename("app.log", "app.log.1");
+    flow.look();
+    flow.restart(|flow| {
+        flow.append("app.log", "2\n");
+        flow.rename("app.log", "app.log.2");
+        flow.append("app.log", "3\n");
+    });
+    flow.lines.sort();
+    flow.expect(&["1", "2", "3"]);
+}
+
+#[test]
+fn a_file_that_no_rotation_explains_in_a_look_during_which_names_moved_is_no_stranger() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    // The look saw the old file at its name before the rotation, and the others after it.
+    let mut before = flow.tailers.list().files;
+    flow.rename("app.log", "app.log.2");
+    flow.append("app.log", "2\n");
+    flow.rename("app.log", "app.log.1");
+    flow.append("app.log", "3\n");
+    let mut listing = flow.tailers.list().having_missed(&flow.path("app.log"));
+    listing.files.append(&mut before);
+    flow.tailers.act_on(listing, flow.now, 0);
+    flow.look();
+    flow.lines.sort();
+    flow.expect(&["1", "2", "3"]);
+}
+
+#[test]
+fn a_generation_that_moved_between_the_look_and_its_opening_is_read_at_the_next() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.rename("app.log", "app.log.2");
+    flow.append("app.log", "2\n");
+    flow.rename("app.log", "app.log.1");
+    let later = std::time::SystemTime::now() + Duration::from_secs(2);
+    flow.append("app.log", "3\n");
+    File::options().append(true).open(flow.path("app.log")).unwrap().set_modified(later).unwrap();
+    let listing = flow.tailers.list();
+    flow.rename("app.log.2", "app.log.3");
+    flow.rename("app.log.1", "app.log.2");
+    flow.tailers.act_on(listing, flow.now, 0);
+    flow.look();
+    flow.lines.sort();
+    flow.expect(&["1", "2", "3"]);
 }

@@ -36,32 +36,32 @@ impl AgentProcess {
         Self::start_in(world, config_file, &[])
     }
 
-    /// With a limit of open files that it cannot raise.
-    pub fn start_with_descriptors(world: &World, config: &Config, limit: u32) -> Self {
-        Self::start_by(world, config, |agent| format!("ulimit -n {limit}\nexec '{agent}' \"$@\""))
-    }
-
-    /// In a user namespace of its own, after a command that sets limits there.
-    pub fn start_in_user_namespace(world: &World, config: &Config, prelude: &str) -> Self {
-        Self::start_by(world, config, |agent| {
-            format!(
-                "exec unshare --user --map-root-user sh -c '{prelude} && exec \"$0\" \"$@\"' '{agent}' \"$@\""
-            )
-        })
-    }
-
-    /// With a shell script that is given the path of the agent.
-    fn start_by(world: &World, config: &Config, script: impl FnOnce(&str) -> String) -> Self {
+    /// Started by a shell whose command `before` ends with what is to run the program, such as
+    /// `ulimit -n 300; exec`.
+    pub fn start_by_shell(world: &World, config: &Config, before: &str) -> Self {
         let agent = command(world).get_program().to_owned();
-        let starter = world.root().join("limited-agent");
-        let script = format!("#!/bin/sh\n{}\n", script(agent.to_str().expect("its path is text")));
+        let starter = world.root().join("starter");
+        let script = format!("#!/bin/sh\n{before} '{}' \"$@\"\n", agent.display());
         fs::write(&starter, script).unwrap();
         fs::set_permissions(&starter, fs::Permissions::from_mode(0o755)).unwrap();
         let config_file = world.root().join("config.yaml");
         fs::write(&config_file, config.to_yaml()).unwrap();
-        let mut limited = Command::new(&starter);
-        limited.env_clear().current_dir(world.root());
-        Self::start_command(world, limited, &config_file, &[])
+        let mut started = Command::new(&starter);
+        started.env_clear().current_dir(world.root());
+        Self::start_command(world, started, &config_file, &[])
+    }
+
+    /// Behind another command, such as one that enters a namespace, with this user's rights.
+    pub fn start_through(world: &World, config: &Config, entrance: &str) -> Self {
+        let agent = command(world).get_program().to_owned();
+        let starter = world.root().join("entering-agent");
+        fs::write(&starter, format!("#!/bin/sh\nexec {entrance} '{}' \"$@\"\n", agent.display())).unwrap();
+        fs::set_permissions(&starter, fs::Permissions::from_mode(0o755)).unwrap();
+        let config_file = world.root().join("config.yaml");
+        fs::write(&config_file, config.to_yaml()).unwrap();
+        let mut entering = Command::new(&starter);
+        entering.env_clear().current_dir(world.root());
+        Self::start_command(world, entering, &config_file, &[])
     }
 
     /// With variables in its environment, as a host that gives it credentials has them.

@@ -22,10 +22,16 @@ pub mod ferrokinesis;
 pub mod inquiry;
 /// A real server for most of AWS: Firehose into S3, STS, IAM, IMDS, signatures.
 pub mod ministack;
+/// File systems that a script mounts.
+pub mod mounts;
 /// Prometheus's own parser.
 pub mod openmetrics;
 /// The promises.
 pub mod oracle;
+/// What a killed agent left in its database.
+pub mod positions;
+/// Programs that others wrote, such as rsync.
+pub mod program;
 /// One request as AWS reads it: the operation, its records and its limits.
 pub mod request;
 /// The ways in which logs are rotated.
@@ -36,6 +42,8 @@ pub mod scene;
 pub mod script;
 /// The check of a request's signature.
 pub mod sigv4;
+/// A disk that can be full.
+pub mod small_disk;
 /// Conditions that come true sooner or later.
 pub mod wait;
 /// A connection that can end badly.
@@ -49,6 +57,7 @@ pub use endpoint::Endpoint;
 pub use ferrokinesis::Ferrokinesis;
 pub use ministack::Ministack;
 pub use oracle::{Oracle, Repeats, Shape};
+pub use positions::Positions;
 pub use rotator::Rotator;
 pub use scene::Scene;
 pub use script::Step;
