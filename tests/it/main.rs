@@ -32,6 +32,8 @@ mod known_losses;
 mod licences;
 /// The agent beside the logrotate that hosts really run.
 mod logrotate;
+/// Very many files.
+mod many;
 /// The memory during an outage.
 mod memory;
 /// What Prometheus reads, and the documents, rules and dashboard that go with it.

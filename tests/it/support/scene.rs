@@ -98,6 +98,12 @@ impl Scene {
         self.agent = Some(AgentProcess::start_with_env(&self.world, &self.config, env));
     }
 
+    /// `prelude` is a command that sets limits of a user namespace in which the agent is alone.
+    pub fn start_in_user_namespace(&mut self, prelude: &str) {
+        let inside = format!("{prelude} && exec \"$0\" \"$@\"");
+        self.start_by_shell(&format!("exec unshare --user --map-root-user sh -c '{inside}'"));
+    }
+
     /// Appends a line again and again until one more is delivered, which shows that the agent
     /// runs and has found its place in the file. Nobody asks for these lines.
     #[track_caller]
