@@ -47,9 +47,12 @@ impl Attic {
     }
 
     /// Files that may be the one at `home` under another name: those with its inode, then, in
-    /// other folders, those with a name that rotation would give it.
-    pub fn bodies(&mut self, home: &Path, inode: u64) -> Vec<Seen> {
-        let (Some(folder), Some(name)) = (home.parent(), home.file_name()) else { return Vec::new() };
+    /// other folders, those with a name that rotation would give it. Also whether one of them went
+    /// from its name after the folder was read.
+    pub fn bodies(&mut self, home: &Path, inode: u64) -> (Vec<Seen>, bool) {
+        let (Some(folder), Some(name)) = (home.parent(), home.file_name()) else {
+            return (Vec::new(), false);
+        };
         let old = self.old_folders(folder);
         let mut found = Vec::new();
         for folder in std::iter::once(folder).chain(old.iter().map(PathBuf::as_path)) {
@@ -62,7 +65,8 @@ impl Attic {
         }
         let mut taken = HashSet::new();
         found.retain(|path| taken.insert(path.clone()));
-        found.iter().filter_map(|path| seen_at(path)).collect()
+        let moved = found.iter().any(|path| fs::symlink_metadata(path).is_err());
+        (found.iter().filter_map(|path| seen_at(path)).collect(), moved)
     }
 
     /// Files of any name that begin as this one does, in its folder and in those of old files.
@@ -190,7 +194,8 @@ mod tests {
         file("archive/app.log-20260101", "y");
         file("data/app.log.1", "a folder that is not for old files");
         let mut attic = Attic::default();
-        let found = attic.bodies(&folder.path().join("log/app.log"), inode);
+        let (found, moved) = attic.bodies(&folder.path().join("log/app.log"), inode);
+        assert!(!moved);
         assert_eq!(
             names(found, folder.path()),
             ["archive/app.log-20260101", "log/kept.txt", "log/old/app.log.1"]

@@ -39,7 +39,9 @@ pub fn modified_millis(metadata: &Metadata) -> i64 {
 
 impl Identity {
     pub fn of(body: &mut Body, key: FileKey) -> io::Result<Self> {
-        let head = body.bytes_at(0, HEAD_BYTES)?;
+        let mut head = body.bytes_at(0, HEAD_BYTES)?;
+        // Zeros at the end may be space that the writer reserved and fills by and by.
+        head.truncate(head.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1));
         Ok(Identity {
             device: key.0,
             inode: key.1,
@@ -52,10 +54,13 @@ impl Identity {
         (self.device, self.inode)
     }
 
-    /// Whether these bytes from the beginning of a file are this file's, as far as they reach.
-    pub fn begins(&self, bytes: &[u8]) -> bool {
+    /// Whether the file, which begins with these bytes, is this one as far as it was known.
+    pub fn begins(&self, bytes: &[u8], body: &mut Body) -> io::Result<bool> {
         let length = self.head_length as usize;
-        length == 0 || bytes.len() < length || xxh3_64(&bytes[..length]) == self.head_hash
+        match bytes.get(..length) {
+            Some(head) => Ok(length == 0 || xxh3_64(head) == self.head_hash),
+            None => self.head_agrees(body),
+        }
     }
 
     /// Whether the file begins as this identity does.
@@ -160,6 +165,17 @@ mod tests {
         std::fs::write(&path, b"hello").unwrap();
         let (identity, ladder) = known(b"hel", &[]);
         assert_eq!(verify(&mut open(&path), &identity, &ladder).unwrap(), Verdict::Same);
+    }
+
+    #[test]
+    fn the_head_is_not_made_of_zeros_that_may_be_written_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.log");
+        std::fs::write(&path, [&b"one\n"[..], &[0; 5000]].concat()).unwrap();
+        let identity = Identity::of(&mut open(&path), (1, 1)).unwrap();
+        assert_eq!(identity.head_length, 4);
+        std::fs::write(&path, [&b"one\ntwo\n"[..], &[0; 5000]].concat()).unwrap();
+        assert!(identity.head_agrees(&mut open(&path)).unwrap());
     }
 
     #[test]

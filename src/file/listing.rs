@@ -8,7 +8,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirEntryExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use super::identity::{FileKey, file_key, modified_millis};
 use super::note::{KnownTail, TailState};
@@ -18,6 +20,10 @@ use crate::observe::pulse::beat;
 
 /// Folders under `**` are followed to this depth, so that a loop of links ends.
 const MAX_DEPTH: usize = 64;
+
+/// Some systems tell the time of a folder's last change in steps of up to 10 ms: a change that
+/// is older than this cannot hide another.
+const CLOCK_STEP: Duration = Duration::from_millis(20);
 
 /// One look at all folders of a flow.
 #[derive(Debug, Default)]
@@ -30,6 +36,8 @@ pub struct Listing {
     pub folders: BTreeSet<PathBuf>,
     /// What could not be listed or looked at, and why.
     pub errors: Vec<(PathBuf, std::io::Error)>,
+    /// Names came, went or moved during the look: a file that is there may be missing here.
+    pub in_motion: bool,
 }
 
 /// Where tails were first found: a name beside one of these may be a rotated body of it.
@@ -38,8 +46,13 @@ pub type Homes = HashMap<PathBuf, HashSet<OsString>>;
 impl Listing {
     /// `homes` are the folders and names of the flow's tails, `known` is where they are now.
     pub fn take<'a>(patterns: &Patterns, homes: &Homes, known: impl Iterator<Item = &'a Path>) -> Self {
-        let mut look =
-            Look { patterns, listing: Listing::default(), names: HashMap::new(), found: BTreeMap::new() };
+        let mut look = Look {
+            patterns,
+            listing: Listing::default(),
+            entries: HashMap::new(),
+            named: Vec::new(),
+            found: BTreeMap::new(),
+        };
         for steps in patterns.alternatives() {
             look.walk(Path::new("/"), Path::new("/"), steps, 0);
         }
@@ -51,7 +64,10 @@ impl Listing {
                 look.file(path, false);
             }
         }
+        let in_motion = look.entries.iter().any(|(folder, entries)| entries.changed(folder))
+            || look.named.iter().any(|(path, inode)| inode_at(path) != *inode);
         let mut listing = look.listing;
+        listing.in_motion = in_motion;
         listing.files = look.found.into_values().collect();
         listing.by_key = listing.files.iter().enumerate().map(|(n, seen)| (seen.key, n)).collect();
         listing
@@ -60,13 +76,66 @@ impl Listing {
     pub fn find(&self, key: FileKey) -> Option<&Seen> {
         self.by_key.get(&key).map(|&n| &self.files[n])
     }
+
+    /// As it would be if the file at `path` had moved while the look was taken.
+    #[cfg(test)]
+    pub fn having_missed(mut self, path: &Path) -> Self {
+        self.in_motion = true;
+        self.files.retain(|seen| seen.path != path);
+        self.by_key = self.files.iter().enumerate().map(|(n, seen)| (seen.key, n)).collect();
+        self
+    }
+
+    /// Whether something that could not be looked at hides what is at `path`.
+    pub fn is_hidden(&self, path: &Path) -> bool {
+        self.errors.iter().any(|(failed, _)| path.starts_with(failed))
+    }
+}
+
+/// What a folder held when its look began.
+struct Entries {
+    names: Vec<OsString>,
+    inodes: Vec<u64>,
+    changed: Option<SystemTime>,
+}
+
+impl Entries {
+    fn read(folder: &Path) -> std::io::Result<Self> {
+        // The time first: what changes behind it shows.
+        let changed = changed(folder);
+        let (mut names, mut inodes) = (Vec::new(), Vec::new());
+        for entry in fs::read_dir(folder)?.filter_map(Result::ok) {
+            names.push(entry.file_name());
+            inodes.push(entry.ino());
+        }
+        Ok(Entries { names, inodes, changed })
+    }
+
+    fn changed(&self, folder: &Path) -> bool {
+        let (before, after) = (self.changed, changed(folder));
+        let age = after.and_then(|after| SystemTime::now().duration_since(after).ok());
+        if before != after || age.is_some_and(|age| age > CLOCK_STEP) {
+            return before != after;
+        }
+        Entries::read(folder).is_ok_and(|now| (&now.names, &now.inodes) != (&self.names, &self.inodes))
+    }
+}
+
+fn inode_at(path: &Path) -> Option<u64> {
+    fs::symlink_metadata(path).ok().map(|metadata| metadata.ino())
+}
+
+fn changed(folder: &Path) -> Option<SystemTime> {
+    fs::metadata(folder).and_then(|metadata| metadata.modified()).ok()
 }
 
 struct Look<'a> {
     patterns: &'a Patterns,
     listing: Listing,
     /// The entries of each folder, by its resolved path.
-    names: HashMap<PathBuf, Vec<OsString>>,
+    entries: HashMap<PathBuf, Entries>,
+    /// What was at the names that the patterns spell out, before the entries of their folders.
+    named: Vec<(PathBuf, Option<u64>)>,
     found: BTreeMap<PathBuf, Seen>,
 }
 
@@ -77,7 +146,9 @@ impl Look<'_> {
         match step {
             Step::Literal(name) if rest.is_empty() => {
                 self.listing.folders.insert(real.to_owned());
-                self.candidate(&typed.join(name), &real.join(name));
+                let path = real.join(name);
+                self.named.push((path.clone(), inode_at(&path)));
+                self.candidate(&typed.join(name), &path);
             }
             Step::Literal(name) => self.enter(&typed.join(name), &real.join(name), real, rest, depth),
             Step::Glob(_) => {
@@ -117,19 +188,17 @@ impl Look<'_> {
     }
 
     fn entries(&mut self, folder: &Path) -> Vec<OsString> {
-        if let Some(names) = self.names.get(folder) {
-            return names.clone();
+        if let Some(entries) = self.entries.get(folder) {
+            return entries.names.clone();
         }
         self.listing.folders.insert(folder.to_owned());
-        let names = match fs::read_dir(folder) {
-            Ok(entries) => entries.filter_map(Result::ok).map(|entry| entry.file_name()).collect(),
+        match Entries::read(folder) {
+            Ok(entries) => self.entries.entry(folder.to_owned()).or_insert(entries).names.clone(),
             Err(error) => {
                 self.failed(folder, error);
                 Vec::new()
             }
-        };
-        self.names.insert(folder.to_owned(), names);
-        self.names[folder].clone()
+        }
     }
 
     /// A path that the patterns may match.
@@ -151,7 +220,10 @@ impl Look<'_> {
 
     fn file(&mut self, path: &Path, matched: bool) {
         beat();
-        let Ok(link) = fs::symlink_metadata(path) else { return };
+        let link = match fs::symlink_metadata(path) {
+            Ok(link) => link,
+            Err(error) => return self.failed(path, error),
+        };
         let (path, metadata) = if link.is_symlink() {
             let Ok(target) = fs::canonicalize(path) else { return };
             let Ok(metadata) = fs::metadata(&target) else { return };
@@ -228,6 +300,20 @@ mod tests {
 
     fn matched(names: &[&str]) -> Vec<(String, bool)> {
         names.iter().map(|name| (name.to_string(), true)).collect()
+    }
+
+    #[test]
+    fn names_that_move_during_a_look_are_noticed() {
+        let folder = folder_with(&["app.log", "app.log.1"]);
+        let before = Entries::read(folder.path()).unwrap();
+        assert!(!before.changed(folder.path()));
+        fs::write(folder.path().join("app.log"), "more").unwrap();
+        assert!(!before.changed(folder.path()), "what is in the files does not count");
+        for (from, to) in [("app.log.1", "app.log.2"), ("app.log", "app.log.1"), ("app.log.2", "app.log")] {
+            let before = Entries::read(folder.path()).unwrap();
+            fs::rename(folder.path().join(from), folder.path().join(to)).unwrap();
+            assert!(before.changed(folder.path()), "{from} -> {to}");
+        }
     }
 
     #[test]

@@ -51,7 +51,8 @@ impl Tailers {
         }
         let family = self.family(&seen.path);
         let reborn = self.reborn.contains(&seen.key);
-        let own = (seen.matched || reborn) && !is_compressed(&seen.path);
+        let matched = seen.matched || self.unreadable.contains_key(&seen.key);
+        let own = (matched || reborn) && !is_compressed(&seen.path);
         if !own && !self.is_generation(seen, &family) {
             return false;
         }
@@ -59,12 +60,17 @@ impl Tailers {
             // It is being compressed right now: its origin is still there.
             return true;
         }
-        match self.is_known_content(seen, &family, now) {
+        // An emptied file that is written to again is no copy, though it is the beginning of all.
+        let emptied = reborn && seen.size == 0;
+        match emptied.then_some(Ok(false)).unwrap_or_else(|| self.is_known_content(seen, &family, now)) {
             Ok(true) if !self.held_for_too_long(seen, now) => return true,
             Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return true,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.names_move(now);
+                return true;
+            }
             Err(error) => {
-                self.complain(&seen.path, now, &error.to_string());
+                self.cannot_read(seen, &error, now);
                 return true;
             }
         }
@@ -121,13 +127,13 @@ impl Tailers {
     }
 
     /// Whether a file outside the patterns may be one that had the name of a tail between two
-    /// looks: its name says so, the tail's file was rotated since the last look, and it was
-    /// written later than any of the family was known to be.
+    /// looks: its name says so, the tail's file was rotated since the last look, and it was not
+    /// written earlier than any of the family was known to be. The times of files move in steps.
     fn is_generation(&self, seen: &Seen, family: &[TailId]) -> bool {
         let rotated = self.rotated.iter().any(|home| self.leads_to(&seen.path, home));
         let known = family.iter().filter_map(|id| self.tails[id].known_modified_millis).max();
         rotated
-            && known.is_none_or(|latest| latest < seen.modified_millis)
+            && known.is_none_or(|latest| latest <= seen.modified_millis)
             && seen.modified_millis + CLOCK_SLACK_MILLIS >= self.past.first_start_millis
             && !self.strangers.contains(&seen.key)
             && !self.patterns.excluded(&seen.path)
@@ -136,10 +142,14 @@ impl Tailers {
     /// Whether the file holds nothing but bytes of a known one: a copy, complete or in the making.
     fn is_known_content(&mut self, seen: &Seen, family: &[TailId], now: Duration) -> io::Result<bool> {
         for id in family {
-            let Some(mut body) = open_file(&seen.path, seen.key)? else { return Ok(true) };
+            let Some(mut body) = open_file(&seen.path, seen.key)? else {
+                self.names_move(now);
+                return Ok(true);
+            };
             let Some(tail) = self.tails.get_mut(id) else { continue };
             if is_compressed(&seen.path) {
                 if tail.identity.head_length > 0 && tail.identity.head_agrees(&mut body)? {
+                    self.compressions.insert(*id, seen.clone());
                     return Ok(true);
                 }
                 continue;
@@ -196,16 +206,22 @@ impl Tailers {
     pub(super) fn begin(&mut self, seen: &Seen, start: Start, now: Duration) {
         match self.try_begin(seen, start, now) {
             Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => self.scan_due = true,
-            Err(error) => {
-                self.complain(&seen.path, now, &error.to_string());
-            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.names_move(now),
+            Err(error) => self.cannot_read(seen, &error, now),
+        }
+    }
+
+    /// It is the flow's all the same, also where it is rotated before it may be read.
+    fn cannot_read(&mut self, seen: &Seen, error: &io::Error, now: Duration) {
+        self.complain(&seen.path, now, &error.to_string());
+        if seen.matched {
+            self.unreadable.insert(seen.key, seen.path.clone());
         }
     }
 
     fn try_begin(&mut self, seen: &Seen, start: Start, now: Duration) -> io::Result<()> {
         let Some(mut body) = open_file(&seen.path, seen.key)? else {
-            self.scan_due = true;
+            self.names_move(now);
             return Ok(());
         };
         let packed = is_compressed(&seen.path);
@@ -236,6 +252,7 @@ impl Tailers {
         let stored = tail.awaiting.clone();
         self.notes.push_back(TailNote::Started { flow: self.key.clone(), known: tail.known(), stored });
         let id = tail.id;
+        self.unreadable.remove(&seen.key);
         self.insert(tail);
         self.close_unless_it_may_be_unpacked(id);
         self.enqueue(id);

@@ -23,13 +23,13 @@ use crate::observe::{LossReason, RotationKind, crash_point};
 /// still be being compressed, or its permissions be mended.
 const UNREADABLE: Duration = Duration::from_secs(600);
 
-/// What holds the unread bytes of a tail that is not where it was.
+/// Where the unread rest of a tail is.
 enum Rest {
-    Found(Seen),
-    /// Perhaps one that cannot be read.
-    Unreadable,
-    /// Perhaps one that has another name since the folder was listed.
+    In(Seen),
+    /// A file that may hold it went from its name after the folder was listed.
     Moved,
+    /// Perhaps in one that cannot be read.
+    Unreadable,
     Nowhere,
 }
 
@@ -46,7 +46,7 @@ impl Tailers {
     }
 
     /// The files may have changed since they were listed.
-    pub(super) fn act_on(&mut self, listing: Listing, now: Duration, unsettled: usize) -> Vec<PathBuf> {
+    pub fn act_on(&mut self, listing: Listing, now: Duration, unsettled: usize) -> Vec<PathBuf> {
         self.attic.clear();
         let old_folders = self.old_folders.clone();
         for (path, error) in &listing.errors {
@@ -67,8 +67,20 @@ impl Tailers {
                 FileEvent::Appeared { seen } => appeared.push(seen),
             }
         }
+        // Nothing tells whether a life of an empty file was copied away meanwhile.
+        let empty = self.tails.values().filter(|tail| tail.was_empty).map(|tail| tail.home.clone());
+        self.rotated.extend(empty);
+        self.sure = true;
+        if listing.in_motion {
+            self.names_move(now);
+        }
+        self.seen_again(&listing);
+        self.miss_foreign(&listing);
+        let replaced = self.judge_foreign(&mut appeared, &listing, unsettled as u64, now);
         self.settle_absent(&mut appeared, &listing, now);
-        self.settle_foreign(&mut appeared, &listing, unsettled as u64, now);
+        for (id, present) in replaced {
+            self.replaced(id, &present, &mut appeared, now);
+        }
         if self.old_folders != old_folders {
             // What else rotation moved there is held against what was known before this look.
             self.look_again(&mut appeared);
@@ -81,19 +93,44 @@ impl Tailers {
         for seen in &appeared {
             // What is at a home now may have been copied there a moment ago.
             let held = self.scanned && self.is_copy_of_newcomer(seen, &appeared);
-            if !held && !self.appeared(seen, &names, now) {
+            // What comes into an empty file is new.
+            if !held && !self.appeared(seen, &names, now) && seen.size > 0 {
                 strangers.insert(seen.key);
             }
         }
         self.finish_scan(strangers);
         self.held.retain(|key, _| listing.find(*key).is_some());
+        self.unreadable.retain(|key, _| !self.sure || listing.find(*key).is_some());
         self.folders = listing.folders;
         self.folders.iter().cloned().collect()
     }
 
-    pub(super) fn list(&self) -> Listing {
+    /// What the folders hold now.
+    pub fn list(&self) -> Listing {
         let known = self.tails.values().map(|tail| tail.path.as_path());
         Listing::take(&self.patterns, &self.homes(), known)
+    }
+
+    /// Names move while they are looked at: a file that was not found may be there, and one that
+    /// is new may have been there before. The next look comes at once; where the names never
+    /// rest, such a look must do.
+    pub(super) fn names_move(&mut self, now: Duration) {
+        const PATIENCE: Duration = Duration::from_secs(10);
+        self.scan_due = true;
+        self.sure = now.saturating_sub(*self.moving_since.get_or_insert(now)) >= PATIENCE;
+    }
+
+    /// Files that could not be seen for a while are what they were before.
+    fn seen_again(&mut self, listing: &Listing) {
+        for tail in self.tails.values_mut().filter(|tail| tail.out_of_sight) {
+            if listing.find(tail.key()).is_some() {
+                tail.out_of_sight = false;
+                tail.note_due = true;
+                if tail.path == tail.home {
+                    tail.state = TailState::Live;
+                }
+            }
+        }
     }
 
     fn look_again(&self, appeared: &mut Vec<Seen>) {
@@ -123,16 +160,23 @@ impl Tailers {
     }
 
     fn finish_scan(&mut self, strangers: HashSet<identity::FileKey>) {
-        self.strangers = strangers;
+        if self.sure {
+            self.strangers = strangers;
+            self.rotated.clear();
+            self.moving_since = None;
+        }
         // Where no file is now, one may be born and rotated away before the next look.
-        self.rotated = self.vacant_homes();
+        self.rotated.extend(self.vacant_homes());
         self.forget_empty_families();
         self.reborn.clear();
-        self.unreadable.retain(|id, _| self.tails.get(id).is_some_and(|tail| tail.absent));
+        self.awaited.retain(|id, _| self.tails.get(id).is_some_and(|tail| tail.absent));
         self.scanned = true;
         self.by_path = self.tails.values().map(|tail| (tail.path.clone(), tail.id)).collect();
-        for tail in self.tails.values_mut() {
-            tail.known_modified_millis = Some(tail.modified_millis);
+        if self.sure {
+            for tail in self.tails.values_mut() {
+                tail.known_modified_millis = Some(tail.modified_millis);
+                tail.was_empty = false;
+            }
         }
         self.retry_failed();
     }
@@ -140,8 +184,12 @@ impl Tailers {
     fn changed(&mut self, id: TailId, listing: &Listing, now: Duration) {
         let Some(tail) = self.tails.get_mut(&id) else { return };
         if is_compressed(&tail.path) {
-            // It is finished, and its size says nothing of the bytes in it.
-            if !self.scanned && tail.state != TailState::Finished {
+            // It is finished, and its size says nothing of the bytes in it: what was written at
+            // another time is another file with its inode.
+            if listing.find(tail.key()).is_some_and(|seen| seen.modified_millis != tail.modified_millis) {
+                tail.close();
+                self.foreign.insert(id);
+            } else if !self.scanned && tail.state != TailState::Finished {
                 self.enqueue(id);
             }
             return;
@@ -200,7 +248,7 @@ impl Tailers {
         // An error here shows again at the next read.
         let _ = tail.look(now);
         if !tail.deleted && !tail.out_of_sight {
-            let elsewhere = self.attic.bodies(&tail.home, tail.identity.inode);
+            let (elsewhere, _) = self.attic.bodies(&tail.home, tail.identity.inode);
             if let Some(seen) = elsewhere.into_iter().find(|seen| seen.key == tail.key()) {
                 self.remember_old_folder(id, &seen.path);
                 self.moved(id, seen.path);
@@ -237,6 +285,20 @@ impl Tailers {
         }
     }
 
+    /// Files that were cut, and that no name leads to: their rest is looked for at once, before
+    /// its copy is taken for a new file.
+    fn miss_foreign(&mut self, listing: &Listing) {
+        let tails = &mut self.tails;
+        self.foreign.retain(|id| {
+            let missed = tails.get_mut(id).filter(|tail| listing.find(tail.key()).is_none());
+            missed.is_none_or(|tail| {
+                tail.close();
+                tail.absent = true;
+                false
+            })
+        });
+    }
+
     /// Tails whose file was not found: under another inode, as a copy, compressed, or gone.
     fn settle_absent(&mut self, appeared: &mut Vec<Seen>, listing: &Listing, now: Duration) {
         let absent: Vec<TailId> =
@@ -250,7 +312,7 @@ impl Tailers {
             let (path, key, unread) = (tail.path.clone(), tail.key(), tail.unread_for_sure());
             let was_in_sight = !tail.out_of_sight;
             match self.find_rest(id, appeared, now) {
-                Rest::Found(rest) => {
+                Rest::In(rest) => {
                     self.count_rotation(match (is_compressed(&rest.path), rest.key == key) {
                         (true, _) => RotationKind::Compressed,
                         (false, true) => RotationKind::Renamed,
@@ -258,15 +320,13 @@ impl Tailers {
                     });
                     continue;
                 }
+                Rest::Moved => continue,
                 Rest::Unreadable if self.is_waited_for(id, now) => continue,
-                Rest::Moved => {
-                    self.scan_due = true;
-                    continue;
-                }
                 Rest::Unreadable | Rest::Nowhere => {}
             }
-            if !path.parent().is_some_and(holds_something) {
-                // The folder itself is gone, or not mounted yet: nothing is forgotten.
+            let may_be_there = !self.sure || listing.is_hidden(&path);
+            if may_be_there || !path.parent().is_some_and(holds_something) {
+                // Or the folder itself is gone, or not mounted yet: nothing is forgotten.
                 continue;
             }
             if unread > 0 {
@@ -287,19 +347,27 @@ impl Tailers {
         }
     }
 
-    /// Tails whose file no longer holds what was read from it.
-    fn settle_foreign(&mut self, appeared: &mut Vec<Seen>, listing: &Listing, unsettled: u64, now: Duration) {
+    /// Tails whose file no longer holds what was read from it. Gives back those that were replaced:
+    /// a file that was overwritten may be the copy that another one's rest is in.
+    fn judge_foreign(
+        &mut self,
+        appeared: &mut Vec<Seen>,
+        listing: &Listing,
+        unsettled: u64,
+        now: Duration,
+    ) -> Vec<(TailId, Seen)> {
         let mut replaced = Vec::new();
         for id in std::mem::take(&mut self.foreign) {
             let Some(tail) = self.tails.get_mut(&id) else { continue };
-            let Some(present) = listing.find(tail.key()).cloned() else {
-                // Another file has its name now; the next comparison tells what became of it.
-                tail.close();
-                self.enqueue(id);
-                continue;
-            };
+            let Some(present) = listing.find(tail.key()).cloned() else { continue };
             match judge(tail, &present) {
-                Ok(Some(Verdict::Same)) => self.enqueue(id),
+                Ok(Some(Verdict::Same)) => {
+                    if is_compressed(&tail.path) {
+                        tail.modified_millis = present.modified_millis;
+                        tail.note_due = true;
+                    }
+                    self.enqueue(id);
+                }
                 Ok(Some(Verdict::UpTo(anchor))) => self.go_on_from(id, &present, anchor, unsettled, now),
                 Ok(Some(Verdict::Different)) => {
                     self.reborn.insert(present.key);
@@ -313,10 +381,7 @@ impl Tailers {
                 }
             }
         }
-        // A file that was overwritten may be the copy that another one's rest is in.
-        for (id, present) in replaced {
-            self.replaced(id, &present, appeared, now);
-        }
+        replaced
     }
 
     /// The file lost its last bytes: what is before the anchor has been read. What of it may not
@@ -358,7 +423,7 @@ impl Tailers {
             flow = &*self.flow, file = %present.path.display(), read,
             "the file was truncated or replaced; what is in it now is read as a new file"
         );
-        if let Rest::Found(_) = rest {
+        if let Rest::In(_) = rest {
             self.count_rotation(RotationKind::CopyTruncated);
         } else {
             self.count_rotation(RotationKind::Truncated);
@@ -386,15 +451,17 @@ impl Tailers {
 
     /// Looks for a file that holds the tail's bytes and goes on in it.
     fn find_rest(&mut self, id: TailId, appeared: &mut Vec<Seen>, now: Duration) -> Rest {
-        let (mut unreadable, mut moved) = (false, false);
-        for seen in self.candidates(id, appeared) {
+        let (candidates, mut moved) = self.candidates(id, appeared);
+        let mut unreadable = false;
+        for seen in candidates {
             match self.take_over(id, &seen, now) {
-                Ok(true) => {
+                Ok(Some(true)) => {
                     appeared.retain(|other| other.key != seen.key);
                     self.remember_old_folder(id, &seen.path);
-                    return Rest::Found(seen);
+                    return Rest::In(seen);
                 }
-                Ok(false) => {}
+                Ok(Some(false)) => {}
+                Ok(None) => moved = true,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => moved = true,
                 Err(error) => {
                     unreadable = true;
@@ -402,6 +469,7 @@ impl Tailers {
                 }
             }
         }
+        self.scan_due |= moved;
         match (moved, unreadable) {
             (true, _) => Rest::Moved,
             (false, true) => Rest::Unreadable,
@@ -411,10 +479,11 @@ impl Tailers {
 
     /// Files that may hold the tail's bytes: those with its inode first, then those whose names
     /// lead to it, what need not be decompressed before the others; then any that begins alike.
-    fn candidates(&mut self, id: TailId, appeared: &[Seen]) -> Vec<Seen> {
-        let Some(tail) = self.tails.get(&id) else { return Vec::new() };
+    /// Also whether one went from its name meanwhile.
+    fn candidates(&mut self, id: TailId, appeared: &[Seen]) -> (Vec<Seen>, bool) {
+        let Some(tail) = self.tails.get(&id) else { return (Vec::new(), false) };
         let (home, identity) = (&tail.home, &tail.identity);
-        let mut candidates = self.attic.bodies(home, identity.inode);
+        let (mut candidates, moved) = self.attic.bodies(home, identity.inode);
         let related = |seen: &&Seen| seen.key.1 == identity.inode || self.leads_to(&seen.path, home);
         candidates.extend(appeared.iter().filter(related).cloned());
         candidates.sort_by_key(|seen| (seen.key.1 != identity.inode, is_compressed(&seen.path)));
@@ -430,7 +499,7 @@ impl Tailers {
         // Of a file that was empty no content is known: any would agree with it.
         candidates.retain(|seen| identity.head_length > 0 || seen.key.1 == identity.inode);
         candidates.retain(|seen| !is_anothers(seen));
-        candidates
+        (candidates, moved)
     }
 
     /// A decoder that has to wait would only cost memory.
@@ -444,16 +513,15 @@ impl Tailers {
 
     /// Whether a file that may hold the tail's bytes may still become readable.
     fn is_waited_for(&mut self, id: TailId, now: Duration) -> bool {
-        let since = *self.unreadable.entry(id).or_insert(now);
+        let since = *self.awaited.entry(id).or_insert(now);
         now.saturating_sub(since) < UNREADABLE
     }
 
-    /// Goes on in the file at `seen` if it holds what was read of the tail.
-    fn take_over(&mut self, id: TailId, seen: &Seen, now: Duration) -> io::Result<bool> {
-        let Some(mut body) = open_file(&seen.path, seen.key)? else {
-            return Err(io::ErrorKind::NotFound.into());
-        };
-        let Some(tail) = self.tails.get_mut(&id) else { return Ok(false) };
+    /// Goes on in the file at `seen` if it holds what was read of the tail. None if another file
+    /// is there by now.
+    fn take_over(&mut self, id: TailId, seen: &Seen, now: Duration) -> io::Result<Option<bool>> {
+        let Some(mut body) = open_file(&seen.path, seen.key)? else { return Ok(None) };
+        let Some(tail) = self.tails.get_mut(&id) else { return Ok(Some(false)) };
         let packed = is_compressed(&seen.path);
         if verify(&mut body, &tail.identity, tail.ladder())? == Verdict::Same {
             let is_itself = tail.identity.inode == seen.key.1 && seen.path == tail.path;
@@ -463,22 +531,25 @@ impl Tailers {
             );
             let size = if packed { tail.size.max(tail.position) } else { seen.size };
             tail.move_to(seen.path.clone(), seen.key, body, size, seen.modified_millis);
+            if !packed {
+                tail.grow_head()?;
+            }
             tail.changed_at = now;
             if is_itself {
                 tail.state = TailState::Live;
             }
             self.close_unless_it_may_be_unpacked(id);
             self.enqueue(id);
-            return Ok(true);
+            return Ok(Some(true));
         }
         if packed || !holds_prefix(&mut body, tail, seen.size)? {
-            return Ok(false);
+            return Ok(Some(false));
         }
         // A copy that is shorter than what was read: nothing in it is unread.
         let home = tail.home.clone();
         self.end(id, None);
         self.remember_as_read(seen, body, home, now)?;
-        Ok(true)
+        Ok(Some(true))
     }
 
     /// A file whose bytes are all delivered under another name: known, so that it is not read.

@@ -47,6 +47,8 @@ pub struct Tail {
     pub deleted: bool,
     /// No known name leads to the open file, which is somewhere else now.
     pub out_of_sight: bool,
+    /// It was empty at the last look at the folders, and was written to since.
+    pub was_empty: bool,
     /// No name was found that leads to the file; it may be seen again.
     pub absent: bool,
     /// The start position is not on disk yet; nothing is read until it is.
@@ -95,6 +97,7 @@ impl Tail {
             changed_at: now,
             deleted: false,
             out_of_sight: false,
+            was_empty: false,
             absent: false,
             awaiting: None,
             announced: false,
@@ -219,6 +222,18 @@ impl Tail {
         self.note_due = true;
     }
 
+    /// All was read from a file that is gone; what it held is in this compressed one too.
+    pub fn is_finished_in(&mut self, path: PathBuf, key: FileKey, modified_millis: i64) {
+        self.close();
+        self.path = path;
+        (self.identity.device, self.identity.inode) = key;
+        self.state = TailState::Finished;
+        (self.size, self.modified_millis) = (self.position, modified_millis);
+        self.verified_size = self.position;
+        (self.deleted, self.out_of_sight, self.absent) = (false, false, false);
+        self.note_due = true;
+    }
+
     /// Takes the open file of a new tail and begins at `start`.
     pub fn adopt(&mut self, body: Body, start: u64) -> io::Result<()> {
         self.body = Some(body);
@@ -243,6 +258,7 @@ impl Tail {
     pub fn update(&mut self, size: u64, modified_millis: i64, now: Duration) -> bool {
         let changed = (size, modified_millis) != (self.size, self.modified_millis);
         if changed {
+            self.was_empty |= self.identity.head_length == 0;
             if size <= self.size {
                 // What was searched for a newline may have been written anew.
                 self.searched = self.position;
@@ -255,7 +271,7 @@ impl Tail {
     }
 
     /// The head covers more once there is more, but never bytes of another file.
-    fn grow_head(&mut self) -> io::Result<()> {
+    pub fn grow_head(&mut self) -> io::Result<()> {
         let key = self.identity.key();
         let Some(body) = self.body.as_mut() else { return Ok(()) };
         if self.identity.head_agrees(body)? {
@@ -288,6 +304,10 @@ impl Tail {
             }
             let Some(fetched) = self.fetch(wanted, budget)? else { return Ok(Read::NoBudget) };
             let Some(fetched) = fetched else { return Ok(Read::Foreign) };
+            if wanted >= max_line && self.is_reserved(&fetched.data[fetched.lead..])? {
+                self.searched = self.position + wanted as u64;
+                return Ok(Read::CaughtUp);
+            }
             let all = to_the_end && wanted == available;
             if let Some(read) = self.cut(fetched, wanted >= max_line, all) {
                 return Ok(read);
@@ -308,7 +328,24 @@ impl Tail {
         }
         let Some(fetched) = self.fetch(available.bytes, budget)? else { return Ok(Read::NoBudget) };
         let Some(fetched) = fetched else { return Ok(Read::Foreign) };
+        if self.is_reserved(&fetched.data[fetched.lead..])? {
+            return Ok(Read::CaughtUp);
+        }
         Ok(self.emit(fetched, ChunkEnd::Unterminated, true))
+    }
+
+    /// Whether what stands behind the position is space that the writer reserved, for instance
+    /// because it maps its file into memory: zeros, to the end of the file as far as its last
+    /// bytes tell. Lines may be written there, or it is cut off.
+    fn is_reserved(&mut self, ahead: &[u8]) -> io::Result<bool> {
+        const SAMPLE: u64 = 4096;
+        if ahead.iter().any(|byte| *byte != 0) {
+            return Ok(false);
+        }
+        let body = self.body.as_mut().expect("a tail is read while it is open");
+        let Some(metadata) = body.metadata()? else { return Ok(false) };
+        let last = body.bytes_at(metadata.size().saturating_sub(SAMPLE), SAMPLE as usize)?;
+        Ok(last.iter().all(|byte| *byte == 0))
     }
 
     /// Bytes behind the position. None if the file is shorter.
@@ -359,7 +396,7 @@ impl Tail {
         body.read_at(self.position - lead as u64, lead + wanted, &mut data)?;
         let agrees = data.len() == lead + wanted
             && self.ladder.newest().is_none_or(|anchor| Anchor::of(self.position, &data[..lead]) == anchor)
-            && (self.position > 0 || self.identity.begins(&data));
+            && (self.position > 0 || self.identity.begins(&data, body)?);
         // A file that was cut and grew again while it was read gives a mixture of both.
         let still_there = body.available(self.position, wanted)?.is_some_and(|after| after.bytes == wanted);
         if agrees && still_there {
@@ -552,6 +589,13 @@ mod tests {
         case.expect(b"three\n", ChunkEnd::Line);
         let Read::Chunk { chunk, end, .. } = case.tail.read_rest(&case.budget).unwrap() else { panic!() };
         assert_eq!((chunk.bytes().as_ref(), end), (&b"four"[..], ChunkEnd::Unterminated));
+    }
+
+    #[test]
+    fn a_file_that_was_cut_before_anything_was_read_of_it_is_foreign() {
+        let mut case = case(b"never read\n");
+        fs::write(&case.path, "shorter\n").unwrap();
+        case.expect_foreign();
     }
 
     #[test]

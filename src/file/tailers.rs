@@ -21,7 +21,7 @@ use super::note::{ChunkEnd, KnownTail, Lost, TailEvent, TailNote, TailState};
 use super::options::Options;
 use super::pattern::{PatternError, Patterns};
 use super::removed::{Removed, Space};
-use super::rotation::origins;
+use super::rotation::{Seen, origins};
 use super::tail::{Read, Tail};
 use crate::observe::{FlowCounters, LossReason, Repeated, Troubles, crash_point};
 
@@ -93,14 +93,22 @@ pub struct Tailers {
     pub(super) folders: BTreeSet<PathBuf>,
     /// Files that hold something else than they did at the last look.
     pub(super) reborn: HashSet<FileKey>,
+    /// Files of the flow that could not be read yet, and where they were first.
+    pub(super) unreadable: HashMap<FileKey, PathBuf>,
     /// Files that may be copies in the making, and since when.
     pub(super) held: HashMap<FileKey, Duration>,
+    /// Compressed files that hold what an open file does, which may be deleted by now.
+    pub(super) compressions: HashMap<TailId, Seen>,
     /// Files that were there at the last scan and are no tail's.
     pub(super) strangers: HashSet<FileKey>,
     /// Absent tails whose bytes may be in a file that cannot be read, and since when.
-    pub(super) unreadable: HashMap<TailId, Duration>,
+    pub(super) awaited: HashMap<TailId, Duration>,
     pub(super) attic: Attic,
     pub(super) scanned: bool,
+    /// Whether the last look saw all that was there.
+    pub(super) sure: bool,
+    /// Since when each look found names that moved while it was taken.
+    pub(super) moving_since: Option<Duration>,
     queue: VecDeque<TailId>,
     queued: HashSet<TailId>,
     /// Could not be opened or read: tried again after the next scan.
@@ -110,7 +118,7 @@ pub struct Tailers {
     /// The one compressed body that is being read: each costs memory beside the budget.
     unpacking: Option<TailId>,
     /// Those that wait until it is read; the oldest comes first.
-    packed: BTreeSet<TailId>,
+    to_unpack: BTreeSet<TailId>,
     /// A look at the folders is due.
     pub scan_due: bool,
     pub events: VecDeque<TailEvent>,
@@ -170,17 +178,21 @@ impl Tailers {
             rotated: HashSet::new(),
             folders: BTreeSet::new(),
             reborn: HashSet::new(),
-            held: HashMap::new(),
-            strangers: HashSet::new(),
             unreadable: HashMap::new(),
+            held: HashMap::new(),
+            compressions: HashMap::new(),
+            strangers: HashSet::new(),
+            awaited: HashMap::new(),
             attic: Attic::default(),
             scanned: false,
+            sure: false,
+            moving_since: None,
             queue: VecDeque::new(),
             queued: HashSet::new(),
             failed: Vec::new(),
             waiting: Vec::new(),
             unpacking: None,
-            packed: BTreeSet::new(),
+            to_unpack: BTreeSet::new(),
             scan_due: true,
             events: VecDeque::new(),
             notes: VecDeque::new(),
@@ -205,6 +217,8 @@ impl Tailers {
                 tailers.enqueue(id);
             }
         }
+        // Where no file was at the stop, one may have been born and rotated away since.
+        tailers.rotated = tailers.vacant_homes();
         Ok(tailers)
     }
 
@@ -255,7 +269,8 @@ impl Tailers {
     /// The folders and names that rotation may derive other names from.
     pub(super) fn homes(&self) -> Homes {
         let mut homes = Homes::new();
-        for home in self.tails.values().map(|tail| &tail.home).chain(&self.rotated) {
+        let of_tails = self.tails.values().map(|tail| &tail.home);
+        for home in of_tails.chain(&self.rotated).chain(self.unreadable.values()) {
             if let (Some(folder), Some(name)) = (home.parent(), home.file_name()) {
                 homes.entry(folder.to_owned()).or_default().insert(name.to_owned());
                 for old in self.old_folders.get(folder).into_iter().flatten() {
@@ -309,7 +324,7 @@ impl Tailers {
             if self.may_unpack(id) {
                 return self.read(id, now, budget);
             }
-            self.packed.insert(id);
+            self.to_unpack.insert(id);
         }
         Turn::Progress
     }
@@ -356,7 +371,7 @@ impl Tailers {
         match read {
             Ok(Read::Chunk { chunk, end, caught_up }) => self.give_out(id, chunk, end, caught_up),
             // Nothing is ever added to a compressed file.
-            Ok(Read::CaughtUp) if self.unpacking == Some(id) => self.finish(id, now, budget),
+            Ok(Read::CaughtUp) if self.unpacking == Some(id) => self.finish(id, now, budget, true),
             Ok(Read::CaughtUp) => {}
             Ok(Read::NoBudget) => {
                 self.queued.insert(id);
@@ -406,7 +421,7 @@ impl Tailers {
     fn unpacked(&mut self, id: TailId) {
         if self.unpacking == Some(id) {
             self.unpacking = None;
-            std::mem::take(&mut self.packed).into_iter().for_each(|id| self.enqueue(id));
+            std::mem::take(&mut self.to_unpack).into_iter().for_each(|id| self.enqueue(id));
         }
     }
 
@@ -488,7 +503,7 @@ impl Tailers {
             .collect();
         for id in finished {
             if !self.foreign.contains(&id) {
-                self.finish(id, now, budget);
+                self.finish(id, now, budget, true);
             }
         }
         self.close_idle(now);
@@ -535,10 +550,10 @@ impl Tailers {
         }
     }
 
-    /// Sends the unterminated last line of a finished file, and lets go of a deleted one.
-    fn finish(&mut self, id: TailId, now: Duration, budget: &Arc<FlowBudget>) {
+    /// Sends the unterminated last line of a finished file; then `lets_go` of a deleted one.
+    fn finish(&mut self, id: TailId, now: Duration, budget: &Arc<FlowBudget>, lets_go: bool) {
         let max_line = self.options.max_line_bytes;
-        let Some(tail) = self.tails.get_mut(&id) else { return };
+        let Some(tail) = self.tails.get_mut(&id).filter(|tail| tail.is_open()) else { return };
         if !tail.may_be_read() || !matches!(tail.look(now), Ok(false)) {
             self.enqueue(id);
             return;
@@ -553,8 +568,9 @@ impl Tailers {
             Ok(Read::Chunk { chunk, end, caught_up }) => {
                 self.give_out(id, chunk, end, caught_up);
             }
-            Ok(Read::CaughtUp) if deleted => self.end(id, None),
-            Ok(Read::CaughtUp) if out_of_sight && !packed => {}
+            // Only a look at the folders shows its compression.
+            Ok(Read::CaughtUp) if deleted && lets_go && out_of_sight => self.let_go(id),
+            Ok(Read::CaughtUp) if deleted || (out_of_sight && !packed) => {}
             Ok(Read::CaughtUp) => self.put_away(id),
             Ok(Read::NoBudget) => {}
             Ok(Read::Foreign) => {
@@ -562,6 +578,17 @@ impl Tailers {
                 self.scan_due = true;
             }
             Err(error) => self.read_failed(id, &error, now),
+        }
+    }
+
+    /// A deleted file was read to its end. Its compression must not be taken for another file.
+    fn let_go(&mut self, id: TailId) {
+        match (self.compressions.remove(&id), self.tails.get_mut(&id)) {
+            (Some(packed), Some(tail)) => {
+                tail.is_finished_in(packed.path, packed.key, packed.modified_millis)
+            }
+            // Its row says how far it is settled, should we be killed before the rest is.
+            _ => self.give_up(id, None),
         }
     }
 
@@ -599,6 +626,7 @@ impl Tailers {
             family.remove(&id);
         }
         self.foreign.remove(&id);
+        self.compressions.remove(&id);
         self.unpacked(id);
         if tail.announced {
             self.events.push_back(TailEvent::Ended { tail: id });
@@ -661,13 +689,13 @@ impl Tailers {
         self.open_files < self.max_open.load(Ordering::Relaxed)
     }
 
-    /// When no more is read: the last lines of deleted files that were read to their ends.
+    /// When no more is read: the last lines of deleted files that were read to their ends. They
+    /// are not let go: what was read of them may not be settled in time, and what holds their
+    /// bytes may be found by whoever goes on.
     pub fn finish_deleted(&mut self, now: Duration, budget: &Arc<FlowBudget>) {
         let deleted = self.tails.values().filter(|tail| tail.is_open() && tail.deleted);
         for id in deleted.map(|tail| tail.id).collect::<Vec<_>>() {
-            // The first time sends the rest, the second lets go.
-            self.finish(id, now, budget);
-            self.finish(id, now, budget);
+            self.finish(id, now, budget, false);
         }
     }
 

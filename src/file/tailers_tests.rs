@@ -321,6 +321,219 @@ fn the_unterminated_last_line_of_a_renamed_file_comes_when_it_was_quiet() {
 }
 
 #[test]
+fn what_was_compressed_while_it_was_read_is_not_read_again_when_it_is_let_go() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.append("app.log", "2\n");
+    flow.rename("app.log", "app.log.1");
+    flow.gzip("app.log.1", "app.log.1.gz");
+    let later = std::time::SystemTime::now() + Duration::from_secs(10);
+    File::open(flow.path("app.log.1.gz")).unwrap().set_modified(later).unwrap();
+    flow.look();
+    flow.tailers.finish_deleted(flow.now, &flow.budget);
+    flow.pass(31);
+    flow.pass(1);
+    flow.expect(&["1", "2"]);
+    flow.restart(|flow| flow.rename("app.log.1.gz", "app.log.2.gz"));
+    flow.pass(31);
+    flow.expect(&[]);
+}
+
+#[test]
+fn what_was_written_to_an_empty_file_and_copied_away_between_two_looks_is_read() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "");
+    flow.look();
+    flow.append("app.log", "1\n");
+    flow.copy("app.log", "app.log.1");
+    flow.truncate("app.log");
+    let later = std::time::SystemTime::now() + Duration::from_secs(1);
+    for name in ["app.log.1", "app.log"] {
+        File::open(flow.path(name)).unwrap().set_modified(later).unwrap();
+    }
+    flow.tailers.written(&flow.path("app.log"));
+    flow.tailers.turn(flow.now, &flow.budget);
+    flow.look();
+    flow.expect(&["1"]);
+}
+
+#[test]
+fn a_file_that_was_emptied_and_renamed_between_two_looks_is_followed() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.copy("app.log", "app.log.2");
+    flow.truncate("app.log");
+    flow.rename("app.log", "app.log.1");
+    flow.look();
+    flow.restart(|flow| flow.append("app.log.1", "2\n"));
+    flow.expect(&["1", "2"]);
+}
+
+#[test]
+fn an_empty_file_that_was_moved_while_stopped_is_not_taken_for_another_beside_it() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "");
+    flow.look();
+    flow.restart(|flow| {
+        fs::create_dir(flow.path("old")).unwrap();
+        flow.append("app.log.1", "");
+        flow.append("app.log", "1\n");
+        flow.rename("app.log", "old/app.log.1");
+    });
+    flow.expect(&["1"]);
+}
+
+#[test]
+fn a_copy_that_goes_on_for_an_empty_file_is_known_by_its_content() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "");
+    flow.look();
+    flow.restart(|flow| {
+        flow.append("app.log.1", "1\n");
+        fs::remove_file(flow.path("app.log")).unwrap();
+    });
+    flow.expect(&["1"]);
+    assert!(flow.tailers.tails().all(|tail| tail.identity.head_length == 2));
+}
+
+#[test]
+fn a_rest_that_is_moved_or_compressed_during_a_look_is_found_at_the_next() {
+    for stopped in [false, true] {
+        for packed in [false, true] {
+            let mut flow = Flow::new("app.log");
+            flow.append("app.log", "1\n");
+            flow.look();
+            flow.append("app.log", "2\n");
+            let rotate = |flow: &Flow| {
+                flow.copy("app.log", "app.log.1");
+                fs::remove_file(flow.path("app.log")).unwrap();
+            };
+            if stopped {
+                flow.stop_after(0);
+                rotate(&flow);
+                flow.start();
+            } else {
+                flow.copy("app.log", "app.log.1");
+                flow.truncate("app.log");
+            }
+            let listing = flow.tailers.list();
+            match packed {
+                true => flow.gzip("app.log.1", "app.log.1.gz"),
+                false => flow.rename("app.log.1", "app.log.2"),
+            }
+            flow.tailers.act_on(listing, flow.now, 0);
+            flow.append("app.log", "3\n");
+            flow.look();
+            flow.expect(&["1", "2", "3"]);
+            assert_eq!(flow.lost, 0);
+        }
+    }
+}
+
+#[test]
+fn a_file_that_was_copied_cut_and_removed_between_two_looks_is_not_read_again() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.append("app.log", "2\n");
+    flow.copy("app.log", "app.log.1");
+    flow.truncate("app.log");
+    flow.tailers.written(&flow.path("app.log"));
+    flow.tailers.turn(flow.now, &flow.budget);
+    fs::remove_file(flow.path("app.log")).unwrap();
+    let later = std::time::SystemTime::now() + Duration::from_secs(10);
+    File::open(flow.path("app.log.1")).unwrap().set_modified(later).unwrap();
+    flow.append("app.log", "3\n");
+    flow.look();
+    flow.lines.sort();
+    flow.expect(&["1", "2", "3"]);
+}
+
+#[test]
+fn a_deleted_file_is_let_go_only_after_a_look_for_its_compression() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.rename("app.log", "app.log.1");
+    flow.gzip("app.log.1", "app.log.1.gz");
+    let later = std::time::SystemTime::now() + Duration::from_secs(10);
+    File::open(flow.path("app.log.1.gz")).unwrap().set_modified(later).unwrap();
+    flow.now += Duration::from_secs(31);
+    flow.tailers.tend(flow.now, &flow.budget);
+    flow.look();
+    flow.pass(31);
+    flow.expect(&["1"]);
+}
+
+#[test]
+fn a_copy_that_was_still_empty_at_the_last_look_is_no_older_file() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "");
+    flow.append("app.log.1", "");
+    flow.look();
+    flow.append("app.log.1", "1\n");
+    let later = std::time::SystemTime::now() + Duration::from_secs(1);
+    for name in ["app.log.1", "app.log"] {
+        File::open(flow.path(name)).unwrap().set_modified(later).unwrap();
+    }
+    flow.look();
+    flow.expect(&["1"]);
+}
+
+#[test]
+fn a_deleted_file_that_was_read_is_handed_on_since_it_may_not_be_settled() {
+    let mut flow = Flow::new("a.log");
+    flow.append("a.log", "1\nlast");
+    flow.look();
+    fs::remove_file(flow.path("a.log")).unwrap();
+    flow.look();
+    flow.tailers.finish_deleted(flow.now, &flow.budget);
+    flow.collect();
+    flow.expect(&["1", "last"]);
+    assert_eq!(flow.rows.len(), 1, "its row stays");
+    let held = flow.tailers.into_held();
+    assert_eq!(held.values().map(|file| file.nameless_bytes).collect::<Vec<_>>(), [0]);
+}
+
+#[test]
+fn what_was_read_of_a_deleted_file_and_not_settled_before_a_kill_is_reported() {
+    let mut flow = Flow::new("*.log");
+    flow.append("b.log", "b\n");
+    flow.append("a.log", "1\n");
+    flow.look();
+    fs::remove_file(flow.path("a.log")).unwrap();
+    flow.look();
+    flow.pass(31);
+    flow.lines.sort();
+    flow.expect(&["1", "b"]);
+    for row in flow.rows.values_mut() {
+        (row.offset, row.anchors) = (0, Vec::new());
+    }
+    flow.offsets.clear();
+    flow.start();
+    flow.look();
+    assert_eq!(flow.lost, 2);
+}
+
+#[test]
+fn a_file_that_is_compressed_just_before_a_stop_is_not_read_again() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.rename("app.log", "app.log.1");
+    flow.gzip("app.log.1", "app.log.1.gz");
+    let later = std::time::SystemTime::now() + Duration::from_secs(10);
+    File::open(flow.path("app.log.1.gz")).unwrap().set_modified(later).unwrap();
+    flow.tailers.look_at_the_nameless(flow.now);
+    flow.tailers.finish_deleted(flow.now, &flow.budget);
+    flow.restart(|flow| flow.append("app.log", "2\n"));
+    flow.pass(31);
+    flow.expect(&["1", "2"]);
+}
+
+#[test]
 fn copytruncate_takes_the_unread_rest_from_the_copy() {
     for pattern in ["app.log", "app.log*"] {
         let mut flow = Flow::new(pattern);
@@ -480,9 +693,10 @@ fn a_generation_between_two_looks_is_read_also_outside_the_pattern_and_compresse
 fn older_siblings_outside_the_pattern_are_left_alone_and_so_is_their_compression() {
     let mut flow = Flow::new("app.log");
     flow.append("app.log.1", "ancient\n");
+    let old = std::time::SystemTime::now() - Duration::from_secs(1);
+    File::options().append(true).open(flow.path("app.log.1")).unwrap().set_modified(old).unwrap();
     flow.append("app.log", "1\n");
     flow.look();
-    let old = fs::metadata(flow.path("app.log.1")).unwrap().modified().unwrap();
     flow.gzip("app.log.1", "app.log.2.gz");
     File::options().write(true).open(flow.path("app.log.2.gz")).unwrap().set_modified(old).unwrap();
     flow.rename("app.log", "app.log.1");
@@ -1197,4 +1411,184 @@ fn a_second_copytruncate_that_is_seen_in_the_middle_repeats_nothing() {
         flow.look();
         flow.expect(&["c2", "d1", "d2", "d3", "e1"]);
     }
+}
+
+#[test]
+fn a_generation_that_a_look_missed_since_names_moved_is_read_at_the_next() {
+    for pattern in ["app.log", "app.log*"] {
+        let mut flow = Flow::new(pattern);
+        flow.append("app.log", "1\n");
+        flow.look();
+        flow.rename("app.log", "app.log.2");
+        flow.append("app.log", "2\n");
+        flow.rename("app.log", "app.log.1");
+        flow.append("app.log", "3\n");
+        let listing = flow.tailers.list().having_missed(&flow.path("app.log.1"));
+        flow.tailers.act_on(listing, flow.now, 0);
+        assert!(flow.tailers.scan_due, "the next look comes at once");
+        flow.look();
+        flow.lines.sort();
+        flow.expect(&["1", "2", "3"]);
+    }
+}
+
+#[test]
+fn a_closed_file_that_a_look_missed_since_names_moved_is_not_given_up() {
+    let mut flow = Flow::new("app.log*");
+    flow.append("app.log.1", "1\n");
+    flow.append("app.log", "a\n");
+    flow.look();
+    flow.pass(100);
+    flow.lines.clear();
+    flow.rename("app.log.1", "app.log.2");
+    let listing = flow.tailers.list().having_missed(&flow.path("app.log.2"));
+    flow.tailers.act_on(listing, flow.now, 0);
+    flow.append("app.log.2", "2\n");
+    flow.look();
+    flow.expect(&["2"]);
+}
+
+#[test]
+fn names_that_never_rest_do_not_keep_a_file_that_is_gone() {
+    let mut flow = Flow::new("app.log*");
+    flow.append("app.log.1", "1\n");
+    flow.append("app.log", "a\n");
+    flow.look();
+    flow.pass(100);
+    fs::remove_file(flow.path("app.log.1")).unwrap();
+    for left in [2, 1] {
+        let listing = flow.tailers.list().having_missed(&flow.path("app.log.1"));
+        flow.tailers.act_on(listing, flow.now, 0);
+        assert_eq!(flow.tailers.tails().count(), left);
+        flow.now += Duration::from_secs(10);
+    }
+}
+
+#[test]
+fn a_file_that_was_out_of_sight_for_a_look_is_live_again() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\nthe first half");
+    flow.look();
+    let listing = flow.tailers.list().having_missed(&flow.path("app.log"));
+    flow.tailers.act_on(listing, flow.now, 0);
+    flow.pass(0);
+    flow.pass(40);
+    flow.append("app.log", " and the second\n");
+    flow.look();
+    flow.expect(&["1", "the first half and the second"]);
+}
+
+#[test]
+fn a_file_that_may_not_be_looked_at_for_a_while_is_not_given_up() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.pass(100);
+    let mut listing = flow.tailers.list().having_missed(&flow.path("app.log"));
+    listing.in_motion = false;
+    listing.errors.push((flow.path(""), io::ErrorKind::PermissionDenied.into()));
+    flow.tailers.act_on(listing, flow.now, 0);
+    flow.append("app.log", "2\n");
+    flow.look();
+    flow.expect(&["1", "2"]);
+}
+
+#[test]
+fn a_generation_of_the_same_moment_as_the_one_before_it_is_read() {
+    let mut flow = Flow::new("app.log");
+    let now = std::time::SystemTime::now();
+    let write = |flow: &Flow, text: &str| {
+        flow.append("app.log", text);
+        File::options().append(true).open(flow.path("app.log")).unwrap().set_modified(now).unwrap();
+    };
+    write(&flow, "1\n");
+    flow.look();
+    flow.rename("app.log", "app.log.2");
+    write(&flow, "2\n");
+    flow.rename("app.log", "app.log.1");
+    write(&flow, "3\n");
+    flow.look();
+    flow.lines.sort();
+    flow.expect(&["1", "2", "3"]);
+}
+
+#[test]
+fn reserved_space_is_not_sent_and_what_is_written_into_it_is() {
+    use std::os::unix::fs::FileExt;
+    for reserved in [3000, 5 << 20] {
+        let mut flow = Flow::new("app.log");
+        let file = File::create(flow.path("app.log")).unwrap();
+        file.set_len(reserved).unwrap();
+        flow.look();
+        for (n, line) in ["1\n", "2\n", "3\n"].iter().enumerate() {
+            file.write_all_at(line.as_bytes(), 2 * n as u64).unwrap();
+            let later = std::time::SystemTime::now() + Duration::from_secs(n as u64);
+            file.set_modified(later).unwrap();
+            flow.pass(1);
+            flow.expect(&[line.trim_end()]);
+        }
+        flow.restart(|_| {});
+        file.set_len(6).unwrap();
+        flow.append("app.log", "4\n");
+        flow.rename("app.log", "app.log.1");
+        flow.look();
+        flow.pass(100);
+        flow.expect(&["4"]);
+        assert_eq!(flow.lost, 0);
+    }
+}
+
+#[test]
+fn a_generation_that_was_born_while_stopped_at_a_place_that_was_empty_then_is_read() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.rename("app.log", "app.log.1");
+    flow.look();
+    flow.restart(|flow| {
+        flow.append("app.log", "2\n");
+        flow.rename("app.log", "app.log.2");
+        flow.append("app.log", "3\n");
+    });
+    flow.lines.sort();
+    flow.expect(&["1", "2", "3"]);
+}
+
+#[test]
+fn a_file_that_no_rotation_explains_in_a_look_during_which_names_moved_is_no_stranger() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    // The look saw the old file at its name before the rotation, and the others after it.
+    let mut before = flow.tailers.list().files;
+    flow.rename("app.log", "app.log.2");
+    flow.append("app.log", "2\n");
+    flow.rename("app.log", "app.log.1");
+    flow.append("app.log", "3\n");
+    let mut listing = flow.tailers.list().having_missed(&flow.path("app.log"));
+    listing.files.append(&mut before);
+    flow.tailers.act_on(listing, flow.now, 0);
+    flow.look();
+    flow.lines.sort();
+    flow.expect(&["1", "2", "3"]);
+}
+
+#[test]
+fn a_generation_that_moved_between_the_look_and_its_opening_is_read_at_the_next() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.rename("app.log", "app.log.2");
+    flow.append("app.log", "2\n");
+    flow.rename("app.log", "app.log.1");
+    let later = std::time::SystemTime::now() + Duration::from_secs(2);
+    flow.append("app.log", "3\n");
+    File::options().append(true).open(flow.path("app.log")).unwrap().set_modified(later).unwrap();
+    let listing = flow.tailers.list();
+    flow.rename("app.log.2", "app.log.3");
+    flow.rename("app.log.1", "app.log.2");
+    flow.tailers.act_on(listing, flow.now, 0);
+    flow.look();
+    flow.lines.sort();
+    flow.expect(&["1", "2", "3"]);
 }

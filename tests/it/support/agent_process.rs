@@ -36,18 +36,19 @@ impl AgentProcess {
         Self::start_in(world, config_file, &[])
     }
 
-    /// With a limit of open files that it cannot raise.
-    pub fn start_with_descriptors(world: &World, config: &Config, limit: u32) -> Self {
+    /// Started by a shell whose command `before` ends with what is to run the program, such as
+    /// `ulimit -n 300; exec`.
+    pub fn start_by_shell(world: &World, config: &Config, before: &str) -> Self {
         let agent = command(world).get_program().to_owned();
-        let starter = world.root().join("limited-agent");
-        let script = format!("#!/bin/sh\nulimit -n {limit}\nexec '{}' \"$@\"\n", agent.display());
+        let starter = world.root().join("starter");
+        let script = format!("#!/bin/sh\n{before} '{}' \"$@\"\n", agent.display());
         fs::write(&starter, script).unwrap();
         fs::set_permissions(&starter, fs::Permissions::from_mode(0o755)).unwrap();
         let config_file = world.root().join("config.yaml");
         fs::write(&config_file, config.to_yaml()).unwrap();
-        let mut limited = Command::new(&starter);
-        limited.env_clear().current_dir(world.root());
-        Self::start_command(world, limited, &config_file, &[])
+        let mut started = Command::new(&starter);
+        started.env_clear().current_dir(world.root());
+        Self::start_command(world, started, &config_file, &[])
     }
 
     /// Behind another command, such as one that enters a namespace, with this user's rights.

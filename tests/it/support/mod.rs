@@ -22,12 +22,16 @@ pub mod ferrokinesis;
 pub mod inquiry;
 /// A real server for most of AWS: Firehose into S3, STS, IAM, IMDS, signatures.
 pub mod ministack;
+/// File systems that a script mounts.
+pub mod mounts;
 /// Prometheus's own parser.
 pub mod openmetrics;
 /// The promises.
 pub mod oracle;
 /// What a killed agent left in its database.
 pub mod positions;
+/// Programs that others wrote, such as rsync.
+pub mod program;
 /// One request as AWS reads it: the operation, its records and its limits.
 pub mod request;
 /// The ways in which logs are rotated.

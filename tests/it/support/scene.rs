@@ -13,6 +13,18 @@ pub const SOON: Duration = Duration::from_secs(20);
 /// How often a line is written to see whether the agent delivers it.
 const PROBE_INTERVAL: Duration = Duration::from_millis(20);
 
+/// Runs a script with and without file-system events, both at the same time.
+pub fn with_and_without_events(script: impl Fn(bool) + Sync) {
+    let script = &script;
+    std::thread::scope(|scope| {
+        for events in [true, false] {
+            let name = format!("events {}", if events { "on" } else { "off" });
+            let thread = std::thread::Builder::new().name(name);
+            thread.spawn_scoped(scope, move || script(events)).expect("a thread can be started");
+        }
+    });
+}
+
 /// What is to be dropped first stands first.
 #[derive(Debug)]
 pub struct Scene {
@@ -57,9 +69,21 @@ impl Scene {
         self.agent = Some(AgentProcess::start(&self.world, &self.config));
     }
 
+    /// With a limit of open files that it cannot raise.
     pub fn start_with_descriptors(&mut self, limit: u32) {
+        self.start_by_shell(&format!("ulimit -n {limit}; exec"));
+    }
+
+    /// Without root's right to read what its permissions forbid.
+    pub fn start_without_rights(&mut self) {
+        let is_root = rustix::process::geteuid().is_root();
+        let drop = "exec setpriv --bounding-set=-dac_override,-dac_read_search";
+        self.start_by_shell(if is_root { drop } else { "exec" });
+    }
+
+    fn start_by_shell(&mut self, before: &str) {
         assert!(self.agent.is_none(), "the agent is started once at a time");
-        self.agent = Some(AgentProcess::start_with_descriptors(&self.world, &self.config, limit));
+        self.agent = Some(AgentProcess::start_by_shell(&self.world, &self.config, before));
     }
 
     /// Behind another command.

@@ -123,6 +123,16 @@ impl World {
         Writer { world: self, file: opened, life }
     }
 
+    /// Lines that a program writes by itself; nobody asks for their order.
+    pub fn written_by_a_program(&self, text: impl AsRef<[u8]>) {
+        let mut journal = self.journal();
+        for line in text.as_ref().split_inclusive(|byte| *byte == b'\n') {
+            let life = journal.unterminated.len();
+            journal.unterminated.push(Vec::new());
+            journal.write(life, line);
+        }
+    }
+
     /// Bytes that the agent must not deliver, such as what was there before END_OF_FILE.
     pub fn append_unseen(&self, file: &str, bytes: impl AsRef<[u8]>) {
         let path = self.path(file);
@@ -220,6 +230,11 @@ impl Journal {
             self.unterminated.push(Vec::new());
         }
         life
+    }
+
+    /// The text of `n` unique lines, for [`World::written_by_a_program`].
+    pub fn new_lines(&mut self, n: usize) -> Vec<u8> {
+        self.take_numbers(n).flat_map(|number| numbered_line(number, 60)).collect()
     }
 
     fn take_numbers(&mut self, n: usize) -> Range<u64> {

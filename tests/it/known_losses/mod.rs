@@ -1,0 +1,20 @@
+//! The cases in which other agents were seen to lose or to repeat lines, each by name and with
+//! the agent that it is known from. docs/ROTATION.md lists all of them; those that an older test
+//! covers are not repeated here.
+
+/// Fluent Bit 5.1.
+mod fluent_bit;
+/// The Java agent that this one replaces, 2.0.
+mod java_agent;
+/// Vector 0.58.
+mod vector;
+
+use crate::support::Flow;
+
+fn end_of_file(flow: Flow) -> Flow {
+    flow.with("initialPosition", "END_OF_FILE")
+}
+
+fn finished_soon(flow: Flow) -> Flow {
+    flow.with("finishedAfterMillis", 300)
+}
