@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crate::support::mounts::in_own_mounts;
 use crate::support::small_disk::SmallDisk;
 use crate::support::{Destination, Scene, Step, let_pass};
 
@@ -40,16 +41,11 @@ fn survives(outage: Outage) {
     let small = |flow: crate::support::Flow| flow.with("maxBufferSizeBytes", "256KiB");
     let mut scene = Scene::with_flow(Destination::Firehose, "*.log", small);
     let disk = SmallDisk::mount(&scene.world.root().join("state"), MIB);
-    match &disk {
-        Some(disk) => scene.start_through(&disk.entrance()),
-        None => scene.start(),
-    }
+    scene.start();
     scene.world.lines("app.log", 100);
     scene.wait_for_all();
     begin(&scene, outage);
-    if let Some(disk) = &disk {
-        disk.fill();
-    }
+    disk.fill();
     let mut most = 0;
     for rotation in 0..ROTATIONS {
         for _ in 0..10 {
@@ -67,9 +63,7 @@ fn survives(outage: Outage) {
     println!("{outage:?}: {} MiB at most", most / MIB);
     assert!(most < BOUND, "{} MiB in an outage", most / MIB);
     is_not_starved(&scene, fresh, healed);
-    if let Some(disk) = &disk {
-        disk.free();
-    }
+    disk.free();
     scene.delivers_everything_once();
 }
 
@@ -87,15 +81,15 @@ fn is_not_starved(scene: &Scene, fresh: usize, healed: usize) {
 
 #[test]
 fn connections_are_refused_for_long() {
-    survives(Outage::Refuse);
+    in_own_mounts(|| survives(Outage::Refuse));
 }
 
 #[test]
 fn requests_hang_for_long() {
-    survives(Outage::Hang);
+    in_own_mounts(|| survives(Outage::Hang));
 }
 
 #[test]
 fn everything_is_throttled_for_long() {
-    survives(Outage::Throttle);
+    in_own_mounts(|| survives(Outage::Throttle));
 }
