@@ -1190,6 +1190,30 @@ fn a_copy_that_is_renamed_while_it_is_looked_for_is_found_by_the_next_look() {
 }
 
 #[test]
+fn a_copy_that_got_the_inode_of_a_deleted_file_is_still_the_rest_of_its_own() {
+    for pattern in ["*.log", "*.log*"] {
+        let mut flow = Flow::new(pattern);
+        flow.append("a.log", "1\n");
+        flow.look();
+        flow.append("b.log", "deleted\n");
+        flow.look();
+        flow.stop_after(0);
+        flow.append("a.log", "2\n");
+        flow.copy("a.log", "a.log.1");
+        flow.truncate("a.log");
+        flow.append("a.log", "3\n");
+        fs::remove_file(flow.path("b.log")).unwrap();
+        let inode = fs::metadata(flow.path("a.log.1")).unwrap().ino();
+        flow.rows.values_mut().last().unwrap().identity.inode = inode;
+        flow.start();
+        flow.look();
+        flow.lines.sort();
+        flow.expect(&["1", "2", "3", "deleted"]);
+        assert_eq!(flow.lost, 0);
+    }
+}
+
+#[test]
 fn a_generation_of_a_file_that_was_empty_when_it_was_last_seen_is_read() {
     for restart in [false, true] {
         let mut flow = Flow::new("app.log");
