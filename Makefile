@@ -9,7 +9,7 @@ IMAGE  := $(TARGET)/packages/kinesis-agent-$(shell sed -n 's/^version = "\(.*\)"
 export CARGO_TERM_COLOR ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint lint-packaging unit peers bench packages test-packages image test-image clean-peers clean-packages
+.PHONY: help build demo test lint lint-packaging unit peers bench packages test-packages image test-image many outage fuzz clean-peers clean-packages
 
 help: ## Shows this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -39,6 +39,15 @@ unit: ## Runs the tests of the pure parts alone (seconds).
 
 bench: ## Measures CPU, memory, latency and repeats after kill -9 (BENCH_MB, BENCH_LIVES; ONLY=throughput|latency|crash).
 	$(CARGO) bench --locked --bench throughput -- $(ONLY)
+
+fuzz: ## Looks for bytes that break a property of tests/it/properties (PROPERTY=frame SECONDS=60; needs cargo-fuzz).
+	cd fuzz && CARGO_TARGET_DIR=$(TARGET)/fuzz cargo fuzz run -s none $(or $(PROPERTY),frame) -- -max_total_time=$(or $(SECONDS),60)
+
+many: ## Measures start, memory and idle CPU with very many files, and a fresh line beside a backlog (FILES, ACTIVE, SECONDS, BENCH_MB).
+	$(CARGO) bench --locked --bench throughput -- many fair
+
+outage: ## Nothing can be delivered for SECONDS=120 while 20 MB/s are written: memory, loss, catching up (OUTAGE=refuse|hang|throttle, RATE_MB, KEEP).
+	$(CARGO) bench --locked --bench throughput -- outage
 
 packages: ## Makes the .deb and .rpm for x86-64 and aarch64 (ARCH=x86_64 or aarch64 for one), checks them, leaves them in the target folder.
 	packaging/make-packages $(ARCH)

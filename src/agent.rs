@@ -23,13 +23,14 @@ use crate::file::budget::Wake;
 use crate::file::listing::is_of;
 use crate::file::mailbox::Mailbox;
 use crate::file::pattern::{PatternError, Patterns};
+use crate::file::removed::Removed;
 use crate::file::tailers::{HeldFiles, Past, TailIds};
 use crate::file::watch::Watch;
 use crate::file::{Budget, TailNote, TailState};
 use crate::observe::progress::{self, Progress};
 use crate::observe::server::StatusOptions;
 use crate::observe::survey::Question;
-use crate::observe::{Board, DeadLetterFile};
+use crate::observe::{Board, DeadLetterFile, crash_point};
 use crate::send::{Accepted, ClientError, Clients, Destination};
 use crate::settle::{
     DeadLetters, FlowChange, FlowIdentity, Inlets, Resumed, Settler, SettlerFlow, Store, StoreError, Summary,
@@ -89,6 +90,7 @@ struct Fixed {
     checkpoint_file: PathBuf,
     dead_letter_file: PathBuf,
     dead_letter_max_bytes: u64,
+    checkpoint_time_to_live: Duration,
     status: StatusOptions,
 }
 
@@ -114,6 +116,8 @@ struct Common {
     mailboxes: Arc<Mutex<Vec<Weak<Mailbox>>>>,
     /// How many files each flow may keep open.
     max_open: Arc<AtomicUsize>,
+    /// What the deleted files of all flows hold of the disks.
+    removed: Arc<Removed>,
     sizes: Sizes,
     /// Open files of flows that have ended, for those that begin.
     held: HeldFiles,
@@ -141,6 +145,7 @@ impl Common {
         let shares = Shares::of(settings.memory_budget);
         self.budget.resize(shares.read, flows);
         self.max_open.store(raise_open_files() / flows.max(1), Ordering::Relaxed);
+        self.removed.set_limit(settings.max_open_removed_bytes);
         self.board.memory_budget.store(settings.memory_budget as u64, Ordering::Relaxed);
         self.sizes = Sizes {
             bodies: shares.bodies / flows.max(1),
@@ -159,7 +164,8 @@ impl Agent {
         for warning in &settings.warnings {
             tracing::warn!("{warning}");
         }
-        let (store, warnings) = Store::open(&settings.checkpoint_file, SystemTime::now())?;
+        let (mut store, warnings) = Store::open(&settings.checkpoint_file, SystemTime::now())?;
+        store.keep_unseen(settings.checkpoint_time_to_live);
         for warning in warnings {
             tracing::error!("{warning}");
         }
@@ -174,6 +180,7 @@ impl Agent {
             to_settle,
             mailboxes: Arc::default(),
             max_open: Arc::default(),
+            removed: Arc::default(),
             sizes: Sizes { bodies: 0, copies: 0 },
             held: HeldFiles::new(),
         };
@@ -192,6 +199,7 @@ impl Agent {
         let flows = agent.prepare(settings.flows.clone()).await?;
         agent.common.share_out(&settings);
         let resumed = agent.resume(&settings, &[], &flows).await?;
+        crash_point("start.after_resume");
         agent.start_flows(flows, resumed)?;
         tokio::spawn(show_progress(agent.common.board.clone()));
         tracing::info!(flows = settings.flows.len(), version = env!("CARGO_PKG_VERSION"), checkpoints = %settings.checkpoint_file.display(), "the agent runs");
@@ -213,9 +221,11 @@ impl Agent {
         self.shutdown_timeout = settings.shutdown_timeout;
         let (ended, begun, kept) = (plan.end.len(), begin.len(), plan.kept);
         let removed = self.end_flows(&plan.end).await;
+        crash_point("reload.after_drain");
         self.common.share_out(&settings);
         self.resize_flows();
         let resumed = self.resume_at_last(&settings, &removed, &begin).await?;
+        crash_point("reload.after_resume");
         self.start_flows(begin, resumed)?;
         self.let_go_of_files();
         tracing::info!(ended, begun, kept, "the configuration was read again and is used now");
@@ -365,6 +375,7 @@ impl Agent {
             drained
         });
         let drained = drained.await.unwrap_or(false);
+        crash_point("shutdown.after_drain");
         if !drained {
             tracing::warn!(
                 "not everything was delivered in time; the rest is delivered after the next start"
@@ -392,6 +403,7 @@ impl Fixed {
             checkpoint_file: settings.checkpoint_file.clone(),
             dead_letter_file: settings.dead_letter_file.clone(),
             dead_letter_max_bytes: settings.dead_letter_max_bytes,
+            checkpoint_time_to_live: settings.checkpoint_time_to_live,
             status: settings.status.clone(),
         }
     }
@@ -401,6 +413,7 @@ impl Fixed {
             ("checkpointFile", self.checkpoint_file != new.checkpoint_file),
             ("deadLetterFile", self.dead_letter_file != new.dead_letter_file),
             ("deadLetterMaxBytes", self.dead_letter_max_bytes != new.dead_letter_max_bytes),
+            ("checkpointTimeToLiveDays", self.checkpoint_time_to_live != new.checkpoint_time_to_live),
             ("status.socket", self.status.socket != new.status.socket),
             ("status.listen", self.status.listen != new.status.listen),
             ("status.unreadyAfterMillis", self.status.unready_after != new.status.unready_after),

@@ -2,8 +2,11 @@
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
@@ -13,6 +16,8 @@ const TICKS_PER_SECOND: f64 = 100.0;
 
 pub struct Agent {
     child: Child,
+    /// Heard when the agent says that it is ready, as it does to systemd.
+    ready: Receiver<()>,
 }
 
 impl Agent {
@@ -22,15 +27,26 @@ impl Agent {
         fs::write(&config, yaml(folder, endpoint, flow))?;
         fs::set_permissions(&config, fs::Permissions::from_mode(0o600))?;
         let log = OpenOptions::new().create(true).append(true).open(folder.join("agent.log"))?;
+        let socket = folder.join("notify.sock");
+        if socket.exists() {
+            fs::remove_file(&socket)?;
+        }
+        let ready = listen(UnixDatagram::bind(&socket)?);
         let binary = binary();
         let child = Command::new(&binary)
             .args(["run", "--config"])
             .arg(&config)
+            .env("NOTIFY_SOCKET", &socket)
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
             .with_context(|| format!("cannot start {}", binary.display()))?;
-        Ok(Agent { child })
+        Ok(Agent { child, ready })
+    }
+
+    /// Waits until it has looked at its folders.
+    pub fn wait_until_ready(&mut self, at_most: Duration) -> Result<()> {
+        self.ready.recv_timeout(at_most).context("the agent does not become ready")
     }
 
     pub fn check_alive(&mut self) -> Result<()> {
@@ -54,10 +70,23 @@ impl Agent {
 
     /// The most memory that was resident at a time.
     pub fn peak_rss_mb(&self) -> Result<f64> {
+        self.memory_mb("VmHWM:")
+    }
+
+    /// The memory that is resident now.
+    pub fn rss_mb(&self) -> Result<f64> {
+        self.memory_mb("VmRSS:")
+    }
+
+    fn memory_mb(&self, key: &str) -> Result<f64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find(|line| line.starts_with("VmHWM:")).context("no VmHWM")?;
-        let kib: f64 = line.split_whitespace().nth(1).context("no VmHWM")?.parse()?;
+        let line = status.lines().find(|line| line.starts_with(key)).context("no such memory")?;
+        let kib: f64 = line.split_whitespace().nth(1).context("no such memory")?.parse()?;
         Ok(kib * 1024.0 / 1e6)
+    }
+
+    pub fn open_files(&self) -> Result<usize> {
+        Ok(fs::read_dir(format!("/proc/{}/fd", self.child.id()))?.count())
     }
 
     pub fn kill(mut self) -> Result<()> {
@@ -84,6 +113,21 @@ impl Drop for Agent {
     }
 }
 
+/// Takes all that the agent says: its socket would fill up, and it would wait.
+fn listen(notify: UnixDatagram) -> Receiver<()> {
+    let (tell, ready) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut message = [0; 4096];
+        while let Ok(length) = notify.recv(&mut message) {
+            if message[..length].split(|&byte| byte == b'\n').any(|line| line == b"READY=1") {
+                // Not everybody waits for it.
+                let _ = tell.send(());
+            }
+        }
+    });
+    ready
+}
+
 fn binary() -> PathBuf {
     std::env::var_os("KINESIS_AGENT").map_or(env!("CARGO_BIN_EXE_kinesis-agent").into(), PathBuf::from)
 }
@@ -93,10 +137,11 @@ fn yaml(folder: &Path, endpoint: &str, flow: &str) -> String {
         "kinesis:\n  endpoint: {endpoint}\n  region: us-east-1\n\
          firehose:\n  endpoint: {endpoint}\n  region: us-east-1\n\
          awsAccessKeyId: bench\nawsSecretAccessKey: bench\n\
-         checkpointFile: {folder}/checkpoints.db\n\
+         checkpointFile: {folder}/{state}checkpoints.db\n\
          status.socket: {folder}/status.sock\n\
          flows:\n  - filePattern: {folder}/logs/*.log\n    initialPosition: START_OF_FILE\n    {flow}\n",
         folder = folder.display(),
+        state = if folder.join("state").is_dir() { "state/" } else { "" },
         flow = flow.trim().replace('\n', "\n    "),
     )
 }

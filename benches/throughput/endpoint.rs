@@ -1,17 +1,18 @@
 //! A counting endpoint that speaks PutRecords and PutRecordBatch, in a process of its own: the
 //! bench runs itself once more with [`ARGUMENT`].
 //!
-//! It accepts everything, and parses just enough to count: the decoded size of each entry, and
+//! It accepts everything, unless it is told to fail, and parses just enough to count: the decoded size of each entry, and
 //! where the lines are asked for also their numbers, as one bit each. It checks no limit and no
 //! signature; the tests' endpoint does that. The process answers a line on its standard input
-//! with its tally as JSON, and ends with its input.
+//! with its tally as JSON, after it did what the line says, and ends with its input.
 
 use std::convert::Infallible;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -21,6 +22,8 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use crate::line::{Line, now_micros};
 
@@ -37,6 +40,26 @@ pub struct Endpoint {
     answers: BufReader<ChildStdout>,
 }
 
+/// How fast the endpoint answers: at once, unless something is not 0.
+#[derive(Clone, Copy, Default)]
+pub struct Pace {
+    /// Each answer takes so long,
+    pub delay_millis: u64,
+    /// and all bodies together pass at this speed.
+    pub bytes_per_second: u64,
+}
+
+/// How the endpoint fails.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub enum Outage {
+    /// No connection can be made, and those that are there end.
+    Refuse,
+    /// Requests are taken and never answered.
+    Hang,
+    /// Each request is refused because of a rate limit.
+    Throttle,
+}
+
 /// What has arrived.
 #[derive(Clone, Copy, Default, Deserialize, Serialize)]
 pub struct Tally {
@@ -48,6 +71,8 @@ pub struct Tally {
     pub repeated: u64,
     /// Lines that nobody wrote.
     pub invented: u64,
+    /// Lines of [`TIMED_FILE`].
+    pub timed: u64,
     /// From the write of a line of [`TIMED_FILE`] to its receipt.
     pub micros_p50: u64,
     pub micros_p99: u64,
@@ -56,8 +81,13 @@ pub struct Tally {
 
 impl Endpoint {
     pub fn start(look_at_lines: bool) -> Result<Endpoint> {
+        Endpoint::start_paced(look_at_lines, Pace::default())
+    }
+
+    pub fn start_paced(look_at_lines: bool, pace: Pace) -> Result<Endpoint> {
         let mut process = Command::new(std::env::current_exe()?)
             .args([ARGUMENT, if look_at_lines { "lines" } else { "sizes" }])
+            .args([pace.delay_millis.to_string(), pace.bytes_per_second.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
@@ -69,7 +99,16 @@ impl Endpoint {
     }
 
     pub fn tally(&mut self) -> Result<Tally> {
-        self.ask.write_all(b"tally\n")?;
+        self.tell("\"tally\"")
+    }
+
+    /// From now on it fails like this, or no more.
+    pub fn fail(&mut self, outage: Option<Outage>) -> Result<Tally> {
+        self.tell(&serde_json::to_string(&outage)?)
+    }
+
+    fn tell(&mut self, line: &str) -> Result<Tally> {
+        writeln!(self.ask, "{line}")?;
         let mut answer = String::new();
         self.answers.read_line(&mut answer)?;
         serde_json::from_str(&answer).context("the endpoint has ended")
@@ -87,30 +126,73 @@ impl Drop for Endpoint {
 /// The endpoint's own process; ends when its standard input does.
 pub fn serve() -> Result<()> {
     let look_at_lines = std::env::args().any(|argument| argument == "lines");
-    let seen = Arc::new(Mutex::new(Seen { look_at_lines, ..Seen::default() }));
+    let numbers: Vec<u64> = std::env::args().filter_map(|argument| argument.parse().ok()).collect();
+    let [delay_millis, bytes_per_second] = numbers[..] else { bail!("no pace is given") };
+    let pace = Pace { delay_millis, bytes_per_second };
+    let seen = Arc::new(Mutex::new(Seen { look_at_lines, pace, ..Seen::default() }));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))?;
+    let (outage, outages) = watch::channel(None);
+    let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0"))?;
     println!("http://{}", listener.local_addr()?);
-    runtime.spawn(accept(listener, Arc::clone(&seen)));
-    for _question in std::io::stdin().lock().lines() {
+    runtime.spawn(listen(listener, outages, Arc::clone(&seen)));
+    for line in std::io::stdin().lock().lines() {
+        if let Ok(wanted) = serde_json::from_str::<Option<Outage>>(&line?) {
+            outage.send(wanted)?;
+        }
         let tally = seen.lock().unwrap().tally();
         println!("{}", serde_json::to_string(&tally)?);
     }
     Ok(())
 }
 
-async fn accept(listener: tokio::net::TcpListener, seen: Arc<Mutex<Seen>>) -> std::io::Result<()> {
+type Outages = watch::Receiver<Option<Outage>>;
+
+/// Listens, except while connections are refused.
+async fn listen(mut listener: TcpListener, mut outages: Outages, seen: Arc<Mutex<Seen>>) -> Result<()> {
+    let address = listener.local_addr()?;
+    let refuses = |outage: &Option<Outage>| *outage == Some(Outage::Refuse);
+    loop {
+        let mut until = outages.clone();
+        tokio::select! {
+            ended = accept(&listener, outages.clone(), &seen) => ended?,
+            _ = until.wait_for(refuses) => {}
+        }
+        drop(listener);
+        outages.wait_for(|outage| !refuses(outage)).await?;
+        listener = TcpListener::bind(address).await?;
+    }
+}
+
+async fn accept(listener: &TcpListener, outages: Outages, seen: &Arc<Mutex<Seen>>) -> Result<()> {
     loop {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
-        let seen = Arc::clone(&seen);
-        let service = service_fn(move |request| answer(request, Arc::clone(&seen)));
+        let (seen, outages) = (Arc::clone(seen), outages.clone());
+        let service = service_fn(move |request| serve_one(request, outages.clone(), Arc::clone(&seen)));
         tokio::spawn(async move {
             // An error here is the agent's end in the middle of a request: what a kill does.
             let _ = hyper::server::conn::http1::Builder::new()
                 .serve_connection(TokioIo::new(stream), service)
                 .await;
         });
+    }
+}
+
+async fn serve_one(
+    request: Request<Incoming>,
+    outages: Outages,
+    seen: Arc<Mutex<Seen>>,
+) -> Result<Response<Full<Bytes>>> {
+    let outage = *outages.borrow();
+    match outage {
+        None => Ok(answer(request, seen).await?),
+        Some(Outage::Refuse) => bail!("this connection ends"),
+        Some(Outage::Hang) => std::future::pending().await,
+        Some(Outage::Throttle) => {
+            request.into_body().collect().await?;
+            let error = r#"{"__type":"ProvisionedThroughputExceededException","message":"too much"}"#;
+            Ok(respond(400, error.into()))
+        }
     }
 }
 
@@ -124,6 +206,8 @@ async fn answer(
         return Ok(respond(400, String::new()));
     };
     let body = body.to_bytes();
+    let pause = seen.lock().unwrap().pause(body.len() as u64);
+    tokio::time::sleep(pause).await;
     Ok(match operation.as_str() {
         "PutRecords" => {
             let entries = seen.lock().unwrap().add_request(&body);
@@ -160,6 +244,9 @@ fn repeat(entry: &str, times: usize) -> String {
 #[derive(Default)]
 struct Seen {
     look_at_lines: bool,
+    pace: Pace,
+    /// When all bodies before will have passed.
+    passed: Option<Instant>,
     tally: Tally,
     /// For each file one bit a line.
     bits: Vec<Vec<u64>>,
@@ -167,6 +254,17 @@ struct Seen {
 }
 
 impl Seen {
+    /// How long a body takes.
+    fn pause(&mut self, bytes: u64) -> Duration {
+        let now = Instant::now();
+        let mut passed = self.passed.map_or(now, |passed| passed.max(now));
+        if let Some(micros) = (bytes * 1_000_000).checked_div(self.pace.bytes_per_second) {
+            passed += Duration::from_micros(micros);
+        }
+        self.passed = Some(passed);
+        passed - now + Duration::from_millis(self.pace.delay_millis)
+    }
+
     /// Counts a request's entries. Base64 holds no quote and nothing that JSON escapes, so that
     /// an entry's data stands between the next two quotes.
     fn add_request(&mut self, body: &[u8]) -> usize {
@@ -229,6 +327,7 @@ impl Seen {
             Some(last) => u64::from(self.micros[last * percent / 100]),
             None => 0,
         };
-        Tally { micros_p50: at(50), micros_p99: at(99), micros_max: at(100), ..self.tally }
+        let timed = self.micros.len() as u64;
+        Tally { timed, micros_p50: at(50), micros_p99: at(99), micros_max: at(100), ..self.tally }
     }
 }

@@ -11,7 +11,7 @@ const TEXT: &str = r#"10.0.17.4 - - "GET /api/v2/orders/export HTTP/1.1" 200 517
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Line {
-    /// Less than 100.
+    /// Less than a million.
     pub file: usize,
     pub number: u64,
     /// Since 1970.
@@ -21,7 +21,7 @@ pub struct Line {
 impl Line {
     pub fn append_to(self, out: &mut Vec<u8>) {
         let start = out.len();
-        write!(out, "{:02} {:010} {:016} ", self.file, self.number, self.micros)
+        write!(out, "{:06} {:010} {:016} ", self.file, self.number, self.micros)
             .expect("a Vec takes every write");
         let rest = LENGTH - 1 - (out.len() - start);
         out.extend_from_slice(&TEXT.as_bytes()[..rest.min(TEXT.len())]);
@@ -35,9 +35,9 @@ impl Line {
             return None;
         }
         Some(Line {
-            file: number(&line[0..2])? as usize,
-            number: number(&line[3..13])?,
-            micros: number(&line[14..30])?,
+            file: number(&line[0..6])? as usize,
+            number: number(&line[7..17])?,
+            micros: number(&line[18..34])?,
         })
     }
 }

@@ -1,16 +1,22 @@
 //! What the agent costs and keeps: `cargo bench`, or `make bench`.
 //!
-//! Three measurements against an endpoint that only counts, in a process of its own so that its
-//! CPU time is not the agent's: `throughput` (CPU, speed and memory for a backlog), `latency`
-//! (from the write of a line to its receipt), `crash` (lines lost and repeated under kill -9 and
-//! rotation). An argument picks one. `BENCH_MB`, `BENCH_LIVES`, `BENCH_SEED` change the sizes;
-//! `KINESIS_AGENT` names another binary. It is plain HTTP: TLS would be measured with it otherwise.
+//! Measurements against an endpoint that only counts, in a process of its own so that its CPU
+//! time is not the agent's: `throughput` (CPU, speed and memory for a backlog), `latency` (from
+//! the write of a line to its receipt), `crash` (lines lost and repeated under kill -9 and
+//! rotation), and, only where an argument asks for them, `many` (start, memory and CPU with very
+//! many files), `fair` (a fresh line beside a backlog) and `outage` (minutes in which nothing can
+//! be delivered). An argument picks one. `BENCH_MB`,
+//! `BENCH_LIVES`, `BENCH_SEED`, `FILES`, `ACTIVE`, `SECONDS` change the sizes; `KINESIS_AGENT` names
+//! another binary. It is plain HTTP: TLS would be measured with it otherwise.
 
 mod agent;
 mod crash;
 mod endpoint;
+mod fair;
 mod latency;
 mod line;
+mod many;
+mod outage;
 mod throughput;
 
 use std::fs;
@@ -25,19 +31,28 @@ fn main() -> ExitCode {
     if arguments.first().is_some_and(|argument| argument == endpoint::ARGUMENT) {
         return exit_code(endpoint::serve());
     }
-    let wanted = |name: &str| arguments.is_empty() || arguments.iter().any(|a| a == name);
-    exit_code(run(wanted))
+    let asked = |name: &str| arguments.iter().any(|argument| argument == name);
+    exit_code(run(asked, arguments.is_empty()))
 }
 
-fn run(wanted: impl Fn(&str) -> bool) -> Result<()> {
-    if wanted("throughput") {
+fn run(asked: impl Fn(&str) -> bool, all: bool) -> Result<()> {
+    if all || asked("throughput") {
         throughput::run()?;
     }
-    if wanted("latency") {
+    if all || asked("latency") {
         latency::run()?;
     }
-    if wanted("crash") {
+    if all || asked("crash") {
         crash::run()?;
+    }
+    if asked("many") {
+        many::run()?;
+    }
+    if asked("outage") {
+        outage::run()?;
+    }
+    if asked("fair") {
+        fair::run()?;
     }
     Ok(())
 }

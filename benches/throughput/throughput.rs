@@ -43,7 +43,7 @@ fn forget_positions(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-fn write_backlog(log: &Path, lines: u64) -> Result<()> {
+pub fn write_backlog(log: &Path, lines: u64) -> Result<()> {
     let mut file = File::create(log)?;
     let mut buffer = Vec::with_capacity(1 << 20);
     for number in 0..lines {

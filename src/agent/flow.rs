@@ -242,6 +242,7 @@ fn tailers(
         counters: on_board.counters.clone(),
         troubles: on_board.troubles.clone(),
         max_open: common.max_open.clone(),
+        removed: common.removed.clone(),
     };
     let mut tailers = Tailers::try_new(flow.file.clone(), parts)
         .map_err(|error| StartError::Pattern { flow: flow.name.clone(), error })?;

@@ -21,6 +21,7 @@ const DEFAULT_MEMORY_BUDGET: u64 = 32 << 20;
 const MIN_MEMORY_BUDGET: u64 = 8 << 20;
 /// So that the reserved share of a flow holds lines of 95 KiB.
 const MIN_MEMORY_BUDGET_PER_FLOW: u64 = 512 << 10;
+const DAY_SECONDS: u64 = 24 * 60 * 60;
 const HOUR_MILLIS: u64 = 60 * 60 * 1000;
 
 /// What a flow needs to know of the rest of the file.
@@ -81,6 +82,8 @@ pub fn settings(report: &mut Report<'_>, entries: Vec<Entry>, exposed: bool) -> 
         top.problem(line, "deadLetterFile", "is the same file as checkpointFile; give each its own");
     }
     let dead_letter_max_bytes = top.bytes("deadLetterMaxBytes", 1024..=u64::MAX);
+    let kept_days = top.number("checkpointTimeToLiveDays", 1..=3650).unwrap_or(30);
+    let max_open_removed_bytes = top.bytes("maxOpenRemovedBytes", 0..=u64::MAX);
     let shutdown_timeout = top.millis("shutdownTimeoutMillis", 0..=HOUR_MILLIS).unwrap_or(10_000);
     let status = status::options(&mut top);
     let memory_line = top.line_of("memoryBudget").or(top.line_of("flows")).unwrap_or(top.line);
@@ -91,6 +94,8 @@ pub fn settings(report: &mut Report<'_>, entries: Vec<Entry>, exposed: bool) -> 
         checkpoint_file,
         dead_letter_file,
         dead_letter_max_bytes: dead_letter_max_bytes.map_or(64 << 20, |given| given.value),
+        checkpoint_time_to_live: Duration::from_secs(kept_days * DAY_SECONDS),
+        max_open_removed_bytes: max_open_removed_bytes.map(|given| given.value),
         shutdown_timeout: Duration::from_millis(shutdown_timeout),
         memory_budget: shared.memory_budget,
         status,

@@ -54,6 +54,8 @@ const PROVIDER: Role = Unsupported(
 pub const KEYS: &[Key] = &[
     key(Agent, "flows", Used),
     key(Agent, "checkpointFile", Used),
+    key(Agent, "checkpointTimeToLiveDays", Used),
+    key(Agent, "maxOpenRemovedBytes", Used),
     key(Agent, "deadLetterFile", Used),
     key(Agent, "deadLetterMaxBytes", Used),
     key(Agent, "kinesis.endpoint", Used),
@@ -112,7 +114,6 @@ pub const KEYS: &[Key] = &[
             "without it the footer would be sent; remove the key, and drop the footer behind the stream",
         ),
     ),
-    key(Agent, "checkpointTimeToLiveDays", CHECKPOINTS),
     key(Agent, "checkpoints.queryTimeoutSeconds", CHECKPOINTS),
     key(Agent, "checkpoints.connectionTimeoutSeconds", CHECKPOINTS),
     key(Agent, "maxSendingThreads", THREADS),

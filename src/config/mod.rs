@@ -45,6 +45,10 @@ pub struct Settings {
     pub dead_letter_file: PathBuf,
     /// The dead-letter file does not grow beyond this. Bytes.
     pub dead_letter_max_bytes: u64,
+    /// How long the position of a file is kept after the file was last seen.
+    pub checkpoint_time_to_live: Duration,
+    /// What deleted files may hold of each file system. None is a tenth of it. Bytes.
+    pub max_open_removed_bytes: Option<u64>,
     pub shutdown_timeout: Duration,
     /// Bytes for all that is read and not yet settled, request bodies included.
     pub memory_budget: usize,

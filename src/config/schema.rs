@@ -38,6 +38,12 @@ struct Document {
     /// The dead-letter file does not grow beyond this.
     #[schemars(extend("default" = "64MiB"))]
     dead_letter_max_bytes: Bytes<1024, { u64::MAX }>,
+    /// The position of a file is kept for so many days after the file was last seen.
+    #[schemars(extend("default" = 30))]
+    checkpoint_time_to_live_days: Count<1, 3650>,
+    /// What deleted files that are not read to their ends may hold of each file system. By default
+    /// a tenth of it.
+    max_open_removed_bytes: Bytes<0, { u64::MAX }>,
     /// Replaces AWS's address of Kinesis.
     #[schemars(rename = "kinesis.endpoint")]
     kinesis_endpoint: Url,

@@ -1,14 +1,14 @@
 //! Where the bytes of a tail are read from: its file, or a compressed body of it that rotation
 //! left behind. Everything here works on the open descriptor, never by path.
 
-use std::collections::VecDeque;
 use std::fs::{File, Metadata};
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
 use rustix::buffer::spare_capacity;
 
+use super::unpacked::{Format, Unpacked};
 use crate::observe::pulse::beat;
 
 /// The endings of names that are never tails of their own.
@@ -22,8 +22,7 @@ pub fn is_compressed(path: &Path) -> bool {
 
 /// Whether the bytes in a compressed file can be read.
 pub fn is_unpackable(path: &Path) -> bool {
-    let name = path.to_string_lossy().to_lowercase();
-    name.ends_with(".gz") || name.ends_with(".zst")
+    Format::of(path).is_some()
 }
 
 #[derive(Debug)]
@@ -42,17 +41,9 @@ impl Body {
         if !metadata.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "is not a regular file"));
         }
-        let name = path.to_string_lossy().to_lowercase();
-        let body = if name.ends_with(".gz") {
-            Body::Unpacked(Unpacked::new(Box::new(flate2::read::MultiGzDecoder::new(io::BufReader::new(
-                file,
-            )))))
-        } else if name.ends_with(".zst") {
-            let decoder = ruzstd::decoding::StreamingDecoder::new(io::BufReader::new(file))
-                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
-            Body::Unpacked(Unpacked::new(Box::new(decoder)))
-        } else {
-            Body::Plain(file)
+        let body = match Format::of(path) {
+            Some(format) => Body::Unpacked(Unpacked::new(file, format)),
+            None => Body::Plain(file),
         };
         Ok((body, metadata))
     }
@@ -124,77 +115,6 @@ fn read_exactly_into(file: &File, end: usize, at: u64, buffer: &mut Vec<u8>) -> 
 pub struct Available {
     pub bytes: usize,
     pub to_the_end: bool,
-}
-
-/// The decompressed bytes of a file, forwards: what was asked for last is still there, what
-/// stands before it is not.
-pub struct Unpacked {
-    reader: Box<dyn Read + Send>,
-    window: VecDeque<u8>,
-    base: u64,
-    ended: bool,
-}
-
-impl std::fmt::Debug for Unpacked {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Unpacked")
-            .field("base", &self.base)
-            .field("ended", &self.ended)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Unpacked {
-    fn new(reader: Box<dyn Read + Send>) -> Self {
-        Unpacked { reader, window: VecDeque::new(), base: 0, ended: false }
-    }
-
-    fn end(&self) -> u64 {
-        self.base + self.window.len() as u64
-    }
-
-    /// Decompresses until `end` is reached or nothing is left; drops what is before `keep`.
-    fn advance(&mut self, keep: u64, end: u64) -> io::Result<()> {
-        if keep < self.base {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "a compressed file is read forwards only",
-            ));
-        }
-        let mut block = [0; 32 * 1024];
-        loop {
-            beat();
-            let gone = (keep - self.base).min(self.window.len() as u64);
-            self.window.drain(..gone as usize);
-            self.base += gone;
-            if self.ended || self.end() >= end {
-                return Ok(());
-            }
-            match self.reader.read(&mut block) {
-                Ok(0) => self.ended = true,
-                Ok(read) => self.window.extend(&block[..read]),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    fn available(&mut self, offset: u64, wanted: usize) -> io::Result<Option<Available>> {
-        let keep = self.base.max(offset.saturating_sub(super::chunk::ANCHOR_BYTES as u64));
-        // One byte more, to know whether the body ends there.
-        self.advance(keep, offset + wanted as u64 + 1)?;
-        let Some(rest) = self.end().checked_sub(offset) else { return Ok(None) };
-        let to_the_end = self.ended && rest <= wanted as u64;
-        Ok(Some(Available { bytes: rest.min(wanted as u64) as usize, to_the_end }))
-    }
-
-    fn read_at(&mut self, offset: u64, wanted: usize, buffer: &mut Vec<u8>) -> io::Result<()> {
-        self.advance(offset, offset + wanted as u64)?;
-        let from = (offset.saturating_sub(self.base) as usize).min(self.window.len());
-        let to = (from + wanted).min(self.window.len());
-        buffer.extend(self.window.range(from..to));
-        Ok(())
-    }
 }
 
 #[cfg(test)]

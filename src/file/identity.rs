@@ -54,14 +54,20 @@ impl Identity {
         (self.device, self.inode)
     }
 
-    /// Whether these bytes from the beginning of a file are this file's, as far as they reach.
-    pub fn begins(&self, bytes: &[u8]) -> bool {
+    /// Whether the file, which begins with these bytes, is this one as far as it was known.
+    pub fn begins(&self, bytes: &[u8], body: &mut Body) -> io::Result<bool> {
         let length = self.head_length as usize;
-        length == 0 || bytes.len() < length || xxh3_64(&bytes[..length]) == self.head_hash
+        match bytes.get(..length) {
+            Some(head) => Ok(length == 0 || xxh3_64(head) == self.head_hash),
+            None => self.head_agrees(body),
+        }
     }
 
     /// Whether the file begins as this identity does.
     pub fn head_agrees(&self, body: &mut Body) -> io::Result<bool> {
+        if self.head_length == 0 {
+            return Ok(true);
+        }
         let head = body.bytes_at(0, self.head_length as usize)?;
         Ok(head.len() == self.head_length as usize && xxh3_64(&head) == self.head_hash)
     }

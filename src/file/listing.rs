@@ -20,8 +20,6 @@ use crate::observe::pulse::beat;
 
 /// Folders under `**` are followed to this depth, so that a loop of links ends.
 const MAX_DEPTH: usize = 64;
-/// A search for rotated files looks into at most so many folders on each level.
-const MAX_OLD_FOLDERS: usize = 100;
 
 /// Some systems tell the time of a folder's last change in steps of up to 10 ms: a change that
 /// is older than this cannot hide another.
@@ -274,40 +272,6 @@ pub fn is_of(known: &KnownTail, patterns: &Patterns) -> bool {
     let folders = [Some(folder), folder.parent()].into_iter().flatten();
     let names = origins(name);
     folders.into_iter().any(|folder| names.iter().any(|name| patterns.matches(&folder.join(name))))
-}
-
-/// Bodies of the file at `home` that rotation may have moved to another folder (`olddir`): one
-/// below its own, or one beside it whose name says what it is for.
-pub fn rotated_elsewhere(home: &Path) -> Vec<Seen> {
-    const BESIDE: [&str; 5] = ["old", "arch", "back", "bak", "rotat"];
-    let (Some(folder), Some(name)) = (home.parent(), home.file_name()) else { return Vec::new() };
-    let folders_in = |folder: &Path| -> Vec<PathBuf> {
-        let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
-        let entries = entries.filter_map(Result::ok);
-        let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-        folders.map(|entry| entry.path()).take(MAX_OLD_FOLDERS).collect()
-    };
-    let is_for_old = |folder: &PathBuf| {
-        let name = folder.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-        BESIDE.iter().any(|word| name.contains(word))
-    };
-    let mut folders = folders_in(folder);
-    folders.extend(folder.parent().map(folders_in).unwrap_or_default().into_iter().filter(is_for_old));
-    let mut found = Vec::new();
-    for entry in
-        folders.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten().filter_map(Result::ok)
-    {
-        if !origins(&entry.file_name()).iter().any(|origin| origin == name) {
-            continue;
-        }
-        let Ok(metadata) = entry.metadata() else { continue };
-        if metadata.is_file() {
-            let (key, modified_millis) = (file_key(&metadata), modified_millis(&metadata));
-            let path = entry.path();
-            found.push(Seen { path, key, size: metadata.len(), modified_millis, matched: false });
-        }
-    }
-    found
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! Stage 1, which bytes: finds the files, follows each through every rotation, and hands
 //! out chunks of complete lines with their positions.
 
+/// Where a file may be that is not at its path.
+pub mod attic;
 /// Where a tail's bytes are read from.
 pub mod body;
 /// The byte budget for all that is read and not yet settled.
@@ -25,6 +27,8 @@ pub mod note;
 pub mod options;
 /// The globs of a flow.
 pub mod pattern;
+/// The disk that deleted files hold.
+pub mod removed;
 /// What happened between two looks.
 pub mod rotation;
 /// How a flow acts on what a look shows.
@@ -35,6 +39,8 @@ pub mod stage;
 pub mod tail;
 /// All tails of one flow.
 pub mod tailers;
+/// Decompressed bytes of a rotated file.
+pub mod unpacked;
 /// File-system events.
 pub mod watch;
 

@@ -51,7 +51,7 @@ impl Tailers {
         }
         let family = self.family(&seen.path);
         let reborn = self.reborn.contains(&seen.key);
-        let matched = seen.matched || self.unreadable.contains_key(&seen.key);
+        let matched = seen.matched || self.forbidden.contains_key(&seen.key);
         let own = (matched || reborn) && !is_compressed(&seen.path);
         if !own && !self.is_generation(seen, &family) {
             return false;
@@ -60,7 +60,9 @@ impl Tailers {
             // It is being compressed right now: its origin is still there.
             return true;
         }
-        match self.is_known_content(seen, &family, now) {
+        // An emptied file that is written to again is no copy, though it is the beginning of all.
+        let emptied = reborn && seen.size == 0;
+        match emptied.then_some(Ok(false)).unwrap_or_else(|| self.is_known_content(seen, &family, now)) {
             Ok(true) if !self.held_for_too_long(seen, now) => return true,
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -147,6 +149,7 @@ impl Tailers {
             let Some(tail) = self.tails.get_mut(id) else { continue };
             if is_compressed(&seen.path) {
                 if tail.identity.head_length > 0 && tail.identity.head_agrees(&mut body)? {
+                    self.packed.insert(*id, seen.clone());
                     return Ok(true);
                 }
                 continue;
@@ -212,7 +215,7 @@ impl Tailers {
     fn cannot_read(&mut self, seen: &Seen, error: &io::Error, now: Duration) {
         self.complain(&seen.path, now, &error.to_string());
         if seen.matched {
-            self.unreadable.insert(seen.key, seen.path.clone());
+            self.forbidden.insert(seen.key, seen.path.clone());
         }
     }
 
@@ -222,11 +225,7 @@ impl Tailers {
             return Ok(());
         };
         let packed = is_compressed(&seen.path);
-        let identity = if packed {
-            Identity { device: seen.key.0, inode: seen.key.1, ..Identity::default() }
-        } else {
-            Identity::of(&mut body, seen.key)?
-        };
+        let identity = Identity::of(&mut body, seen.key)?;
         let (home, state) = match seen.matched && !packed {
             true => (seen.path.clone(), TailState::Live),
             false => (home_of(&seen.path, &self.patterns), TailState::Rotated),
@@ -253,8 +252,9 @@ impl Tailers {
         let stored = tail.awaiting.clone();
         self.notes.push_back(TailNote::Started { flow: self.key.clone(), known: tail.known(), stored });
         let id = tail.id;
-        self.unreadable.remove(&seen.key);
+        self.forbidden.remove(&seen.key);
         self.insert(tail);
+        self.close_unless_it_may_be_unpacked(id);
         self.enqueue(id);
         Ok(())
     }

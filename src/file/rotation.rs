@@ -55,13 +55,13 @@ pub fn diff(known: &[Known<'_>], seen: &[Seen]) -> Vec<FileEvent> {
     let mut events = Vec::new();
     let mut tails_of = HashMap::with_capacity(known.len());
     for tail in known {
-        tails_of.insert(tail.key, tail.tail);
         // A file with two names stays at the one that it is known by.
         let found = paths.get(&(tail.path, tail.key)).or_else(|| by_key.get(&tail.key));
-        let Some(found) = found else {
+        let Some(found) = found.filter(|found| may_be_renamed(tail.path, &found.path)) else {
             events.push(FileEvent::Missing { tail: tail.tail });
             continue;
         };
+        tails_of.insert(tail.key, tail.tail);
         if found.path != tail.path {
             events.push(FileEvent::Renamed { tail: tail.tail, to: found.path.clone() });
         }
@@ -79,6 +79,12 @@ pub fn diff(known: &[Known<'_>], seen: &[Seen]) -> Vec<FileEvent> {
     appeared.sort_by(|a, b| (a.modified_millis, &a.path).cmp(&(b.modified_millis, &b.path)));
     events.extend(appeared.into_iter().map(|seen| FileEvent::Appeared { seen: seen.clone() }));
     events
+}
+
+/// Whether a file that was at `from` can be the one with its inode at `to`: nobody compresses a
+/// file in its place, so a compressed one got the inode of a plain one that was deleted.
+pub fn may_be_renamed(from: &Path, to: &Path) -> bool {
+    is_compressed(from) == is_compressed(to)
 }
 
 /// The names that rotation may have made `name` from, the nearest first: `app.log.2.gz` comes
@@ -208,6 +214,16 @@ mod tests {
         assert_eq!(origins(OsStr::new("app.log")), Vec::<OsString>::new());
         assert_eq!(origins(OsStr::new(".1")), Vec::<OsString>::new());
         assert_eq!(origins(OsStr::new("other-app.log")), Vec::<OsString>::new());
+    }
+
+    #[test]
+    fn a_compressed_file_that_got_the_inode_of_a_deleted_one_is_another() {
+        let before = seen("/app.log", 7, 10, 1);
+        let tail =
+            Known { tail: TailId(1), path: &before.path, key: before.key, size: 10, modified_millis: 1 };
+        let after = seen("/app.log.2.gz", 7, 5, 2);
+        let events = diff(&[tail], std::slice::from_ref(&after));
+        assert_eq!(events, [FileEvent::Missing { tail: TailId(1) }, FileEvent::Appeared { seen: after }]);
     }
 
     use proptest::prelude::*;

@@ -10,14 +10,28 @@ use std::time::Duration;
 
 use super::body::{Body, is_compressed, is_unpackable};
 use super::chunk::{Anchor, TailId};
-use super::identity::{self, Verdict, anchor_agrees, verify};
-use super::listing::{Listing, rotated_elsewhere};
+use super::identity::{self, HEAD_BYTES, Verdict, anchor_agrees, verify};
+use super::listing::Listing;
 use super::newcomer::Start;
 use super::note::{Identity, Lost, TailNote, TailState};
-use super::rotation::{FileEvent, Known, Seen, diff};
+use super::rotation::{FileEvent, Known, Seen, diff, may_be_renamed};
 use super::tail::Tail;
 use super::tailers::{Tailers, open_file};
-use crate::observe::{LossReason, RotationKind};
+use crate::observe::{LossReason, RotationKind, crash_point};
+
+/// A file that may hold a missed tail's bytes and cannot be read is tried again for so long: it may
+/// still be being compressed, or its permissions be mended.
+const UNREADABLE: Duration = Duration::from_secs(600);
+
+/// Where the unread rest of a tail is.
+enum Rest {
+    In(Seen),
+    /// A file that may hold it went from its name after the folder was listed.
+    Moved,
+    /// Perhaps in one that cannot be read.
+    Unreadable,
+    Nowhere,
+}
 
 impl Tailers {
     /// Looks at all folders and acts on what changed. Gives back the folders, to be watched.
@@ -25,11 +39,15 @@ impl Tailers {
     pub fn scan(&mut self, now: Duration, unsettled: usize) -> Vec<PathBuf> {
         self.scan_due = false;
         let listing = self.list();
-        self.act_on(listing, now, unsettled)
+        crash_point("scan.after_list");
+        let folders = self.act_on(listing, now, unsettled);
+        crash_point("scan.after_act");
+        folders
     }
 
     /// The files may have changed since they were listed.
-    pub(super) fn act_on(&mut self, listing: Listing, now: Duration, unsettled: usize) -> Vec<PathBuf> {
+    pub fn act_on(&mut self, listing: Listing, now: Duration, unsettled: usize) -> Vec<PathBuf> {
+        self.attic.clear();
         let old_folders = self.old_folders.clone();
         for (path, error) in &listing.errors {
             self.complain(path, now, &error.to_string());
@@ -48,6 +66,9 @@ impl Tailers {
             self.names_move(now);
         }
         self.seen_again(&listing);
+        // Nothing tells whether a life of an empty file was copied away meanwhile.
+        let empty = self.tails.values().filter(|tail| tail.was_empty).map(|tail| tail.home.clone());
+        self.rotated.extend(empty);
         let replaced = self.judge_foreign(&mut appeared, &listing, unsettled as u64, now);
         self.settle_absent(&mut appeared, &listing, now);
         for (id, present) in replaced {
@@ -57,23 +78,28 @@ impl Tailers {
             // What else rotation moved there is held against what was known before this look.
             self.look_again(&mut appeared);
         }
+        // What became of the files that are known is stored before, or with, what begins in their
+        // place: after a crash the new life alone would hide the older one's rest.
+        self.take_changes();
         let names: HashSet<&Path> = listing.files.iter().map(|seen| seen.path.as_path()).collect();
         let mut strangers = HashSet::new();
         for seen in &appeared {
             // What is at a home now may have been copied there a moment ago.
             let held = self.scanned && self.is_copy_of_newcomer(seen, &appeared);
-            if !held && !self.appeared(seen, &names, now) {
+            // What comes into an empty file is new.
+            if !held && !self.appeared(seen, &names, now) && seen.size > 0 {
                 strangers.insert(seen.key);
             }
         }
         self.finish_scan(strangers);
         self.held.retain(|key, _| listing.find(*key).is_some());
-        self.unreadable.retain(|key, _| !self.sure || listing.find(*key).is_some());
+        self.forbidden.retain(|key, _| !self.sure || listing.find(*key).is_some());
         self.folders = listing.folders;
         self.folders.iter().cloned().collect()
     }
 
-    pub(super) fn list(&self) -> Listing {
+    /// What the folders hold now.
+    pub fn list(&self) -> Listing {
         let known = self.tails.values().map(|tail| tail.path.as_path());
         Listing::take(&self.patterns, &self.homes(), known)
     }
@@ -136,11 +162,13 @@ impl Tailers {
         self.rotated.extend(self.vacant_homes());
         self.forget_empty_families();
         self.reborn.clear();
+        self.unreadable.retain(|id, _| self.tails.get(id).is_some_and(|tail| tail.absent));
         self.scanned = true;
         self.by_path = self.tails.values().map(|tail| (tail.path.clone(), tail.id)).collect();
         if self.sure {
             for tail in self.tails.values_mut() {
                 tail.known_modified_millis = Some(tail.modified_millis);
+                tail.was_empty = false;
             }
         }
         self.retry_failed();
@@ -165,6 +193,10 @@ impl Tailers {
             tail.update(seen.size, seen.modified_millis, now);
         }
         tail.absent = false;
+        if tail.identity.head_length == 0 {
+            // Whether it was rotated since it was empty cannot be seen in it.
+            self.rotated.insert(tail.home.clone());
+        }
         // A truncation must be seen before its copy is taken for a new file.
         if holds_what_was_read(tail, now) {
             self.enqueue(id);
@@ -200,7 +232,7 @@ impl Tailers {
         // An error here shows again at the next read.
         let _ = tail.look(now);
         if !tail.deleted && !tail.out_of_sight {
-            let elsewhere = rotated_elsewhere(&tail.home);
+            let (elsewhere, _) = self.attic.bodies(&tail.home, tail.identity.inode);
             if let Some(seen) = elsewhere.into_iter().find(|seen| seen.key == tail.key()) {
                 self.remember_old_folder(id, &seen.path);
                 self.moved(id, seen.path);
@@ -243,18 +275,23 @@ impl Tailers {
             self.tails.values().filter(|tail| tail.absent).map(|tail| tail.id).collect();
         for id in absent {
             let Some(tail) = self.tails.get(&id) else { continue };
-            if listing.find(tail.key()).is_some() {
+            if listing.find(tail.key()).is_some_and(|seen| may_be_renamed(&tail.path, &seen.path)) {
                 continue;
             }
             let (path, key, unread) = (tail.path.clone(), tail.key(), tail.unread_for_sure());
             let was_in_sight = !tail.out_of_sight;
-            if let Some(rest) = self.find_rest(id, appeared, now) {
-                self.count_rotation(match (is_compressed(&rest.path), rest.key == key) {
-                    (true, _) => RotationKind::Compressed,
-                    (false, true) => RotationKind::Renamed,
-                    (false, false) => RotationKind::Copied,
-                });
-                continue;
+            match self.find_rest(id, appeared, now) {
+                Rest::In(rest) => {
+                    self.count_rotation(match (is_compressed(&rest.path), rest.key == key) {
+                        (true, _) => RotationKind::Compressed,
+                        (false, true) => RotationKind::Renamed,
+                        (false, false) => RotationKind::Copied,
+                    });
+                    continue;
+                }
+                Rest::Moved => continue,
+                Rest::Unreadable if self.is_waited_for(id, now) => continue,
+                Rest::Unreadable | Rest::Nowhere => {}
             }
             let may_be_there = !self.sure || listing.is_hidden(&path);
             if may_be_there || !path.parent().is_some_and(holds_something) {
@@ -346,12 +383,21 @@ impl Tailers {
         let Some(tail) = self.tails.get_mut(&id) else { return };
         self.rotated.insert(tail.home.clone());
         tail.close();
-        let unread = tail.unread_for_sure();
+        let (unread, read) = (tail.unread_for_sure(), tail.position);
+        let rest = self.find_rest(id, appeared, now);
+        if let Rest::Moved = rest {
+            // The next look tells it again.
+            self.foreign.insert(id);
+            self.scan_due = true;
+            self.reborn.remove(&present.key);
+            appeared.retain(|seen| seen.key != present.key);
+            return;
+        }
         tracing::info!(
-            flow = &*self.flow, file = %present.path.display(), read = tail.position,
+            flow = &*self.flow, file = %present.path.display(), read,
             "the file was truncated or replaced; what is in it now is read as a new file"
         );
-        if self.find_rest(id, appeared, now).is_some() {
+        if let Rest::In(_) = rest {
             self.count_rotation(RotationKind::CopyTruncated);
         } else {
             self.count_rotation(RotationKind::Truncated);
@@ -377,37 +423,82 @@ impl Tailers {
         );
     }
 
-    /// Looks for a file that holds the tail's bytes and goes on in it. Returns it.
-    fn find_rest(&mut self, id: TailId, appeared: &mut Vec<Seen>, now: Duration) -> Option<Seen> {
-        let tail = self.tails.get(&id)?;
-        let inode = tail.identity.inode;
-        let mut candidates: Vec<Seen> = appeared
-            .iter()
-            .filter(|seen| !is_compressed(&seen.path) || is_unpackable(&seen.path))
-            .filter(|seen| seen.key.1 == inode || self.leads_to(&seen.path, &tail.home))
-            .cloned()
-            .collect();
-        // The same inode first, then what need not be decompressed.
-        candidates.sort_by_key(|seen| (seen.key.1 != inode, is_compressed(&seen.path)));
-        candidates.extend(rotated_elsewhere(&tail.home));
+    /// Looks for a file that holds the tail's bytes and goes on in it.
+    fn find_rest(&mut self, id: TailId, appeared: &mut Vec<Seen>, now: Duration) -> Rest {
+        let (candidates, mut moved) = self.candidates(id, appeared);
+        let mut unreadable = false;
         for seen in candidates {
             match self.take_over(id, &seen, now) {
-                Ok(true) => {
+                Ok(Some(true)) => {
                     appeared.retain(|other| other.key != seen.key);
                     self.remember_old_folder(id, &seen.path);
-                    return Some(seen);
+                    return Rest::In(seen);
                 }
-                Ok(false) => {}
-                Err(error) => tracing::debug!(file = %seen.path.display(), %error, "cannot be compared"),
+                Ok(Some(false)) => {}
+                Ok(None) => moved = true,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => moved = true,
+                Err(error) => {
+                    unreadable = true;
+                    self.complain(&seen.path, now, &error.to_string());
+                }
             }
         }
-        None
+        self.scan_due |= moved;
+        match (moved, unreadable) {
+            (true, _) => Rest::Moved,
+            (false, true) => Rest::Unreadable,
+            (false, false) => Rest::Nowhere,
+        }
     }
 
-    /// Goes on in the file at `seen` if it holds what was read of the tail.
-    fn take_over(&mut self, id: TailId, seen: &Seen, now: Duration) -> io::Result<bool> {
-        let Some(mut body) = open_file(&seen.path, seen.key)? else { return Ok(false) };
-        let Some(tail) = self.tails.get_mut(&id) else { return Ok(false) };
+    /// Files that may hold the tail's bytes: those with its inode first, then those whose names
+    /// lead to it, what need not be decompressed before the others; then any that begins alike.
+    /// Also whether one went from its name meanwhile.
+    fn candidates(&mut self, id: TailId, appeared: &[Seen]) -> (Vec<Seen>, bool) {
+        let Some(tail) = self.tails.get(&id) else { return (Vec::new(), false) };
+        let (home, identity) = (&tail.home, &tail.identity);
+        let (mut candidates, moved) = self.attic.bodies(home, identity.inode);
+        let related = |seen: &&Seen| seen.key.1 == identity.inode || self.leads_to(&seen.path, home);
+        candidates.extend(appeared.iter().filter(related).cloned());
+        candidates.sort_by_key(|seen| (seen.key.1 != identity.inode, is_compressed(&seen.path)));
+        // Bytes behind the head must tell them apart: many files begin with the same banner.
+        let beyond_the_head = tail.ladder().newest().is_some_and(|anchor| anchor.offset > HEAD_BYTES as u64);
+        // What was written while the agent was stopped is not known yet.
+        if beyond_the_head && (tail.unread_for_sure() > 0 || !self.scanned) {
+            candidates.extend(self.attic.alike(home, identity));
+        }
+        // Unless it was just seen to hold something else than the other's bytes.
+        let is_anothers = |seen: &Seen| {
+            !self.reborn.contains(&seen.key)
+                && self.tails.values().any(|tail| tail.key() == seen.key && tail.id != id)
+        };
+        candidates.retain(|seen| !is_compressed(&seen.path) || is_unpackable(&seen.path));
+        // Of a file that was empty no content is known: any would agree with it.
+        candidates.retain(|seen| identity.head_length > 0 || seen.key.1 == identity.inode);
+        candidates.retain(|seen| !is_anothers(seen));
+        (candidates, moved)
+    }
+
+    /// A decoder that has to wait would only cost memory.
+    pub(super) fn close_unless_it_may_be_unpacked(&mut self, id: TailId) {
+        if !self.may_unpack(id)
+            && let Some(tail) = self.tails.get_mut(&id)
+        {
+            tail.close();
+        }
+    }
+
+    /// Whether a file that may hold the tail's bytes may still become readable.
+    fn is_waited_for(&mut self, id: TailId, now: Duration) -> bool {
+        let since = *self.unreadable.entry(id).or_insert(now);
+        now.saturating_sub(since) < UNREADABLE
+    }
+
+    /// Goes on in the file at `seen` if it holds what was read of the tail. None if another file
+    /// is there by now.
+    fn take_over(&mut self, id: TailId, seen: &Seen, now: Duration) -> io::Result<Option<bool>> {
+        let Some(mut body) = open_file(&seen.path, seen.key)? else { return Ok(None) };
+        let Some(tail) = self.tails.get_mut(&id) else { return Ok(Some(false)) };
         let packed = is_compressed(&seen.path);
         if verify(&mut body, &tail.identity, tail.ladder())? == Verdict::Same {
             let is_itself = tail.identity.inode == seen.key.1 && seen.path == tail.path;
@@ -417,21 +508,25 @@ impl Tailers {
             );
             let size = if packed { tail.size.max(tail.position) } else { seen.size };
             tail.move_to(seen.path.clone(), seen.key, body, size, seen.modified_millis);
+            if !packed {
+                tail.grow_head()?;
+            }
             tail.changed_at = now;
             if is_itself {
                 tail.state = TailState::Live;
             }
+            self.close_unless_it_may_be_unpacked(id);
             self.enqueue(id);
-            return Ok(true);
+            return Ok(Some(true));
         }
         if packed || !holds_prefix(&mut body, tail, seen.size)? {
-            return Ok(false);
+            return Ok(Some(false));
         }
         // A copy that is shorter than what was read: nothing in it is unread.
         let home = tail.home.clone();
         self.end(id, None);
         self.remember_as_read(seen, body, home, now)?;
-        Ok(true)
+        Ok(Some(true))
     }
 
     /// A file whose bytes are all delivered under another name: known, so that it is not read.

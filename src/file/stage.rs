@@ -13,8 +13,7 @@ use super::mailbox::{Mail, Mailbox};
 use super::note::{TailEvent, TailNote};
 use super::tailers::{HeldFiles, Tailers, Turn};
 use super::watch::{Watch, Watched};
-use crate::observe::LossReason;
-use crate::observe::Pulse;
+use crate::observe::{LossReason, Pulse, crash_point};
 
 /// What is waiting in the channel is also held by the budget, so that the channel never fills
 /// before it; the rest is for the events that hold no bytes.
@@ -150,6 +149,7 @@ impl Stage {
             self.notes.blocking_send(note).map_err(|_| Closed)?;
         }
         while let Some(event) = self.tailers.events.pop_front() {
+            crash_point("file.after_notes");
             self.outlet.blocking_send(event).map_err(|_| Closed)?;
         }
         self.pulse.works();
@@ -315,6 +315,7 @@ mod tests {
             counters: counters.clone(),
             troubles: Arc::default(),
             max_open: Arc::new(100.into()),
+            removed: Arc::default(),
         };
         let (outlet, events) = mpsc::channel(100);
         let (notes, notes_end) = mpsc::channel(100);

@@ -17,6 +17,7 @@ use super::chunk::{Anchor, Chunk, TailId, whole_characters};
 use super::identity::{FileKey, HEAD_BYTES, Verdict, anchor_agrees, file_key, modified_millis, verify};
 use super::ladder::Ladder;
 use super::note::{ChunkEnd, Identity, KnownTail, Stored, TailState};
+use super::removed::Space;
 
 /// What is read at a time, so that one file with a backlog does not hold up the others.
 const QUANTUM_BYTES: usize = 256 * 1024;
@@ -46,6 +47,8 @@ pub struct Tail {
     pub deleted: bool,
     /// No known name leads to the open file, which is somewhere else now.
     pub out_of_sight: bool,
+    /// It was empty at the last look at the folders, and was written to since.
+    pub was_empty: bool,
     /// No name was found that leads to the file; it may be seen again.
     pub absent: bool,
     /// The start position is not on disk yet; nothing is read until it is.
@@ -94,6 +97,7 @@ impl Tail {
             changed_at: now,
             deleted: false,
             out_of_sight: false,
+            was_empty: false,
             absent: false,
             awaiting: None,
             announced: false,
@@ -145,6 +149,17 @@ impl Tail {
     /// Whether its start position is safe on disk.
     pub fn may_be_read(&self) -> bool {
         self.awaiting.as_ref().is_none_or(Stored::is_set)
+    }
+
+    /// What of the disk only the open descriptor holds, while there is more to be read.
+    pub fn held_space(&self) -> io::Result<Option<Space>> {
+        let Some(Body::Plain(file)) = self.body.as_ref().filter(|_| self.deleted && self.unread() > 0) else {
+            return Ok(None);
+        };
+        let (metadata, system) = (file.metadata()?, rustix::fs::fstatvfs(file)?);
+        let capacity = system.f_blocks.saturating_mul(system.f_frsize);
+        // A block is counted as 512 bytes, whatever the file system's are (stat(2)).
+        Ok(Some(Space { device: metadata.dev(), bytes: metadata.blocks() * 512, capacity }))
     }
 
     /// Bytes that were there at the last look and are not read yet.
@@ -207,6 +222,18 @@ impl Tail {
         self.note_due = true;
     }
 
+    /// All was read from a file that is gone; what it held is in this compressed one too.
+    pub fn is_finished_in(&mut self, path: PathBuf, key: FileKey, modified_millis: i64) {
+        self.close();
+        self.path = path;
+        (self.identity.device, self.identity.inode) = key;
+        self.state = TailState::Finished;
+        (self.size, self.modified_millis) = (self.position, modified_millis);
+        self.verified_size = self.position;
+        (self.deleted, self.out_of_sight, self.absent) = (false, false, false);
+        self.note_due = true;
+    }
+
     /// Takes the open file of a new tail and begins at `start`.
     pub fn adopt(&mut self, body: Body, start: u64) -> io::Result<()> {
         self.body = Some(body);
@@ -231,6 +258,7 @@ impl Tail {
     pub fn update(&mut self, size: u64, modified_millis: i64, now: Duration) -> bool {
         let changed = (size, modified_millis) != (self.size, self.modified_millis);
         if changed {
+            self.was_empty |= self.identity.head_length == 0;
             if size <= self.size {
                 // What was searched for a newline may have been written anew.
                 self.searched = self.position;
@@ -243,7 +271,7 @@ impl Tail {
     }
 
     /// The head covers more once there is more, but never bytes of another file.
-    fn grow_head(&mut self) -> io::Result<()> {
+    pub fn grow_head(&mut self) -> io::Result<()> {
         let key = self.identity.key();
         let Some(body) = self.body.as_mut() else { return Ok(()) };
         if self.identity.head_agrees(body)? {
@@ -368,7 +396,7 @@ impl Tail {
         body.read_at(self.position - lead as u64, lead + wanted, &mut data)?;
         let agrees = data.len() == lead + wanted
             && self.ladder.newest().is_none_or(|anchor| Anchor::of(self.position, &data[..lead]) == anchor)
-            && (self.position > 0 || self.identity.begins(&data));
+            && (self.position > 0 || self.identity.begins(&data, body)?);
         // A file that was cut and grew again while it was read gives a mixture of both.
         let still_there = body.available(self.position, wanted)?.is_some_and(|after| after.bytes == wanted);
         if agrees && still_there {
@@ -561,6 +589,13 @@ mod tests {
         case.expect(b"three\n", ChunkEnd::Line);
         let Read::Chunk { chunk, end, .. } = case.tail.read_rest(&case.budget).unwrap() else { panic!() };
         assert_eq!((chunk.bytes().as_ref(), end), (&b"four"[..], ChunkEnd::Unterminated));
+    }
+
+    #[test]
+    fn a_file_that_was_cut_before_anything_was_read_of_it_is_foreign() {
+        let mut case = case(b"never read\n");
+        fs::write(&case.path, "shorter\n").unwrap();
+        case.expect_foreign();
     }
 
     #[test]

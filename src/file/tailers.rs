@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use super::attic::Attic;
 use super::body::{Body, is_compressed};
 use super::budget::FlowBudget;
 use super::chunk::{Chunk, TailId};
@@ -19,9 +20,10 @@ use super::listing::{Homes, home_of};
 use super::note::{ChunkEnd, KnownTail, Lost, TailEvent, TailNote, TailState};
 use super::options::Options;
 use super::pattern::{PatternError, Patterns};
-use super::rotation::origins;
+use super::removed::{Removed, Space};
+use super::rotation::{Seen, origins};
 use super::tail::{Read, Tail};
-use crate::observe::{FlowCounters, Repeated, Troubles};
+use crate::observe::{FlowCounters, LossReason, Repeated, Troubles, crash_point};
 
 /// A file that is read to its end and was quiet for so long is closed, and verified when it
 /// is opened again.
@@ -92,11 +94,16 @@ pub struct Tailers {
     /// Files that hold something else than they did at the last look.
     pub(super) reborn: HashSet<FileKey>,
     /// Files of the flow that could not be read yet, and where they were first.
-    pub(super) unreadable: HashMap<FileKey, PathBuf>,
+    pub(super) forbidden: HashMap<FileKey, PathBuf>,
     /// Files that may be copies in the making, and since when.
     pub(super) held: HashMap<FileKey, Duration>,
+    /// Compressed files that hold what an open file does, which may be deleted by now.
+    pub(super) packed: HashMap<TailId, Seen>,
     /// Files that were there at the last scan and are no tail's.
     pub(super) strangers: HashSet<FileKey>,
+    /// Absent tails whose bytes may be in a file that cannot be read, and since when.
+    pub(super) unreadable: HashMap<TailId, Duration>,
+    pub(super) attic: Attic,
     pub(super) scanned: bool,
     /// Whether the last look saw all that was there.
     pub(super) sure: bool,
@@ -108,6 +115,10 @@ pub struct Tailers {
     failed: Vec<TailId>,
     /// Their start position is not stored yet.
     waiting: Vec<TailId>,
+    /// The one compressed body that is being read: each costs memory beside the budget.
+    unpacking: Option<TailId>,
+    /// Those that wait until it is read; the oldest comes first.
+    to_unpack: BTreeSet<TailId>,
     /// A look at the folders is due.
     pub scan_due: bool,
     pub events: VecDeque<TailEvent>,
@@ -116,6 +127,7 @@ pub struct Tailers {
     pub(super) complaints: Repeated,
     pub(super) troubles: Arc<Troubles>,
     max_open: Arc<AtomicUsize>,
+    removed: Arc<Removed>,
     /// How many are open, as far as is known without counting.
     pub(super) open_files: usize,
 }
@@ -133,6 +145,8 @@ pub struct Parts {
     pub troubles: Arc<Troubles>,
     /// How many files a flow may hold open for longer than it reads them.
     pub max_open: Arc<AtomicUsize>,
+    /// What the deleted files of all flows hold.
+    pub removed: Arc<Removed>,
 }
 
 /// An open file of a flow that has ended, for one that goes on with it: no name may lead to it.
@@ -164,9 +178,12 @@ impl Tailers {
             rotated: HashSet::new(),
             folders: BTreeSet::new(),
             reborn: HashSet::new(),
-            unreadable: HashMap::new(),
+            forbidden: HashMap::new(),
             held: HashMap::new(),
+            packed: HashMap::new(),
             strangers: HashSet::new(),
+            unreadable: HashMap::new(),
+            attic: Attic::default(),
             scanned: false,
             sure: false,
             moving_since: None,
@@ -174,6 +191,8 @@ impl Tailers {
             queued: HashSet::new(),
             failed: Vec::new(),
             waiting: Vec::new(),
+            unpacking: None,
+            to_unpack: BTreeSet::new(),
             scan_due: true,
             events: VecDeque::new(),
             notes: VecDeque::new(),
@@ -181,6 +200,7 @@ impl Tailers {
             complaints: Repeated::default(),
             troubles: parts.troubles,
             max_open: parts.max_open,
+            removed: parts.removed,
             open_files: 0,
         };
         for known in newest_lives(std::mem::take(&mut tailers.past.known)) {
@@ -250,7 +270,7 @@ impl Tailers {
     pub(super) fn homes(&self) -> Homes {
         let mut homes = Homes::new();
         let of_tails = self.tails.values().map(|tail| &tail.home);
-        for home in of_tails.chain(&self.rotated).chain(self.unreadable.values()) {
+        for home in of_tails.chain(&self.rotated).chain(self.forbidden.values()) {
             if let (Some(folder), Some(name)) = (home.parent(), home.file_name()) {
                 homes.entry(folder.to_owned()).or_default().insert(name.to_owned());
                 for old in self.old_folders.get(folder).into_iter().flatten() {
@@ -296,16 +316,22 @@ impl Tailers {
     pub fn turn(&mut self, now: Duration, budget: &Arc<FlowBudget>) -> Turn {
         let Some(id) = self.queue.pop_front() else { return Turn::Idle };
         self.queued.remove(&id);
-        let max_line = self.options.max_line_bytes;
-        let Some(tail) = self.tails.get_mut(&id) else { return Turn::Progress };
+        let Some(tail) = self.tails.get(&id) else { return Turn::Progress };
         if !tail.may_be_read() {
             // The settle stage wakes us once the position is stored.
             self.waiting.push(id);
-            return Turn::Progress;
+        } else if !self.foreign.contains(&id) && !tail.absent {
+            if self.may_unpack(id) {
+                return self.read(id, now, budget);
+            }
+            self.to_unpack.insert(id);
         }
-        if self.foreign.contains(&id) || tail.absent {
-            return Turn::Progress;
-        }
+        Turn::Progress
+    }
+
+    fn read(&mut self, id: TailId, now: Duration, budget: &Arc<FlowBudget>) -> Turn {
+        let max_line = self.options.max_line_bytes;
+        let Some(tail) = self.tails.get_mut(&id) else { return Turn::Progress };
         let was_open = tail.is_open();
         let read = match open(tail, now) {
             Ok(true) if tail.position == 0 && !tail.announced && tail.size > 0 => {
@@ -332,30 +358,37 @@ impl Tailers {
         if matches!(read, Ok(Read::Chunk { .. } | Read::CaughtUp)) && !self.troubles.is_empty() {
             self.troubles.mended(&self.tails[&id].path);
         }
+        self.act_on_read(id, read, now, budget)
+    }
+
+    fn act_on_read(
+        &mut self,
+        id: TailId,
+        read: io::Result<Read>,
+        now: Duration,
+        budget: &Arc<FlowBudget>,
+    ) -> Turn {
         match read {
-            Ok(Read::Chunk { chunk, end, caught_up }) => {
-                self.give_out(id, chunk, end, caught_up);
-                Turn::Progress
-            }
-            Ok(Read::CaughtUp) => Turn::Progress,
+            Ok(Read::Chunk { chunk, end, caught_up }) => self.give_out(id, chunk, end, caught_up),
+            // Nothing is ever added to a compressed file.
+            Ok(Read::CaughtUp) if self.unpacking == Some(id) => self.finish(id, now, budget, true),
+            Ok(Read::CaughtUp) => {}
             Ok(Read::NoBudget) => {
                 self.queued.insert(id);
                 self.queue.push_front(id);
-                Turn::Blocked
+                return Turn::Blocked;
             }
             Ok(Read::Foreign) => {
                 self.foreign.insert(id);
                 self.scan_due = true;
-                Turn::Progress
             }
-            Err(error) => {
-                self.read_failed(id, &error, now);
-                Turn::Progress
-            }
+            Err(error) => self.read_failed(id, &error, now),
         }
+        Turn::Progress
     }
 
     fn give_out(&mut self, id: TailId, chunk: Chunk, end: ChunkEnd, caught_up: bool) {
+        crash_point("tail.after_read");
         self.counters.bytes_read.add(chunk.span.len());
         self.announce(id);
         if let Some(tail) = self.tails.get_mut(&id) {
@@ -363,8 +396,32 @@ impl Tailers {
             tail.note_due = true;
         }
         self.events.push_back(TailEvent::Chunk { chunk, end, caught_up });
-        if !caught_up {
+        if !caught_up || self.unpacking == Some(id) {
             self.enqueue(id);
+        }
+    }
+
+    /// Whether the tail may be read now: a plain file always, a compressed one alone.
+    pub(super) fn may_unpack(&mut self, id: TailId) -> bool {
+        let is_packed = |id: &TailId| {
+            self.tails
+                .get(id)
+                .is_some_and(|tail| is_compressed(&tail.path) && tail.state != TailState::Finished)
+        };
+        if !is_packed(&id) {
+            return true;
+        }
+        if self.unpacking.is_none_or(|other| !is_packed(&other)) {
+            self.unpacking = Some(id);
+        }
+        self.unpacking == Some(id)
+    }
+
+    /// The tail's body was closed: the next compressed one may be read.
+    fn unpacked(&mut self, id: TailId) {
+        if self.unpacking == Some(id) {
+            self.unpacking = None;
+            std::mem::take(&mut self.to_unpack).into_iter().for_each(|id| self.enqueue(id));
         }
     }
 
@@ -381,12 +438,13 @@ impl Tailers {
     fn read_failed(&mut self, id: TailId, error: &io::Error, now: Duration) {
         let Some(tail) = self.tails.get_mut(&id) else { return };
         tail.close();
+        self.unpacked(id);
         self.failed.push(id);
         if error.kind() == io::ErrorKind::NotFound {
             self.scan_due = true;
             return;
         }
-        let file = tail.path.clone();
+        let Some(file) = self.tails.get(&id).map(|tail| tail.path.clone()) else { return };
         self.complain(&file, now, &error.to_string());
     }
 
@@ -432,6 +490,7 @@ impl Tailers {
     /// enough, closes idle ones.
     pub fn tend(&mut self, now: Duration, budget: &Arc<FlowBudget>) {
         self.look_at_the_nameless(now);
+        self.bound_the_removed(now);
         let quiet_for = self.options.finished_after;
         let finished: Vec<TailId> = self
             .tails
@@ -444,7 +503,7 @@ impl Tailers {
             .collect();
         for id in finished {
             if !self.foreign.contains(&id) {
-                self.finish(id, now, budget);
+                self.finish(id, now, budget, true);
             }
         }
         self.close_idle(now);
@@ -458,10 +517,43 @@ impl Tailers {
         changed.into_iter().for_each(|id| self.enqueue(id));
     }
 
-    /// Sends the unterminated last line of a finished file, and lets go of a deleted one.
-    fn finish(&mut self, id: TailId, now: Duration, budget: &Arc<FlowBudget>) {
+    /// Deleted files may hold only so much of a disk.
+    fn bound_the_removed(&mut self, now: Duration) {
+        let mut holds: Vec<(TailId, Space)> = Vec::new();
+        for tail in self.tails.values().filter(|tail| tail.deleted) {
+            match tail.held_space() {
+                Ok(space) => holds.extend(space.map(|space| (tail.id, space))),
+                Err(error) => tracing::debug!(file = %tail.path.display(), %error, "its size is not known"),
+            }
+        }
+        self.counters.removed_bytes.set(holds.iter().map(|(_, space)| space.bytes).sum());
+        let verdict = self.removed.hold(&self.key, &holds);
+        if let Some(fill) = verdict.nearly_full
+            && let Some(suppressed) = self.complaints.ask("deleted files", now)
+        {
+            tracing::warn!(
+                flow = &*self.flow,
+                bytes = fill.bytes,
+                limit = fill.limit,
+                suppressed,
+                "deleted files that are not read to their ends hold much of the disk; beyond the limit the oldest are let go and what is unread of them is lost; find out why delivery is behind, or raise `maxOpenRemovedBytes`"
+            );
+        }
+        for id in verdict.let_go {
+            let Some(tail) = self.tails.get(&id) else { continue };
+            let unread = tail.unread();
+            tracing::error!(
+                flow = &*self.flow, file = %tail.path.display(), bytes = unread,
+                "a deleted file is let go before it was read to its end, since deleted files hold more of the disk than `maxOpenRemovedBytes` allows: these bytes are lost"
+            );
+            self.end(id, Lost::of(unread, LossReason::Space));
+        }
+    }
+
+    /// Sends the unterminated last line of a finished file; then `lets_go` of a deleted one.
+    fn finish(&mut self, id: TailId, now: Duration, budget: &Arc<FlowBudget>, lets_go: bool) {
         let max_line = self.options.max_line_bytes;
-        let Some(tail) = self.tails.get_mut(&id) else { return };
+        let Some(tail) = self.tails.get_mut(&id).filter(|tail| tail.is_open()) else { return };
         if !tail.may_be_read() || !matches!(tail.look(now), Ok(false)) {
             self.enqueue(id);
             return;
@@ -471,13 +563,13 @@ impl Tailers {
             Ok(Read::CaughtUp) => tail.read_rest(budget),
             other => other,
         };
-        let (deleted, out_of_sight) = (tail.deleted, tail.out_of_sight);
+        let (deleted, out_of_sight, packed) = (tail.deleted, tail.out_of_sight, is_compressed(&tail.path));
         match read {
             Ok(Read::Chunk { chunk, end, caught_up }) => {
                 self.give_out(id, chunk, end, caught_up);
             }
-            Ok(Read::CaughtUp) if deleted => self.end(id, None),
-            Ok(Read::CaughtUp) if out_of_sight => {}
+            Ok(Read::CaughtUp) if deleted && lets_go => self.let_go(id),
+            Ok(Read::CaughtUp) if deleted || out_of_sight && !packed => {}
             Ok(Read::CaughtUp) => self.put_away(id),
             Ok(Read::NoBudget) => {}
             Ok(Read::Foreign) => {
@@ -488,6 +580,17 @@ impl Tailers {
         }
     }
 
+    /// A deleted file was read to its end. Its compression must not be taken for another file.
+    fn let_go(&mut self, id: TailId) {
+        match (self.packed.remove(&id), self.tails.get_mut(&id)) {
+            (Some(packed), Some(tail)) => {
+                tail.is_finished_in(packed.path, packed.key, packed.modified_millis)
+            }
+            // Its row says how far it is settled, should we be killed before the rest is.
+            _ => self.give_up(id, None),
+        }
+    }
+
     /// A rotated file that was read to its end: only looked at from now on.
     fn put_away(&mut self, id: TailId) {
         let Some(tail) = self.tails.get_mut(&id) else { return };
@@ -495,6 +598,7 @@ impl Tailers {
         if is_compressed(&tail.path) {
             tail.state = TailState::Finished;
             tail.note_due = true;
+            self.unpacked(id);
         }
     }
 
@@ -521,6 +625,8 @@ impl Tailers {
             family.remove(&id);
         }
         self.foreign.remove(&id);
+        self.unpacked(id);
+        self.packed.remove(&id);
         if tail.announced {
             self.events.push_back(TailEvent::Ended { tail: id });
         }
@@ -582,13 +688,13 @@ impl Tailers {
         self.open_files < self.max_open.load(Ordering::Relaxed)
     }
 
-    /// When no more is read: the last lines of deleted files that were read to their ends.
+    /// When no more is read: the last lines of deleted files that were read to their ends. They
+    /// are not let go: what was read of them may not be settled in time, and what holds their
+    /// bytes may be found by whoever goes on.
     pub fn finish_deleted(&mut self, now: Duration, budget: &Arc<FlowBudget>) {
         let deleted = self.tails.values().filter(|tail| tail.is_open() && tail.deleted);
         for id in deleted.map(|tail| tail.id).collect::<Vec<_>>() {
-            // The first time sends the rest, the second lets go.
-            self.finish(id, now, budget);
-            self.finish(id, now, budget);
+            self.finish(id, now, budget, false);
         }
     }
 
@@ -604,6 +710,7 @@ impl Tailers {
 
     /// The open files, for the flow that goes on with them.
     pub fn into_held(self) -> HeldFiles {
+        self.removed.hold(&self.key, &[]);
         let held = self.tails.into_values().filter_map(|tail| {
             let (key, path) = (tail.key(), tail.path.clone());
             let nameless_bytes = if tail.is_nameless() { tail.unread() } else { 0 };

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +10,6 @@ use std::time::Duration;
 use super::*;
 use crate::file::budget::Budget;
 use crate::file::options::InitialPosition;
-use crate::observe::LossReason;
 
 const KEY: &str = "kinesis:stream#flow";
 
@@ -53,6 +53,7 @@ fn tailers(options: Options, known: Vec<KnownTail>, is_first_start: bool, next: 
         counters: Arc::default(),
         troubles: Arc::default(),
         max_open: Arc::new(100.into()),
+        removed: Arc::default(),
     };
     Tailers::try_new(options, parts).unwrap()
 }
@@ -188,6 +189,11 @@ impl Flow {
         }
         self.tailers.take_changes();
         self.collect();
+        self.settle();
+    }
+
+    /// The rows say how far was read.
+    fn settle(&mut self) {
         for row in self.rows.values_mut() {
             row.offset = self.offsets[&row.tail];
             if let Some(tail) = self.tailers.tails().find(|tail| tail.id == row.tail) {
@@ -222,6 +228,54 @@ fn a_file_that_is_there_at_the_first_start_is_read_from_its_end() {
     flow.look();
     flow.lines.sort();
     flow.expect(&["b", "new", "partial"]);
+}
+
+/// A look, and a crash when all that it told is stored but nothing more.
+fn look_and_crash(flow: &mut Flow) {
+    flow.tailers.scan(flow.now, 0);
+    flow.collect();
+    flow.settle();
+    flow.start();
+    flow.look();
+}
+
+#[test]
+fn a_copys_unread_rest_is_known_as_soon_as_the_new_life_is() {
+    for pattern in ["app.log", "app.log*"] {
+        let mut flow = Flow::new(pattern);
+        flow.append("app.log", "1\n");
+        flow.look();
+        flow.append("app.log", "2\n");
+        flow.copy("app.log", "app.log.1");
+        flow.truncate("app.log");
+        flow.append("app.log", "3\n");
+        look_and_crash(&mut flow);
+        flow.expect(&["1", "2", "3"]);
+    }
+}
+
+#[test]
+fn a_file_that_was_empty_when_it_was_last_seen_is_no_other_files_rest() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.rename("app.log", "app.log.1");
+    flow.append("app.log", "");
+    flow.look();
+    flow.stop_after(0);
+    flow.append("app.log.1", "2\n");
+    flow.append("app.log", "3\n");
+    flow.gzip("app.log.1", "app.log.1.gz");
+    flow.rename("app.log", "app.log.2");
+    flow.gzip("app.log.2", "app.log.2.gz");
+    flow.append("app.log", "4\n");
+    // The file system gives the inode of the first to the last.
+    let inode = fs::metadata(flow.path("app.log")).unwrap().ino();
+    flow.rows.values_mut().next().unwrap().identity.inode = inode;
+    flow.start();
+    flow.look();
+    flow.lines.sort();
+    flow.expect(&["1", "2", "3", "4"]);
 }
 
 #[test]
@@ -264,6 +318,184 @@ fn the_unterminated_last_line_of_a_renamed_file_comes_when_it_was_quiet() {
     flow.append("app.log.1", "more\n");
     flow.pass(1);
     flow.expect(&["more"]);
+}
+
+#[test]
+fn what_was_compressed_while_it_was_read_is_not_read_again_when_it_is_let_go() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.append("app.log", "2\n");
+    flow.rename("app.log", "app.log.1");
+    flow.gzip("app.log.1", "app.log.1.gz");
+    let later = std::time::SystemTime::now() + Duration::from_secs(10);
+    File::open(flow.path("app.log.1.gz")).unwrap().set_modified(later).unwrap();
+    flow.look();
+    flow.tailers.finish_deleted(flow.now, &flow.budget);
+    flow.pass(31);
+    flow.pass(1);
+    flow.expect(&["1", "2"]);
+    flow.restart(|flow| flow.rename("app.log.1.gz", "app.log.2.gz"));
+    flow.pass(31);
+    flow.expect(&[]);
+}
+
+#[test]
+fn what_was_written_to_an_empty_file_and_copied_away_between_two_looks_is_read() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "");
+    flow.look();
+    flow.append("app.log", "1\n");
+    flow.copy("app.log", "app.log.1");
+    flow.truncate("app.log");
+    let later = std::time::SystemTime::now() + Duration::from_secs(1);
+    for name in ["app.log.1", "app.log"] {
+        File::open(flow.path(name)).unwrap().set_modified(later).unwrap();
+    }
+    flow.tailers.written(&flow.path("app.log"));
+    flow.tailers.turn(flow.now, &flow.budget);
+    flow.look();
+    flow.expect(&["1"]);
+}
+
+#[test]
+fn a_file_that_was_emptied_and_renamed_between_two_looks_is_followed() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.copy("app.log", "app.log.2");
+    flow.truncate("app.log");
+    flow.rename("app.log", "app.log.1");
+    flow.look();
+    flow.restart(|flow| flow.append("app.log.1", "2\n"));
+    flow.expect(&["1", "2"]);
+}
+
+#[test]
+fn an_empty_file_that_was_moved_while_stopped_is_not_taken_for_another_beside_it() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "");
+    flow.look();
+    flow.restart(|flow| {
+        fs::create_dir(flow.path("old")).unwrap();
+        flow.append("app.log.1", "");
+        flow.append("app.log", "1\n");
+        flow.rename("app.log", "old/app.log.1");
+    });
+    flow.expect(&["1"]);
+}
+
+#[test]
+fn a_copy_that_goes_on_for_an_empty_file_is_known_by_its_content() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "");
+    flow.look();
+    flow.restart(|flow| {
+        flow.append("app.log.1", "1\n");
+        fs::remove_file(flow.path("app.log")).unwrap();
+    });
+    flow.expect(&["1"]);
+    assert!(flow.tailers.tails().all(|tail| tail.identity.head_length == 2));
+}
+
+#[test]
+fn a_rest_that_is_moved_or_compressed_during_a_look_is_found_at_the_next() {
+    for stopped in [false, true] {
+        for packed in [false, true] {
+            let mut flow = Flow::new("app.log");
+            flow.append("app.log", "1\n");
+            flow.look();
+            flow.append("app.log", "2\n");
+            let rotate = |flow: &Flow| {
+                flow.copy("app.log", "app.log.1");
+                fs::remove_file(flow.path("app.log")).unwrap();
+            };
+            if stopped {
+                flow.stop_after(0);
+                rotate(&flow);
+                flow.start();
+            } else {
+                flow.copy("app.log", "app.log.1");
+                flow.truncate("app.log");
+            }
+            let listing = flow.tailers.list();
+            match packed {
+                true => flow.gzip("app.log.1", "app.log.1.gz"),
+                false => flow.rename("app.log.1", "app.log.2"),
+            }
+            flow.tailers.act_on(listing, flow.now, 0);
+            flow.append("app.log", "3\n");
+            flow.look();
+            flow.expect(&["1", "2", "3"]);
+            assert_eq!(flow.lost, 0);
+        }
+    }
+}
+
+#[test]
+fn a_copy_that_was_still_empty_at_the_last_look_is_no_older_file() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "");
+    flow.append("app.log.1", "");
+    flow.look();
+    flow.append("app.log.1", "1\n");
+    let later = std::time::SystemTime::now() + Duration::from_secs(1);
+    for name in ["app.log.1", "app.log"] {
+        File::open(flow.path(name)).unwrap().set_modified(later).unwrap();
+    }
+    flow.look();
+    flow.expect(&["1"]);
+}
+
+#[test]
+fn a_deleted_file_that_was_read_is_handed_on_since_it_may_not_be_settled() {
+    let mut flow = Flow::new("a.log");
+    flow.append("a.log", "1\nlast");
+    flow.look();
+    fs::remove_file(flow.path("a.log")).unwrap();
+    flow.look();
+    flow.tailers.finish_deleted(flow.now, &flow.budget);
+    flow.collect();
+    flow.expect(&["1", "last"]);
+    assert_eq!(flow.rows.len(), 1, "its row stays");
+    let held = flow.tailers.into_held();
+    assert_eq!(held.values().map(|file| file.nameless_bytes).collect::<Vec<_>>(), [0]);
+}
+
+#[test]
+fn what_was_read_of_a_deleted_file_and_not_settled_before_a_kill_is_reported() {
+    let mut flow = Flow::new("*.log");
+    flow.append("b.log", "b\n");
+    flow.append("a.log", "1\n");
+    flow.look();
+    fs::remove_file(flow.path("a.log")).unwrap();
+    flow.look();
+    flow.pass(31);
+    flow.lines.sort();
+    flow.expect(&["1", "b"]);
+    for row in flow.rows.values_mut() {
+        (row.offset, row.anchors) = (0, Vec::new());
+    }
+    flow.offsets.clear();
+    flow.start();
+    flow.look();
+    assert_eq!(flow.lost, 2);
+}
+
+#[test]
+fn a_file_that_is_compressed_just_before_a_stop_is_not_read_again() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.rename("app.log", "app.log.1");
+    flow.gzip("app.log.1", "app.log.1.gz");
+    let later = std::time::SystemTime::now() + Duration::from_secs(10);
+    File::open(flow.path("app.log.1.gz")).unwrap().set_modified(later).unwrap();
+    flow.tailers.look_at_the_nameless(flow.now);
+    flow.tailers.finish_deleted(flow.now, &flow.budget);
+    flow.restart(|flow| flow.append("app.log", "2\n"));
+    flow.pass(31);
+    flow.expect(&["1", "2"]);
 }
 
 #[test]
@@ -374,6 +606,30 @@ fn a_deleted_file_is_read_to_its_end() {
 }
 
 #[test]
+fn deleted_files_hold_at_most_so_much_of_the_disk_and_the_oldest_are_let_go() {
+    let mut flow = Flow::new("*.log");
+    let line = "x".repeat(99_999) + "\n";
+    for name in ["a.log", "b.log", "c.log"] {
+        flow.append(name, &line);
+    }
+    let full = Budget::new(0, 1).flow();
+    let budget = std::mem::replace(&mut flow.budget, full);
+    flow.look();
+    for name in ["b.log", "a.log", "c.log"] {
+        fs::remove_file(flow.path(name)).unwrap();
+        flow.look();
+    }
+    assert_eq!(flow.lost, 0, "a tenth of the disk is enough");
+    flow.tailers.removed.set_limit(Some(250_000));
+    flow.look();
+    assert_eq!((flow.lost, &flow.reasons[..]), (100_000, &[LossReason::Space][..]));
+    flow.budget = budget;
+    flow.look();
+    assert_eq!(flow.lines.len(), 2, "the others are read");
+    assert_eq!(flow.tailers.counters.removed_bytes.get(), 0, "what is read holds nothing");
+}
+
+#[test]
 fn a_generation_between_two_looks_is_read_also_outside_the_pattern_and_compressed() {
     for compress in [false, true] {
         let mut flow = Flow::new("app.log");
@@ -450,6 +706,124 @@ fn a_file_compressed_or_moved_while_stopped_is_found_by_its_content() {
         flow.lines.sort();
         flow.expect(&["1", "2", "3"]);
         assert_eq!(flow.lost, 0);
+    }
+}
+
+#[test]
+fn a_file_that_got_any_name_while_stopped_is_found_by_its_inode_or_its_content() {
+    for (target, copied) in
+        [("kept.txt", false), ("old/kept.txt", false), ("kept.txt", true), ("old/kept", true)]
+    {
+        let mut flow = Flow::new("app.log");
+        let long: Vec<String> = (0..500).map(|n| format!("line {n}")).collect();
+        flow.append("app.log", &(long.join("\n") + "\n"));
+        flow.look();
+        flow.lines.clear();
+        flow.restart(|flow| {
+            flow.append("app.log", "2\n");
+            fs::create_dir_all(flow.path("old")).unwrap();
+            match copied {
+                false => flow.rename("app.log", target),
+                true => {
+                    flow.copy("app.log", target);
+                    fs::remove_file(flow.path("app.log")).unwrap();
+                }
+            }
+            flow.append("app.log", "3\n");
+        });
+        flow.lines.sort();
+        flow.expect(&["2", "3"]);
+        assert_eq!(flow.lost, 0);
+    }
+}
+
+#[test]
+fn a_file_of_which_little_is_known_is_not_taken_from_any_name() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.restart(|flow| {
+        flow.append("app.log", "2\n");
+        flow.copy("app.log", "kept.txt");
+        fs::remove_file(flow.path("app.log")).unwrap();
+    });
+    flow.expect(&["1"]);
+}
+
+#[test]
+fn a_file_that_is_renamed_to_any_name_while_running_stays_known() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.rename("app.log", "kept.txt");
+    flow.append("kept.txt", "2\n");
+    flow.look();
+    flow.pass(3600);
+    flow.append("kept.txt", "3\n");
+    flow.look();
+    flow.restart(|flow| flow.append("kept.txt", "4\n"));
+    flow.expect(&["1", "2", "3", "4"]);
+}
+
+#[test]
+fn several_compressed_generations_while_stopped_are_read_one_at_a_time_and_oldest_first() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "first\n");
+    flow.look();
+    let lines: Vec<String> = (0..300_000).map(|n| format!("{n:07}")).collect();
+    let mut generations = lines.chunks(100_000);
+    flow.stop_after(0);
+    for number in [3, 2, 1] {
+        flow.append("app.log", &(generations.next().unwrap().join("\n") + "\n"));
+        let name = format!("app.log.{number}");
+        flow.rename("app.log", &name);
+        flow.gzip(&name, &format!("{name}.gz"));
+        // Generations have times of their own.
+        let time = std::time::SystemTime::now() + Duration::from_secs(4 - number);
+        File::options()
+            .write(true)
+            .open(flow.path(&format!("{name}.gz")))
+            .unwrap()
+            .set_modified(time)
+            .unwrap();
+    }
+    flow.start();
+    flow.tailers.scan(flow.now, 0);
+    let mut at_once = 0;
+    while flow.tailers.turn(flow.now, &flow.budget) == Turn::Progress {
+        at_once = at_once.max(flow.tailers.tails().filter(|tail| tail.is_open()).count());
+        flow.collect();
+    }
+    flow.look();
+    assert_eq!(at_once, 1, "each decoder costs memory");
+    assert_eq!(flow.lines[0], "first");
+    assert!(flow.lines[1..] == lines, "{} lines, in another order", flow.lines.len());
+}
+
+#[test]
+fn a_compressed_rest_that_cannot_be_read_yet_is_waited_for() {
+    for mended in [true, false] {
+        let mut flow = Flow::new("app.log");
+        flow.append("app.log", "1\n");
+        flow.look();
+        flow.append("app.log", "2\n");
+        flow.tailers.scan(flow.now, 0);
+        flow.stop_after(0);
+        flow.gzip("app.log", "whole");
+        let whole = fs::read(flow.path("whole")).unwrap();
+        fs::write(flow.path("app.log.1.gz"), &whole[..5]).unwrap();
+        flow.start();
+        flow.pass(300);
+        flow.expect(&["1"]);
+        assert_eq!(flow.lost, 0, "it may still be being compressed");
+        if mended {
+            flow.rename("whole", "app.log.1.gz");
+        }
+        flow.pass(600);
+        match mended {
+            true => flow.expect(&["2"]),
+            false => assert_eq!((flow.lost, &flow.reasons[..]), (2, &[LossReason::Removed][..])),
+        }
     }
 }
 
@@ -650,6 +1024,51 @@ fn two_copytruncates_between_two_looks_lose_nothing() {
     flow.restart(|_| {});
     flow.lines.sort();
     flow.expect(&["1", "2", "3", "4"]);
+}
+
+/// Its modification time is so many seconds ahead: a copy's and a generation's time must differ.
+fn set_ahead(flow: &Flow, name: &str, seconds: u64) {
+    let time = std::time::SystemTime::now() + Duration::from_secs(seconds);
+    File::options().write(true).open(flow.path(name)).unwrap().set_modified(time).unwrap();
+}
+
+#[test]
+fn a_copy_that_is_renamed_while_it_is_looked_for_is_found_by_the_next_look() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.append("app.log", "2\n");
+    flow.copy("app.log", "app.log.1");
+    flow.truncate("app.log");
+    flow.append("app.log", "3\n");
+    let listing = flow.tailers.list();
+    flow.rename("app.log.1", "app.log.2");
+    flow.tailers.act_on(listing, flow.now, 0);
+    flow.look();
+    flow.lines.sort();
+    flow.expect(&["1", "2", "3"]);
+}
+
+#[test]
+fn a_generation_of_a_file_that_was_empty_when_it_was_last_seen_is_read() {
+    for restart in [false, true] {
+        let mut flow = Flow::new("app.log");
+        flow.append("app.log", "");
+        flow.look();
+        flow.stop_after(0);
+        flow.append("app.log", "1\n");
+        flow.copy("app.log", "app.log.1");
+        set_ahead(&flow, "app.log.1", 1);
+        flow.truncate("app.log");
+        flow.append("app.log", "2\n");
+        set_ahead(&flow, "app.log", 2);
+        if restart {
+            flow.start();
+        }
+        flow.look();
+        flow.lines.sort();
+        flow.expect(&["1", "2"]);
+    }
 }
 
 #[test]

@@ -97,6 +97,9 @@ counters! {
     scans: Counter,
     /// Files that are held open, as of the last second: now.
     open_files: Gauge,
+    /// Bytes of the disk that are held by deleted files with unread bytes, as of the last second:
+    /// now.
+    removed_bytes: Gauge,
     /// Files that are followed, open or not, as of the last second: now.
     files_followed: Gauge,
     /// Bytes of the flow's files that are not settled yet: now.

@@ -69,15 +69,18 @@ pub enum LossReason {
     NotFoundAtStart,
     /// The agent had to stop before it could read the rest of a file that has no name.
     Shutdown,
+    /// The file was deleted, and deleted files held too much of the disk.
+    Space,
 }
 
 impl LossReason {
-    pub const ALL: [LossReason; 5] = [
+    pub const ALL: [LossReason; 6] = [
         LossReason::Truncated,
         LossReason::Cut,
         LossReason::Removed,
         LossReason::NotFoundAtStart,
         LossReason::Shutdown,
+        LossReason::Space,
     ];
 
     pub const fn word(self) -> &'static str {
@@ -87,6 +90,7 @@ impl LossReason {
             LossReason::Removed => "removed",
             LossReason::NotFoundAtStart => "not_found_at_start",
             LossReason::Shutdown => "shutdown",
+            LossReason::Space => "space",
         }
     }
 }

@@ -9,6 +9,8 @@ pub mod checkpoints;
 pub mod counter;
 /// What a flow has done so far.
 pub mod counters;
+/// Where a test lets the agent die.
+pub mod crash_point;
 /// Which credentials a flow uses.
 pub mod credentials_report;
 /// One line of a check.
@@ -48,6 +50,7 @@ pub use board::{Board, DeadLetterFile, FlowBoard};
 pub use checkpoints::Checkpoints;
 pub use counter::Shards;
 pub use counters::FlowCounters;
+pub use crash_point::crash_point;
 pub use credentials_report::CredentialsReport;
 pub use health::Health;
 pub use kinds::{LossReason, RotationKind};

@@ -33,8 +33,10 @@ pub mod options;
 pub mod outcome;
 /// Which shard an entry goes to.
 pub mod partition;
+/// A batch as it falls into pieces.
+pub mod pieces;
 /// What was delivered, merged per tail.
-mod receipt;
+pub mod receipt;
 /// How long to wait before the next attempt.
 pub mod retry;
 /// The loop of one flow: blocks in, settled spans out.

@@ -18,6 +18,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::recovery::folder_of;
 use crate::file::Settled;
+use crate::observe::crash_point;
 use crate::send::Part;
 
 #[derive(Clone, Debug)]
@@ -89,7 +90,9 @@ impl DeadLetters {
             written += 1;
         }
         if written > 0 {
+            crash_point("dead_letters.before_fsync");
             file.sync_data()?;
+            crash_point("dead_letters.after_fsync");
         }
         Ok(written)
     }

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::store::{self, Inspection, StoreError};
+use crate::observe::crash_point;
 
 /// What the operator must know about the state that the agent starts with.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,6 +44,7 @@ pub fn ensure(path: &Path, now: SystemTime) -> Result<Vec<Warning>, StoreError> 
         Inspection::Missing => None,
         Inspection::Damaged(problem) => Some((problem, move_aside(path, now)?)),
     };
+    crash_point("recovery.moved_aside");
     let leftovers = damage.is_some() || was_moved_aside(path)? || with_suffix(path, "-wal").exists();
     if damage.is_none() {
         // A log without its database must not be played into the one that comes.

@@ -25,7 +25,7 @@ use super::resume::{FlowIdentity, Resumed};
 use super::store::{Changes, Store, StoreError};
 use crate::file::{KnownTail, Settled, Stored, TailNote};
 use crate::observe::survey::Question;
-use crate::observe::{Checkpoints, FlowCounters, Repeated};
+use crate::observe::{Checkpoints, FlowCounters, Repeated, crash_point};
 use crate::record::Dead;
 use crate::send::{DeadLetter, Entry, Part};
 
@@ -324,7 +324,10 @@ impl Settler {
         self.commits.written = take(&mut self.commits.waiting);
         self.commits.running = Some(tokio::task::spawn_blocking(move || {
             let time = SystemTime::now();
+            let start = changes.durable;
+            crash_point(if start { "settle.before_start_position" } else { "settle.before_commit" });
             let mut result = store.commit(&changes, time);
+            crash_point(if start { "settle.after_start_position" } else { "settle.after_commit" });
             if housekeeping && result.is_ok() {
                 result = store.purge(time).map(|_| ());
             }
@@ -468,6 +471,7 @@ impl Settler {
             let done = finished(&mut self.commits.running).await;
             self.committed(done);
         }
+        crash_point("settle.before_last_commit");
         self.commits.housekeeping_due = Instant::now();
         self.commit();
         let last = finished(&mut self.commits.running).await;

@@ -18,6 +18,7 @@ use super::lock::{Lock, LockError};
 use super::recovery::{self, Warning, folder_of, io_at, with_suffix};
 use super::resume::{self, FlowIdentity, Resumed, Stored, millis};
 use crate::file::{Anchor, Identity, KnownTail, TailId, TailState};
+use crate::observe::crash_point;
 
 /// The schema, one step for each version. Steps that were released are never changed.
 const MIGRATIONS: [&str; 1] = ["
@@ -49,7 +50,7 @@ const IDS_FOR_A_RUN: i64 = 1 << 32;
 /// How long a commit waits for somebody who looks into the database and locks it.
 const BUSY_TIMEOUT: Duration = if cfg!(test) { Duration::ZERO } else { Duration::from_secs(5) };
 
-/// A row outlives the last sight of its file by so much.
+/// A row outlives the last sight of its file by so much, unless it is told otherwise.
 const KEPT_UNSEEN: Duration = Duration::from_secs(30 * 24 * 3600);
 
 #[derive(Debug, thiserror::Error)]
@@ -106,6 +107,7 @@ pub struct Store {
     file: Option<(u64, u64)>,
     first_tail: TailId,
     start_over: bool,
+    kept_unseen: Duration,
     _lock: Lock,
 }
 
@@ -119,7 +121,8 @@ impl Store {
         let path = path.to_path_buf();
         let file = file_at(&path);
         let first_tail = TailId(first_tail);
-        Ok((Store { connection, path, file, first_tail, start_over, _lock: lock }, warnings))
+        let kept_unseen = KEPT_UNSEEN;
+        Ok((Store { connection, path, file, first_tail, start_over, kept_unseen, _lock: lock }, warnings))
     }
 
     /// Copies the database at `from` to `to`, for somebody who only wants to know what is in it.
@@ -197,12 +200,18 @@ impl Store {
         Ok(())
     }
 
-    /// Removes the rows whose files were not seen for 30 days. Returns how many.
+    /// How long a row outlives the last sight of its file.
+    pub fn keep_unseen(&mut self, duration: Duration) {
+        self.kept_unseen = duration;
+    }
+
+    /// Removes the rows whose files were not seen for so long. Returns how many.
+    ///
+    /// To be called regularly: where the last call is longer ago than a row is kept, or lies in
+    /// the future, nothing is removed, since the agent did not run or the clock jumped, and so
+    /// nobody looked for the files in the meantime.
     pub fn purge(&mut self, now: SystemTime) -> Result<usize, StoreError> {
-        let before = millis(now - KEPT_UNSEEN);
-        self.connection
-            .execute("DELETE FROM tails WHERE last_seen < ?1", [before])
-            .map_err(database_at(&self.path))
+        purge(&mut self.connection, self.kept_unseen, millis(now)).map_err(database_at(&self.path))
     }
 
     /// Replaces the backup copy.
@@ -213,7 +222,10 @@ impl Store {
         self.connection
             .backup("main", &new, None::<fn(rusqlite::backup::Progress)>)
             .map_err(database_at(&new))?;
-        recovery::publish(&new, &backup)
+        crash_point("store.backup_made");
+        recovery::publish(&new, &backup)?;
+        crash_point("store.after_backup");
+        Ok(())
     }
 }
 
@@ -282,6 +294,7 @@ pub fn create(path: &Path, start_over: bool) -> Result<(), StoreError> {
     let new = with_suffix(path, ".new");
     remove(&new)?;
     make(&new, start_over).map_err(database_at(&new))?;
+    crash_point("store.made");
     recovery::publish(&new, path)
 }
 
@@ -365,6 +378,7 @@ fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
     let transaction = connection.transaction()?;
     for step in &MIGRATIONS[from..] {
         transaction.execute_batch(step)?;
+        crash_point("store.mid_migration");
     }
     transaction.pragma_update(None, "user_version", MIGRATIONS.len() as i64)?;
     transaction.commit()
@@ -416,6 +430,7 @@ fn resume(
     }
     transaction.execute("UPDATE meta SET value = 0 WHERE key = 'start_over'", [])?;
     transaction.commit()?;
+    take_in_the_log(connection)?;
     Ok(plan.resumed)
 }
 
@@ -451,13 +466,39 @@ fn commit(connection: &mut Connection, changes: &Changes, now: i64) -> rusqlite:
             now,
             present,
         ])?;
+        crash_point("store.mid_commit");
     }
     for tail in &changes.seen {
         transaction
             .prepare_cached("UPDATE tails SET last_seen = ?2 WHERE id = ?1")?
             .execute(params![tail.0.cast_signed(), now])?;
     }
-    transaction.commit()
+    transaction.commit()?;
+    if changes.durable { take_in_the_log(connection) } else { Ok(()) }
+}
+
+/// Copies the log into the database, so that a power cut, or somebody who removes the log, cannot
+/// take what must not be lost. A reader may hold it up; then the log alone has it.
+fn take_in_the_log(connection: &Connection) -> rusqlite::Result<()> {
+    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+}
+
+fn purge(connection: &mut Connection, kept: Duration, now: i64) -> rusqlite::Result<usize> {
+    let kept = i64::try_from(kept.as_millis()).unwrap_or(i64::MAX);
+    let before = now.saturating_sub(kept);
+    let transaction = connection.transaction()?;
+    let last: Option<i64> = transaction
+        .query_row("SELECT value FROM meta WHERE key = 'last_purge'", [], |row| row.get(0))
+        .optional()?;
+    transaction.execute("INSERT OR REPLACE INTO meta VALUES ('last_purge', ?1)", [now])?;
+    let removed = match last {
+        Some(last) if (before..=now).contains(&last) => {
+            transaction.execute("DELETE FROM tails WHERE last_seen < ?1", [before])?
+        }
+        _ => 0,
+    };
+    transaction.commit()?;
+    Ok(removed)
 }
 
 /// The columns of [`SELECT_TAILS`], without the flow.

@@ -259,6 +259,22 @@ fn rows_are_purged_30_days_after_their_file_was_last_seen() {
 }
 
 #[test]
+fn a_clock_that_jumps_and_an_agent_that_was_off_for_long_purge_nothing() {
+    let (_folder, path) = used();
+    let (mut store, _) = open(&path);
+    store.keep_unseen(Duration::from_secs(10 * 86_400));
+    let rows = vec![row(1, "/a.log", 1)];
+    store.commit(&Changes { rows, ..Changes::default() }, at(86_400)).unwrap();
+    assert_eq!(store.purge(at(86_400)).unwrap(), 0);
+    // Nobody looked for the file in these years.
+    assert_eq!(store.purge(at(900 * 86_400)).unwrap(), 0);
+    // The clock is set right.
+    assert_eq!(store.purge(at(2 * 86_400)).unwrap(), 0);
+    assert_eq!(store.purge(at(8 * 86_400)).unwrap(), 0);
+    assert_eq!(store.purge(at(11 * 86_400 + 1)).unwrap(), 1, "now it was looked for in vain for ten days");
+}
+
+#[test]
 fn a_hundred_thousand_rows_come_back() {
     let (_folder, path) = used();
     let (mut store, _) = open(&path);

@@ -12,14 +12,20 @@ mod support;
 mod config;
 /// Which records the bytes of a file become.
 mod content;
+/// What fuzzing found, as ordinary tests.
+mod corpus;
 /// Kill -9 at random moments.
 mod crash;
+/// Deaths at chosen places.
+mod crash_points;
 /// Every way in which a destination fails.
 mod delivery;
 /// `run --dry-run`.
 mod dry_run;
 /// File systems and files of all kinds.
 mod file_systems;
+/// The disk of the checkpoints is full.
+mod full_disk;
 /// The cases in which other agents lose or repeat lines.
 mod known_losses;
 /// The licences of all that is built in.
@@ -34,8 +40,12 @@ mod metrics;
 mod online;
 /// The service and the packages, without building or booting anything.
 mod packaging;
+/// What a power cut leaves of the database and of logs.
+mod power_loss;
 /// Real programs that write, rewrite and rotate logs.
 mod programs;
+/// What must hold for any bytes.
+mod properties;
 /// The agent against servers that somebody else wrote.
 mod real_servers;
 /// Another configuration while the agent runs.
@@ -48,6 +58,8 @@ mod rotation;
 mod service;
 /// How the agent ends when it is asked to.
 mod shutdown;
+/// The cores of all stages, led by hand through all that may happen to files.
+mod simulation;
 /// What the agent says of itself.
 mod status;
 /// The page of the status, in a browser.

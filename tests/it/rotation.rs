@@ -5,8 +5,10 @@ use std::io::Write as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::time::Duration;
 
+use crate::support::agent_process::log_file;
+use crate::support::scene::SOON;
 use crate::support::script::Body;
-use crate::support::{Destination, Repeats, Rotator, Scene, Step, happens_within};
+use crate::support::{Destination, Repeats, Rotator, Scene, Step, eventually, happens_within};
 
 use Destination::{Firehose, Kinesis};
 
@@ -241,6 +243,7 @@ fn a_file_that_regrew_beyond_the_offset_is_read_from_its_beginning() {
 fn backlog(pattern: &str) -> Scene {
     let mut scene = Scene::new(Firehose, pattern);
     scene.set("memoryBudget", "8MiB");
+    scene.set("maxOpenRemovedBytes", "30MB");
     scene.endpoint.always(|_| UNAVAILABLE);
     scene.world.long_lines("app.log", 20_000, 1000);
     scene.start();
@@ -265,6 +268,31 @@ fn a_backlog_survives_the_deletion_of_its_file() {
     scene.world.long_lines("app.log", 1000, 1000);
     scene.endpoint.heal();
     scene.delivers_everything_once();
+}
+
+#[test]
+fn deleted_files_beyond_the_limit_are_let_go_the_oldest_first_and_said() {
+    let mut scene = backlog("*.log");
+    let before = scene.agent().open_files();
+    scene.world.long_lines("young.log", 20_000, 1000);
+    eventually("the second file is opened when it is found", SOON, || {
+        let open = scene.agent().open_files();
+        if open > before { Ok(()) } else { Err(format!("{open} descriptors")) }
+    });
+    scene.world.excuse_file("app.log");
+    scene.world.delete("app.log");
+    scene.world.delete("young.log");
+    let message = "a deleted file is let go before it was read to its end";
+    eventually("the older file is let go", SOON, || {
+        let log = scene.agent().log_text();
+        if log.contains(message) { Ok(()) } else { Err(log) }
+    });
+    scene.endpoint.heal();
+    scene.delivers_everything_once();
+    let log = fs::read_to_string(log_file(&scene.world)).unwrap();
+    let let_go: Vec<&str> = log.lines().filter(|line| line.contains(message)).collect();
+    assert!(let_go.len() == 1 && let_go[0].contains("app.log"), "{let_go:#?}");
+    assert!(log.contains("hold much of the disk"), "{log}");
 }
 
 #[test]

@@ -20,7 +20,8 @@ fn defaults_of_a_flow_to_a_stream() {
     assert_eq!(settings.checkpoint_file, Path::new("/var/lib/kinesis-agent/checkpoints.db"));
     assert_eq!(settings.dead_letter_file, Path::new("/var/lib/kinesis-agent/dead-letters.jsonl"));
     assert_eq!((settings.dead_letter_max_bytes, settings.memory_budget), (64 << 20, 32 << 20));
-    assert_eq!(settings.shutdown_timeout, Duration::from_secs(10));
+    assert_eq!(settings.checkpoint_time_to_live, Duration::from_secs(30 * 86_400));
+    assert_eq!((settings.max_open_removed_bytes, settings.shutdown_timeout), (None, Duration::from_secs(10)));
     assert_eq!(settings.status.socket, Path::new("/run/kinesis-agent/status.sock"));
     assert_eq!((settings.status.listen, settings.status.unready_after), (None, Duration::from_secs(60)));
     let flow = &settings.flows[0];

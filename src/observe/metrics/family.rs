@@ -227,6 +227,10 @@ pub static FAMILIES: &[Family] = &[
     family(Files, "kinesis_agent_open_files", Gauge,
         "Files that the flow holds open.",
         Source::Flow(|flow| count(flow.counters.open_files.get()))),
+    family(Files, "kinesis_agent_deleted_files_bytes", Gauge,
+        "Bytes of the disk that deleted files hold because they are not read to their ends.",
+        Source::Flow(|flow| count(flow.counters.removed_bytes.get()))).bytes()
+        .more("`maxOpenRemovedBytes` is the limit for each file system; beyond it the oldest are let go, and counted in `kinesis_agent_lost_bytes_total` with the reason `space`."),
     family(Files, "kinesis_agent_rotations", Counter,
         "What happened to files, as one look after another showed it.",
         Source::FlowWords("kind", |flow| {
@@ -247,7 +251,7 @@ pub static FAMILIES: &[Family] = &[
         Source::FlowWords("reason", |flow| {
             all_words(LossReason::ALL.map(LossReason::word), &flow.counters.bytes_lost)
         })).bytes()
-        .more("`truncated`: overwritten, and there was no copy; `cut`: the file lost its last bytes; `removed`; `not_found_at_start`: removed while the agent did not run; `shutdown`: the agent had to stop before it could read all of a deleted file."),
+        .more("`truncated`: overwritten, and there was no copy; `cut`: the file lost its last bytes; `removed`; `not_found_at_start`: removed while the agent did not run; `shutdown`: the agent had to stop before it could read all of a deleted file; `space`: deleted files held more than `maxOpenRemovedBytes`."),
     family(Losses, "kinesis_agent_repeated_bytes", Counter,
         "Bytes that were read twice because a file could not be told from a copy.",
         Source::Flow(|flow| count(flow.counters.bytes_repeated.get()))).bytes(),

@@ -28,6 +28,8 @@ pub mod mounts;
 pub mod openmetrics;
 /// The promises.
 pub mod oracle;
+/// What a killed agent left in its database.
+pub mod positions;
 /// Programs that others wrote, such as rsync.
 pub mod program;
 /// One request as AWS reads it: the operation, its records and its limits.
@@ -40,6 +42,8 @@ pub mod scene;
 pub mod script;
 /// The check of a request's signature.
 pub mod sigv4;
+/// A disk that can be full.
+pub mod small_disk;
 /// Conditions that come true sooner or later.
 pub mod wait;
 /// A connection that can end badly.
@@ -53,6 +57,7 @@ pub use endpoint::Endpoint;
 pub use ferrokinesis::Ferrokinesis;
 pub use ministack::Ministack;
 pub use oracle::{Oracle, Repeats, Shape};
+pub use positions::Positions;
 pub use rotator::Rotator;
 pub use scene::Scene;
 pub use script::Step;

@@ -110,6 +110,11 @@ impl Oracle {
         self.open
     }
 
+    /// How often the line was stored, as of the last look.
+    pub fn deliveries(&self, line: &Bytes) -> usize {
+        self.lines.get(line).map_or(0, |tally| tally.delivered)
+    }
+
     /// Checks all promises on what has happened so far.
     #[track_caller]
     pub fn check(&mut self, world: &World, endpoint: &Endpoint, repeats: Repeats) -> Counts {

@@ -86,6 +86,18 @@ impl Scene {
         self.agent = Some(AgentProcess::start_by_shell(&self.world, &self.config, before));
     }
 
+    /// Behind another command.
+    pub fn start_through(&mut self, entrance: &str) {
+        assert!(self.agent.is_none(), "the agent is started once at a time");
+        self.agent = Some(AgentProcess::start_through(&self.world, &self.config, entrance));
+    }
+
+    /// With variables in its environment.
+    pub fn start_with_env(&mut self, env: &[(&str, &str)]) {
+        assert!(self.agent.is_none(), "the agent is started once at a time");
+        self.agent = Some(AgentProcess::start_with_env(&self.world, &self.config, env));
+    }
+
     /// Appends a line again and again until one more is delivered, which shows that the agent
     /// runs and has found its place in the file. Nobody asks for these lines.
     #[track_caller]

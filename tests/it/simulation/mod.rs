@@ -1,0 +1,100 @@
+//! A simulation: the real cores of all four stages, stepped by hand over a real folder and a real
+//! database, against a model that shares no code with them. No task, no thread, no clock.
+//!
+//! `make simulate SECONDS=600` runs it for longer, `make simulate SEED=17` repeats one case. What
+//! a failure leaves behind is a file for `proptest-regressions/simulation/`, which is run as a
+//! test from then on.
+
+/// The cores, wired by hand.
+mod agent;
+/// One case from its first step to its end.
+mod case;
+/// The files, on the disk and in the model.
+mod disk;
+/// Many cases, and the shortest that fails.
+mod hunt;
+/// The promises.
+mod oracle;
+/// What a case is made of.
+mod setup;
+/// What may happen.
+mod step;
+/// What was written.
+mod text;
+/// What is done to the files.
+mod world;
+
+use std::path::Path;
+use std::time::Duration;
+
+use case::Case;
+use hunt::{attempt, hunt};
+
+const REGRESSIONS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/proptest-regressions/simulation");
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|error| panic!("{name}={text}: {error}")))
+}
+
+#[track_caller]
+fn check(seed: u64, exact: bool, most: u64, time: Duration) {
+    let (tally, found) = hunt(seed, exact, most, time);
+    println!("seeds from {seed}, exact: {exact}: {tally:?}");
+    let Some(found) = found else { return };
+    let name = format!("seed-{}{}.txt", found.seed, if exact { "-exact" } else { "" });
+    let path = Path::new(REGRESSIONS).join(name);
+    std::fs::create_dir_all(REGRESSIONS).unwrap();
+    std::fs::write(&path, format!("# {}\n{}", found.error, found.case)).unwrap();
+    panic!("seed {}: {}\n{}(written to {})", found.seed, found.error, found.case, path.display());
+}
+
+/// For CI: the same cases each time.
+const CI_CASES: u64 = 400;
+const CI_TIME: Duration = Duration::from_secs(25);
+
+#[test]
+fn nothing_is_lost_and_nothing_repeated() {
+    check(1, true, CI_CASES, CI_TIME);
+}
+
+#[test]
+fn nothing_is_lost_where_files_cannot_be_told_from_copies() {
+    check(1_000_001, false, CI_CASES, CI_TIME);
+}
+
+#[test]
+fn what_failed_once_does_not_fail_again() {
+    let Ok(folder) = std::fs::read_dir(REGRESSIONS) else { return };
+    for entry in folder.map(Result::unwrap) {
+        let case: Case = std::fs::read_to_string(entry.path()).unwrap().parse().unwrap();
+        if let Err(error) = attempt(&case) {
+            panic!("{}: {error}", entry.path().display());
+        }
+    }
+}
+
+/// `make simulate`.
+#[test]
+#[ignore = "runs for as long as SECONDS says"]
+fn simulate() {
+    if std::env::var_os("VERBOSE").is_some() {
+        tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::DEBUG)
+            .without_time()
+            .with_writer(std::io::stdout)
+            .init();
+    }
+    if let Some(path) = std::env::var_os("CASE") {
+        let case: Case = std::fs::read_to_string(path).unwrap().parse().unwrap();
+        println!("{:?}", attempt(&case));
+        return;
+    }
+    if let Some(seed) = number("SEED") {
+        let exact = number("EXACT").unwrap_or(1) == 1;
+        return check(seed, exact, 1, Duration::MAX);
+    }
+    let time = Duration::from_secs(number("SECONDS").unwrap_or(60));
+    let seed = fastrand::u64(..1 << 40);
+    check(seed, true, u64::MAX, time / 2);
+    check(seed, false, u64::MAX, time / 2);
+}
