@@ -62,7 +62,8 @@ impl Tailers {
         }
         // An emptied file that is written to again is no copy, though it is the beginning of all.
         let emptied = reborn && seen.size == 0;
-        match emptied.then_some(Ok(false)).unwrap_or_else(|| self.is_known_content(seen, &family, now)) {
+        let is_known = if emptied { Ok(false) } else { self.is_known_content(seen, &family, now) };
+        match is_known {
             Ok(true) if !self.held_for_too_long(seen, now) => return true,
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -149,7 +150,7 @@ impl Tailers {
             let Some(tail) = self.tails.get_mut(id) else { continue };
             if is_compressed(&seen.path) {
                 if tail.identity.head_length > 0 && tail.identity.head_agrees(&mut body)? {
-                    self.packed.insert(*id, seen.clone());
+                    self.compressions.insert(*id, seen.clone());
                     return Ok(true);
                 }
                 continue;

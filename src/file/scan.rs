@@ -61,14 +61,15 @@ impl Tailers {
                 FileEvent::Appeared { seen } => appeared.push(seen),
             }
         }
+        // Nothing tells whether a life of an empty file was copied away meanwhile.
+        let empty = self.tails.values().filter(|tail| tail.was_empty).map(|tail| tail.home.clone());
+        self.rotated.extend(empty);
         self.sure = true;
         if listing.in_motion {
             self.names_move(now);
         }
         self.seen_again(&listing);
-        // Nothing tells whether a life of an empty file was copied away meanwhile.
-        let empty = self.tails.values().filter(|tail| tail.was_empty).map(|tail| tail.home.clone());
-        self.rotated.extend(empty);
+        self.miss_foreign(&listing);
         let replaced = self.judge_foreign(&mut appeared, &listing, unsettled as u64, now);
         self.settle_absent(&mut appeared, &listing, now);
         for (id, present) in replaced {
@@ -162,7 +163,7 @@ impl Tailers {
         self.rotated.extend(self.vacant_homes());
         self.forget_empty_families();
         self.reborn.clear();
-        self.unreadable.retain(|id, _| self.tails.get(id).is_some_and(|tail| tail.absent));
+        self.awaited.retain(|id, _| self.tails.get(id).is_some_and(|tail| tail.absent));
         self.scanned = true;
         self.by_path = self.tails.values().map(|tail| (tail.path.clone(), tail.id)).collect();
         if self.sure {
@@ -269,6 +270,20 @@ impl Tailers {
         }
     }
 
+    /// Files that were cut, and that no name leads to: their rest is looked for at once, before
+    /// its copy is taken for a new file.
+    fn miss_foreign(&mut self, listing: &Listing) {
+        let tails = &mut self.tails;
+        self.foreign.retain(|id| {
+            let missed = tails.get_mut(id).filter(|tail| listing.find(tail.key()).is_none());
+            missed.is_none_or(|tail| {
+                tail.close();
+                tail.absent = true;
+                false
+            })
+        });
+    }
+
     /// Tails whose file was not found: under another inode, as a copy, compressed, or gone.
     fn settle_absent(&mut self, appeared: &mut Vec<Seen>, listing: &Listing, now: Duration) {
         let absent: Vec<TailId> =
@@ -328,12 +343,7 @@ impl Tailers {
         let mut replaced = Vec::new();
         for id in std::mem::take(&mut self.foreign) {
             let Some(tail) = self.tails.get_mut(&id) else { continue };
-            let Some(present) = listing.find(tail.key()).cloned() else {
-                // Another file has its name now; the next comparison tells what became of it.
-                tail.close();
-                self.enqueue(id);
-                continue;
-            };
+            let Some(present) = listing.find(tail.key()).cloned() else { continue };
             match judge(tail, &present) {
                 Ok(Some(Verdict::Same)) => {
                     if is_compressed(&tail.path) {
@@ -490,7 +500,7 @@ impl Tailers {
 
     /// Whether a file that may hold the tail's bytes may still become readable.
     fn is_waited_for(&mut self, id: TailId, now: Duration) -> bool {
-        let since = *self.unreadable.entry(id).or_insert(now);
+        let since = *self.awaited.entry(id).or_insert(now);
         now.saturating_sub(since) < UNREADABLE
     }
 
@@ -519,7 +529,8 @@ impl Tailers {
             self.enqueue(id);
             return Ok(Some(true));
         }
-        if packed || !holds_prefix(&mut body, tail, seen.size)? {
+        // The file itself, where it was cut, is no copy: what it held may not be delivered yet.
+        if packed || seen.key == tail.key() || !holds_prefix(&mut body, tail, seen.size)? {
             return Ok(Some(false));
         }
         // A copy that is shorter than what was read: nothing in it is unread.
