@@ -194,12 +194,16 @@ impl Tailers {
             removed: parts.removed,
             open_files: 0,
         };
-        for known in newest_lives(std::mem::take(&mut tailers.past.known)) {
+        for mut known in newest_lives(std::mem::take(&mut tailers.past.known)) {
             let home = match known.state {
                 TailState::Live => known.path.clone(),
                 _ => home_of(&known.path, &tailers.patterns),
             };
-            let unread = known.size > known.offset && known.state != TailState::Finished;
+            let unread = known.size > known.offset;
+            if unread && known.state == TailState::Finished {
+                // It was read to its end, but not all of that was settled.
+                known.state = TailState::Rotated;
+            }
             let id = known.tail;
             let mut tail = Tail::new(known, home, Duration::ZERO);
             tail.known_modified_millis = Some(tail.modified_millis);

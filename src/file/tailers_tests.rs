@@ -399,18 +399,40 @@ fn a_file_that_was_copied_cut_and_removed_between_two_looks_is_not_read_again() 
 
 #[test]
 fn a_deleted_file_is_let_go_only_after_a_look_for_its_compression() {
-    let mut flow = Flow::new("app.log");
-    flow.append("app.log", "1\n");
+    let mut flow = Flow::new("app.log*");
+    flow.append("app.log.1", "1\n");
+    flow.append("app.log", "2\n");
     flow.look();
-    flow.rename("app.log", "app.log.1");
     flow.gzip("app.log.1", "app.log.1.gz");
     let later = std::time::SystemTime::now() + Duration::from_secs(10);
     File::open(flow.path("app.log.1.gz")).unwrap().set_modified(later).unwrap();
     flow.now += Duration::from_secs(31);
     flow.tailers.tend(flow.now, &flow.budget);
+    flow.append("app.log", "3\n");
     flow.look();
     flow.pass(31);
-    flow.expect(&["1"]);
+    flow.lines.sort();
+    flow.expect(&["1", "2", "3"]);
+}
+
+#[test]
+fn a_compressed_rest_that_was_read_and_not_settled_is_read_again() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.restart(|flow| {
+        flow.append("app.log", "2\n");
+        flow.gzip("app.log", "app.log.1.gz");
+    });
+    flow.pass(31);
+    flow.expect(&["1", "2"]);
+    let row = flow.rows.values_mut().next().unwrap();
+    assert_eq!((row.state, row.size), (TailState::Finished, 4));
+    (row.offset, row.anchors) = (0, Vec::new());
+    flow.offsets.clear();
+    flow.start();
+    flow.look();
+    flow.expect(&["1", "2"]);
 }
 
 #[test]
