@@ -194,10 +194,15 @@ impl Tailers {
             removed: parts.removed,
             open_files: 0,
         };
-        for mut known in newest_lives(std::mem::take(&mut tailers.past.known)) {
+        let all = newest_lives(std::mem::take(&mut tailers.past.known));
+        let live = all.iter().filter(|known| known.state == TailState::Live);
+        let live: HashSet<PathBuf> = live.map(|known| known.path.clone()).collect();
+        for mut known in all {
             let home = match known.state {
                 TailState::Live => known.path.clone(),
-                _ => home_of(&known.path, &tailers.patterns),
+                // A file that a link leads to matches no pattern.
+                _ => rotated_from(&known.path, &live)
+                    .unwrap_or_else(|| home_of(&known.path, &tailers.patterns)),
             };
             let unread = known.size > known.offset;
             if unread && known.state == TailState::Finished {
@@ -733,6 +738,12 @@ impl Tailers {
         let unread = self.tails.values().filter(|tail| tail.is_nameless() && tail.unread() > 0);
         unread.map(|tail| (tail.path.clone(), tail.unread())).collect()
     }
+}
+
+/// The one of these files that rotation may have made `path` from.
+fn rotated_from(path: &Path, files: &HashSet<PathBuf>) -> Option<PathBuf> {
+    let homes = origins(path.file_name()?).into_iter().map(|name| path.with_file_name(name));
+    homes.into_iter().find(|home| files.contains(home))
 }
 
 /// Of several rows with the same inode only the newest can be the file's: the others are what it

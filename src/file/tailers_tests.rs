@@ -436,6 +436,27 @@ fn a_compressed_rest_that_was_read_and_not_settled_is_read_again() {
 }
 
 #[test]
+fn a_rotated_file_that_a_link_led_to_is_found_compressed_after_a_restart() {
+    let mut flow = Flow::new("now.log");
+    flow.append("app.txt", "1\n");
+    std::os::unix::fs::symlink("app.txt", flow.path("now.log")).unwrap();
+    flow.look();
+    flow.append("app.txt", "2\n");
+    flow.rename("app.txt", "app.txt.1");
+    flow.append("app.txt", "3\n");
+    flow.tailers.scan(flow.now, 0);
+    flow.stop_after(0);
+    flow.gzip("app.txt.1", "app.txt.2.gz");
+    flow.rename("app.txt", "app.txt.1");
+    flow.append("app.txt", "4\n");
+    flow.start();
+    flow.look();
+    flow.lines.sort();
+    flow.expect(&["1", "2", "3", "4"]);
+    assert_eq!(flow.lost, 0);
+}
+
+#[test]
 fn a_copy_that_was_still_empty_at_the_last_look_is_no_older_file() {
     let mut flow = Flow::new("app.log");
     flow.append("app.log", "");

@@ -199,6 +199,17 @@ impl Oracle {
         }
     }
 
+    /// A look at what was there some time ago: it may know more of a file's time than a look
+    /// would have shown.
+    pub fn glimpse(&mut self, world: &World) {
+        for (body, known) in &mut self.bodies {
+            known.modified = known.modified.max(world.disk.bodies[*body].modified);
+        }
+        for body in world.disk.names.values() {
+            self.bodies.entry(*body).or_default().modified = world.disk.bodies[*body].modified;
+        }
+    }
+
     /// The agent has lost its memory.
     pub fn crashed(&mut self, world: &mut World) {
         self.running = false;
@@ -260,12 +271,14 @@ impl Oracle {
             return false;
         }
         // A generation between two looks: beside a file that is known, and younger.
-        let family = self
-            .bodies
-            .iter()
-            .filter(|(other, known)| known.known && world.disk.bodies[**other].home == *home);
-        let latest = family.map(|(_, known)| known.modified).max();
-        path != home && latest.is_some_and(|latest| latest < *modified)
+        let family = || {
+            let others = self.bodies.iter().filter(|(other, _)| **other != body);
+            others.filter(|(other, _)| world.disk.bodies[**other].home == *home)
+        };
+        let latest = family().map(|(_, known)| known.modified).max();
+        path != home
+            && family().any(|(_, known)| known.known)
+            && latest.is_some_and(|latest| latest < *modified)
     }
 
     /// Finds out what can be read nowhere any more, after `why`.
