@@ -78,6 +78,9 @@ impl Tailers {
                 strangers.insert(seen.key);
             }
         }
+        if !self.scanned {
+            self.open_backlog();
+        }
         self.finish_scan(strangers);
         self.held.retain(|key, _| listing.find(*key).is_some());
         self.folders = listing.folders;
@@ -114,6 +117,24 @@ impl Tailers {
             })
             .collect();
         diff(&known, &listing.files)
+    }
+
+    /// Files of an earlier run with unread bytes are held from the first look on: their turn may
+    /// only come after an outage.
+    fn open_backlog(&mut self) {
+        let has_backlog =
+            |tail: &&Tail| tail.unread() > 0 && !tail.is_open() && !tail.absent && !is_compressed(&tail.path);
+        let backlog: Vec<TailId> = self.tails.values().filter(has_backlog).map(|tail| tail.id).collect();
+        for id in backlog {
+            let may_stay_open = self.may_stay_open();
+            let Some(tail) = self.tails.get_mut(&id).filter(|_| may_stay_open) else { return };
+            match tail.open() {
+                Ok(Some(Verdict::Same)) => self.open_files += 1,
+                Ok(Some(Verdict::UpTo(_) | Verdict::Different)) => drop(self.foreign.insert(id)),
+                // It shows again when it is read.
+                Ok(None) | Err(_) => {}
+            }
+        }
     }
 
     fn finish_scan(&mut self, strangers: HashSet<identity::FileKey>) {
@@ -435,7 +456,7 @@ impl Tailers {
 
     /// Goes on in the file at `seen` if it holds what was read of the tail. None if another file
     /// is there by now.
-    fn take_over(&mut self, id: TailId, seen: &Seen, now: Duration) -> io::Result<Option<bool>> {
+    pub(super) fn take_over(&mut self, id: TailId, seen: &Seen, now: Duration) -> io::Result<Option<bool>> {
         let Some(mut body) = open_file(&seen.path, seen.key)? else { return Ok(None) };
         let Some(tail) = self.tails.get_mut(&id) else { return Ok(Some(false)) };
         let packed = is_compressed(&seen.path);

@@ -218,18 +218,6 @@ impl Tail {
         self.size = size;
         self.modified_millis = modified_millis;
         self.verified_size = size;
-        self.absent = false;
-        self.note_due = true;
-    }
-
-    /// All was read from a file that is gone; what it held is in this compressed one too.
-    pub fn is_finished_in(&mut self, path: PathBuf, key: FileKey, modified_millis: i64) {
-        self.close();
-        self.path = path;
-        (self.identity.device, self.identity.inode) = key;
-        self.state = TailState::Finished;
-        (self.size, self.modified_millis) = (self.position, modified_millis);
-        self.verified_size = self.position;
         (self.deleted, self.out_of_sight, self.absent) = (false, false, false);
         self.note_due = true;
     }

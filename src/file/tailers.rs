@@ -565,7 +565,7 @@ impl Tailers {
                 self.give_out(id, chunk, end, caught_up);
             }
             // Only a look at the folders shows its compression.
-            Ok(Read::CaughtUp) if deleted && lets_go && out_of_sight => self.let_go(id),
+            Ok(Read::CaughtUp) if deleted && lets_go && out_of_sight => self.let_go(id, now),
             Ok(Read::CaughtUp) if deleted || (out_of_sight && !packed) => {}
             Ok(Read::CaughtUp) => self.put_away(id),
             Ok(Read::NoBudget) => {}
@@ -577,14 +577,20 @@ impl Tailers {
         }
     }
 
-    /// A deleted file was read to its end. Its compression must not be taken for another file.
-    fn let_go(&mut self, id: TailId) {
-        match (self.compressions.remove(&id), self.tails.get_mut(&id)) {
-            (Some(packed), Some(tail)) => {
-                tail.is_finished_in(packed.path, packed.key, packed.modified_millis)
-            }
+    /// A deleted file was read to its end. Its compression must not be taken for another file, but
+    /// it may hold more.
+    fn let_go(&mut self, id: TailId, now: Duration) {
+        let goes_on = match self.compressions.remove(&id) {
+            Some(packed) => self.take_over(id, &packed, now),
+            None => Ok(Some(false)),
+        };
+        match goes_on {
+            Ok(Some(true)) => {}
+            // The next look finds it where it is by then.
+            Ok(None) => self.scan_due = true,
             // Its row says how far it is settled, should we be killed before the rest is.
-            _ => self.give_up(id, None),
+            Ok(Some(false)) => self.give_up(id, None),
+            Err(error) => self.read_failed(id, &error, now),
         }
     }
 

@@ -457,6 +457,46 @@ fn a_rotated_file_that_a_link_led_to_is_found_compressed_after_a_restart() {
 }
 
 #[test]
+fn what_was_written_to_a_replaced_file_before_it_was_compressed_is_read() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    fs::copy(flow.path("app.log"), flow.path("new")).unwrap();
+    flow.rename("new", "app.log");
+    flow.append("app.log", "2\n");
+    flow.gzip("app.log", "app.log.1.gz");
+    let later = std::time::SystemTime::now() + Duration::from_secs(10);
+    File::open(flow.path("app.log.1.gz")).unwrap().set_modified(later).unwrap();
+    flow.look();
+    flow.pass(31);
+    flow.pass(31);
+    flow.expect(&["1", "2"]);
+}
+
+#[test]
+fn backlogs_of_an_earlier_run_are_held_although_nothing_can_be_read_yet() {
+    let mut flow = Flow::new("*.log");
+    for name in ["a.log", "b.log", "c.log"] {
+        flow.append(name, &format!("{name}\n"));
+    }
+    flow.tailers.scan(flow.now, 0);
+    flow.collect();
+    flow.offsets.clear();
+    flow.start();
+    let full = std::mem::replace(&mut flow.budget, Budget::new(0, 1).flow());
+    flow.look();
+    for name in ["a.log", "b.log", "c.log"] {
+        fs::remove_file(flow.path(name)).unwrap();
+    }
+    flow.look();
+    flow.budget = full;
+    flow.look();
+    flow.lines.sort();
+    flow.expect(&["a.log", "b.log", "c.log"]);
+    assert_eq!(flow.lost, 0);
+}
+
+#[test]
 fn a_copy_that_was_still_empty_at_the_last_look_is_no_older_file() {
     let mut flow = Flow::new("app.log");
     flow.append("app.log", "");

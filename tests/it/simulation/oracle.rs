@@ -25,6 +25,8 @@ pub struct Oracle {
     bodies: BTreeMap<BodyId, Acquaintance>,
     /// Lives of which something was there at a look: their copies are known by their content.
     lives: BTreeSet<LifeId>,
+    /// Those that were left alone as older than the agent.
+    left_lives: BTreeSet<LifeId>,
     /// Those of which there are rows.
     stored_lives: BTreeSet<LifeId>,
     tails: HashMap<TailId, Tail>,
@@ -184,6 +186,9 @@ impl Oracle {
             let own = disk.bodies[body].path.as_ref().is_some_and(|path| is_own(world, path));
             let known = self.bodies.entry(body).or_default();
             known.left_alone |= !findable && !empty;
+            if known.left_alone {
+                self.left_lives.insert(disk.bodies[body].life);
+            }
             known.held_empty = empty && !own && !known.known;
             if !findable || known.held_empty {
                 continue;
@@ -267,7 +272,8 @@ impl Oracle {
         if self.bodies.get(&body).is_some_and(|known| known.known) {
             return true;
         }
-        if self.bodies.get(&body).is_some_and(|known| known.left_alone) {
+        // What was left alone is so in its compression too.
+        if self.left_lives.contains(life) || self.bodies.get(&body).is_some_and(|known| known.left_alone) {
             return false;
         }
         // A generation between two looks: beside a file that is known, and younger.
