@@ -13,7 +13,7 @@ use super::chunk::{Anchor, TailId};
 use super::identity::{self, HEAD_BYTES, Verdict, anchor_agrees, verify};
 use super::listing::Listing;
 use super::newcomer::Start;
-use super::note::{Identity, Lost, TailNote, TailState};
+use super::note::{Lost, TailState};
 use super::rotation::{FileEvent, Known, Seen, diff, may_be_renamed};
 use super::tail::Tail;
 use super::tailers::{Tailers, open_file};
@@ -460,6 +460,10 @@ impl Tailers {
         let Some(mut body) = open_file(&seen.path, seen.key)? else { return Ok(None) };
         let Some(tail) = self.tails.get_mut(&id) else { return Ok(Some(false)) };
         let packed = is_compressed(&seen.path);
+        if tail.identity.head_length == 0 && tail.identity.inode != seen.key.1 {
+            // Every file begins as an empty one.
+            return Ok(Some(false));
+        }
         if verify(&mut body, &tail.identity, tail.ladder())? == Verdict::Same {
             let is_itself = tail.identity.inode == seen.key.1 && seen.path == tail.path;
             tracing::info!(
@@ -468,9 +472,6 @@ impl Tailers {
             );
             let size = if packed { tail.size.max(tail.position) } else { seen.size };
             tail.move_to(seen.path.clone(), seen.key, body, size, seen.modified_millis);
-            if !packed {
-                tail.grow_head()?;
-            }
             tail.changed_at = now;
             if is_itself {
                 tail.state = TailState::Live;
@@ -482,27 +483,12 @@ impl Tailers {
         if packed || !holds_prefix(&mut body, tail, seen.size)? {
             return Ok(Some(false));
         }
-        // A copy that is shorter than what was read: nothing in it is unread.
-        let home = tail.home.clone();
-        self.end(id, None);
-        self.remember_as_read(seen, body, home, now)?;
+        // A copy that is shorter than what was read: nothing in it is unread, but what was read may
+        // not be settled yet, and after a crash only the copy has it.
+        tail.move_to(seen.path.clone(), seen.key, body, seen.size, seen.modified_millis);
+        tail.begin_again_at(seen.size)?;
+        tail.changed_at = now;
         Ok(Some(true))
-    }
-
-    /// A file whose bytes are all delivered under another name: known, so that it is not read.
-    fn remember_as_read(
-        &mut self,
-        seen: &Seen,
-        mut body: Body,
-        home: PathBuf,
-        now: Duration,
-    ) -> io::Result<()> {
-        let identity = Identity::of(&mut body, seen.key)?;
-        let mut tail = Tail::new(self.known(seen, identity, TailState::Rotated), home, now);
-        tail.adopt(body, seen.size)?;
-        self.notes.push_back(TailNote::Started { flow: self.key.clone(), known: tail.known(), stored: None });
-        self.insert(tail);
-        Ok(())
     }
 }
 
@@ -519,7 +505,17 @@ pub(super) fn holds_what_was_read(tail: &mut Tail, now: Duration) -> bool {
 /// What the file at its path says about the tail now. None if another file is there.
 fn judge(tail: &mut Tail, present: &Seen) -> io::Result<Option<Verdict>> {
     let Some(mut body) = open_file(&present.path, present.key)? else { return Ok(None) };
-    verify(&mut body, &tail.identity, tail.ladder()).map(Some)
+    let verdict = verify(&mut body, &tail.identity, tail.ladder())?;
+    if verdict != Verdict::Different || present.size >= u64::from(tail.identity.head_length) {
+        return Ok(Some(verdict));
+    }
+    // It was cut within its head: the anchors tell what is left.
+    for anchor in tail.ladder().anchors().iter().filter(|anchor| anchor.offset <= present.size) {
+        if anchor_agrees(&mut body, anchor)? {
+            return Ok(Some(Verdict::UpTo(*anchor)));
+        }
+    }
+    Ok(Some(verdict))
 }
 
 /// Whether the file is a copy of less than was read of the tail, as far as the head and the

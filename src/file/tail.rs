@@ -259,7 +259,7 @@ impl Tail {
     }
 
     /// The head covers more once there is more, but never bytes of another file.
-    pub fn grow_head(&mut self) -> io::Result<()> {
+    fn grow_head(&mut self) -> io::Result<()> {
         let key = self.identity.key();
         let Some(body) = self.body.as_mut() else { return Ok(()) };
         if self.identity.head_agrees(body)? {
@@ -445,6 +445,14 @@ impl Tail {
         }
         (self.start, self.position, self.searched) = (start, start, start);
         Ok(())
+    }
+
+    /// The same in another body, which may hold less than the head covers.
+    pub fn begin_again_at(&mut self, start: u64) -> io::Result<()> {
+        let key = self.key();
+        let body = self.body.as_mut().expect("a tail is read while it is open");
+        self.identity = Identity::of(body, key)?;
+        self.begin_at(start)
     }
 
     /// Where the first byte is that somebody wrote: behind the hole that a writer without
