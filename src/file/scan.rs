@@ -423,7 +423,12 @@ impl Tailers {
         let Some(tail) = self.tails.get(&id) else { return Vec::new() };
         let (home, identity) = (&tail.home, &tail.identity);
         let mut candidates = self.attic.bodies(home, identity.inode);
-        let related = |seen: &&Seen| seen.key.1 == identity.inode || self.leads_to(&seen.path, home);
+        // A file that was first seen as `app.log.1` may be in `app.log.2.gz` by now.
+        let related = |seen: &&Seen| {
+            seen.key.1 == identity.inode
+                || self.leads_to(&seen.path, home)
+                || is_sibling(&seen.path, &tail.path)
+        };
         candidates.extend(appeared.iter().filter(related).cloned());
         candidates.sort_by_key(|seen| (seen.key.1 != identity.inode, is_compressed(&seen.path)));
         // Bytes behind the head must tell them apart: many files begin with the same banner.
@@ -490,6 +495,13 @@ impl Tailers {
         tail.changed_at = now;
         Ok(Some(true))
     }
+}
+
+/// Whether rotation may have made both names from one.
+fn is_sibling(a: &Path, b: &Path) -> bool {
+    let (Some(name), Some(other)) = (a.file_name(), b.file_name()) else { return false };
+    let others = origins(other);
+    a.parent() == b.parent() && origins(name).iter().any(|origin| others.contains(origin))
 }
 
 /// Whether an open tail's file still holds what was read from it. What cannot be told now shows

@@ -366,18 +366,6 @@ fn a_file_that_is_cut_within_its_first_bytes_gives_again_what_may_not_be_settled
 }
 
 #[test]
-fn an_empty_file_is_not_looked_for_by_its_content() {
-    let mut flow = Flow::new("app.log");
-    flow.append("app.log", "");
-    flow.append("app.log.1", "another's\n");
-    let earlier = std::time::SystemTime::now() - Duration::from_secs(60);
-    File::open(flow.path("app.log.1")).unwrap().set_modified(earlier).unwrap();
-    flow.look();
-    flow.restart(|flow| fs::remove_file(flow.path("app.log")).unwrap());
-    flow.expect(&[]);
-}
-
-#[test]
 fn a_rest_that_is_moved_or_compressed_during_a_look_is_found_at_the_next() {
     for stopped in [false, true] {
         for packed in [false, true] {
@@ -526,6 +514,23 @@ fn backlogs_of_an_earlier_run_are_held_although_nothing_can_be_read_yet() {
     flow.look();
     flow.lines.sort();
     flow.expect(&["a.log", "b.log", "c.log"]);
+    assert_eq!(flow.lost, 0);
+}
+
+#[test]
+fn a_file_that_was_first_seen_under_a_rotated_name_is_found_compressed_under_another() {
+    let mut flow = Flow::new("app.log*");
+    flow.append("app.log.1", "1\n");
+    flow.append("app.log", "2\n");
+    flow.look();
+    flow.restart(|flow| {
+        flow.append("app.log.1", "3\n");
+        flow.gzip("app.log.1", "app.log.2.gz");
+        flow.rename("app.log", "app.log.1");
+        flow.append("app.log", "4\n");
+    });
+    flow.lines.sort();
+    flow.expect(&["1", "2", "3", "4"]);
     assert_eq!(flow.lost, 0);
 }
 
