@@ -14,7 +14,7 @@ use super::identity::{self, HEAD_BYTES, Verdict, anchor_agrees, verify};
 use super::listing::Listing;
 use super::newcomer::Start;
 use super::note::{Lost, TailState};
-use super::rotation::{FileEvent, Known, Seen, diff, may_be_renamed};
+use super::rotation::{FileEvent, Known, Seen, diff, may_be_renamed, origins};
 use super::tail::Tail;
 use super::tailers::{Tailers, open_file};
 use crate::observe::{LossReason, RotationKind};

@@ -291,7 +291,9 @@ impl Oracle {
     pub fn excuse(&mut self, world: &mut World, why: &str) {
         let mut readable = BTreeSet::new();
         for (id, body) in world.disk.bodies.iter().enumerate() {
-            let held = self.bodies.get(&id).and_then(|known| known.seen).filter(|_| !world.setup.few_open);
+            // Compressed files are opened one at a time, and not held until their turn comes.
+            let may_be_held = !world.setup.few_open && !body.packed;
+            let held = self.bodies.get(&id).and_then(|known| known.seen).filter(|_| may_be_held);
             let held =
                 held.filter(|(life, _)| self.running && *life == body.life).map_or(0, |(_, seen)| seen);
             let reach = if self.is_findable(world, id) { usize::MAX } else { held };
