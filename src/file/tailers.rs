@@ -208,9 +208,13 @@ impl Tailers {
                 TailState::Live => known.path.clone(),
                 _ => home_of(&known.path, &tailers.patterns),
             };
-            let unread = known.size > known.offset && known.state != TailState::Finished;
+            let unread = known.size > known.offset;
             let id = known.tail;
             let mut tail = Tail::new(known, home, Duration::ZERO);
+            if unread && tail.state == TailState::Finished {
+                // Read to its end, but not all of it was settled.
+                tail.state = TailState::Rotated;
+            }
             tail.known_modified_millis = Some(tail.modified_millis);
             tailers.insert(tail);
             if unread {
