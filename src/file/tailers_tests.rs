@@ -1310,6 +1310,33 @@ fn a_copy_that_is_renamed_while_it_is_looked_for_is_found_by_the_next_look() {
     flow.expect(&["1", "2", "3"]);
 }
 
+/// It was read to its end, but a crash came before anything of it was settled.
+#[test]
+fn a_finished_file_that_was_not_settled_is_read_again() {
+    for packed in [false, true] {
+        let mut flow = Flow::new("app.log");
+        flow.append("app.log", "1\n");
+        flow.look();
+        flow.append("app.log", "2\n");
+        flow.rename("app.log", "app.log.1");
+        if packed {
+            flow.restart(|flow| flow.gzip("app.log.1", "app.log.1.gz"));
+        }
+        flow.look();
+        flow.pass(40);
+        flow.pass(40);
+        flow.expect(&["1", "2"]);
+        let row = flow.rows.values_mut().next().unwrap();
+        assert_eq!(row.size, 4);
+        row.state = TailState::Finished;
+        (row.offset, row.anchors) = (2, vec![crate::file::Anchor::of(2, b"1\n")]);
+        flow.offsets.insert(row.tail, 2);
+        flow.start();
+        flow.look();
+        flow.expect(&["2"]);
+    }
+}
+
 #[test]
 fn a_copy_that_got_the_inode_of_a_deleted_file_is_still_the_rest_of_its_own() {
     for pattern in ["*.log", "*.log*"] {
