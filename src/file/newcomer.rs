@@ -147,7 +147,7 @@ impl Tailers {
             let Some(tail) = self.tails.get_mut(*id) else { continue };
             if is_compressed(&seen.path) {
                 if tail.identity.head_length > 0 && tail.identity.head_agrees(&mut body)? {
-                    self.packed.insert(*id, seen.clone());
+                    self.compressions.insert(*id, seen.clone());
                     return Ok(true);
                 }
                 continue;

@@ -53,10 +53,16 @@ impl Tailers {
         for (path, error) in &listing.errors {
             self.complain(path, now, &error.to_string());
         }
-        let mut appeared = Vec::new();
+        let (mut appeared, mut gone) = (Vec::new(), HashSet::new());
         for event in self.compare(&listing) {
             match event {
+                FileEvent::Changed { tail } if gone.contains(&tail) => {}
                 FileEvent::Changed { tail } => self.changed(tail, &listing, now),
+                FileEvent::Renamed { tail, to } if self.got_its_inode(tail, &to) => {
+                    gone.insert(tail);
+                    self.lose_sight(tail, now);
+                    appeared.extend(listing.files.iter().filter(|seen| seen.path == to).cloned());
+                }
                 FileEvent::Renamed { tail, to } => self.moved(tail, to),
                 FileEvent::Missing { tail } => self.lose_sight(tail, now),
                 FileEvent::Appeared { seen } => appeared.push(seen),
@@ -70,6 +76,7 @@ impl Tailers {
             self.names_move(now);
         }
         self.seen_again(&listing);
+        self.miss_foreign(&listing);
         let replaced = self.judge_foreign(&mut appeared, &listing, unsettled as u64, now);
         self.settle_absent(&mut appeared, &listing, now);
         for (id, present) in replaced {
@@ -201,6 +208,15 @@ impl Tailers {
         }
     }
 
+    /// Whether the file at `to` is another than the tail's, which is gone: its inode was free again.
+    fn got_its_inode(&self, id: TailId, to: &Path) -> bool {
+        let Some(tail) = self.tails.get(id).filter(|tail| !tail.is_open()) else { return false };
+        // What cannot be read now is dealt with under its new name.
+        let body = open_file(to, tail.key()).ok().flatten();
+        let verdict = body.map(|mut body| verify(&mut body, &tail.identity, tail.ladder()));
+        matches!(verdict, Some(Ok(Verdict::Different)))
+    }
+
     fn moved(&mut self, id: TailId, to: Arc<Path>) {
         let Some(tail) = self.tails.get_mut(id) else { return };
         tracing::info!(
@@ -265,11 +281,26 @@ impl Tailers {
         }
     }
 
+    /// Files that were cut, and that no name leads to: their rest is looked for at once, before
+    /// its copy is taken for a new file.
+    fn miss_foreign(&mut self, listing: &Listing) {
+        let tails = &mut self.tails;
+        self.foreign.retain(|id| {
+            let missed = tails.get_mut(*id).filter(|tail| listing.find(tail.key()).is_none());
+            missed.is_none_or(|tail| {
+                tail.close();
+                tail.absent = true;
+                false
+            })
+        });
+    }
+
     /// Tails whose file was not found: under another inode, as a copy, compressed, or gone.
     fn settle_absent(&mut self, appeared: &mut Vec<Seen>, listing: &Listing, now: Duration) {
         for id in self.tails.lively_where(|tail| tail.absent) {
             let Some(tail) = self.tails.get(id) else { continue };
-            if listing.find(tail.key()).is_some_and(|seen| may_be_renamed(&tail.path, &seen.path)) {
+            let there = listing.find(tail.key()).filter(|seen| may_be_renamed(&tail.path, &seen.path));
+            if there.is_some_and(|seen| !self.got_its_inode(id, &seen.path)) {
                 continue;
             }
             let (path, key, unread) = (tail.path.clone(), tail.key(), tail.unread_for_sure());
@@ -322,12 +353,7 @@ impl Tailers {
         let mut replaced = Vec::new();
         for id in std::mem::take(&mut self.foreign) {
             let Some(tail) = self.tails.get_mut(id) else { continue };
-            let Some(present) = listing.find(tail.key()).cloned() else {
-                // Another file has its name now; the next comparison tells what became of it.
-                tail.close();
-                self.enqueue(id);
-                continue;
-            };
+            let Some(present) = listing.find(tail.key()).cloned() else { continue };
             match judge(tail, &present) {
                 Ok(Some(Verdict::Same)) => {
                     if is_compressed(&tail.path) {

@@ -96,7 +96,7 @@ pub struct Tailers {
     /// Files that may be copies in the making, and since when.
     pub(super) held: HashMap<FileKey, Duration>,
     /// Compressed files that hold what an open file does, which may be deleted by now.
-    pub(super) packed: HashMap<TailId, Seen>,
+    pub(super) compressions: HashMap<TailId, Seen>,
     /// Files that were there at the last scan and are no tail's.
     pub(super) strangers: HashSet<FileKey>,
     /// Absent tails whose bytes may be in a file that cannot be read, and since when.
@@ -184,7 +184,7 @@ impl Tailers {
             reborn: HashSet::new(),
             unreadable: HashMap::new(),
             held: HashMap::new(),
-            packed: HashMap::new(),
+            compressions: HashMap::new(),
             strangers: HashSet::new(),
             awaited: HashMap::new(),
             attic: Attic::default(),
@@ -587,8 +587,9 @@ impl Tailers {
             Ok(Read::Chunk { chunk, end, caught_up }) => {
                 self.give_out(id, chunk, end, caught_up);
             }
-            Ok(Read::CaughtUp) if deleted && lets_go => self.let_go(id),
-            Ok(Read::CaughtUp) if deleted || out_of_sight && !packed => {}
+            // Only a look at the folders shows its compression.
+            Ok(Read::CaughtUp) if deleted && lets_go && out_of_sight => self.let_go(id),
+            Ok(Read::CaughtUp) if deleted || (out_of_sight && !packed) => {}
             Ok(Read::CaughtUp) => self.put_away(id),
             Ok(Read::NoBudget) => {}
             Ok(Read::Foreign) => {
@@ -601,7 +602,7 @@ impl Tailers {
 
     /// A deleted file was read to its end. Its compression must not be taken for another file.
     fn let_go(&mut self, id: TailId) {
-        match (self.packed.remove(&id), self.tails.get_mut(id)) {
+        match (self.compressions.remove(&id), self.tails.get_mut(id)) {
             (Some(packed), Some(tail)) => {
                 tail.is_finished_in(packed.key, packed.modified_millis);
                 self.tails.relocate(id, packed.path);
@@ -639,8 +640,8 @@ impl Tailers {
     fn remove(&mut self, id: TailId) -> bool {
         let Some(tail) = self.tails.remove(id) else { return false };
         self.foreign.remove(&id);
+        self.compressions.remove(&id);
         self.unpacked(id);
-        self.packed.remove(&id);
         if tail.announced {
             self.events.push_back(TailEvent::Ended { tail: id });
         }

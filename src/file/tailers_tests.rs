@@ -434,6 +434,41 @@ fn a_rest_that_is_moved_or_compressed_during_a_look_is_found_at_the_next() {
 }
 
 #[test]
+fn a_file_that_was_copied_cut_and_removed_between_two_looks_is_not_read_again() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.append("app.log", "2\n");
+    flow.copy("app.log", "app.log.1");
+    flow.truncate("app.log");
+    flow.tailers.written(&flow.path("app.log"));
+    flow.tailers.turn(flow.now, &flow.budget);
+    fs::remove_file(flow.path("app.log")).unwrap();
+    let later = std::time::SystemTime::now() + Duration::from_secs(10);
+    File::open(flow.path("app.log.1")).unwrap().set_modified(later).unwrap();
+    flow.append("app.log", "3\n");
+    flow.look();
+    flow.lines.sort();
+    flow.expect(&["1", "2", "3"]);
+}
+
+#[test]
+fn a_deleted_file_is_let_go_only_after_a_look_for_its_compression() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.rename("app.log", "app.log.1");
+    flow.gzip("app.log.1", "app.log.1.gz");
+    let later = std::time::SystemTime::now() + Duration::from_secs(10);
+    File::open(flow.path("app.log.1.gz")).unwrap().set_modified(later).unwrap();
+    flow.now += Duration::from_secs(31);
+    flow.tailers.tend(flow.now, &flow.budget);
+    flow.look();
+    flow.pass(31);
+    flow.expect(&["1"]);
+}
+
+#[test]
 fn a_copy_that_was_still_empty_at_the_last_look_is_no_older_file() {
     let mut flow = Flow::new("app.log");
     flow.append("app.log", "");
@@ -1152,6 +1187,30 @@ fn a_copy_that_is_renamed_while_it_is_looked_for_is_found_by_the_next_look() {
     flow.look();
     flow.lines.sort();
     flow.expect(&["1", "2", "3"]);
+}
+
+#[test]
+fn a_copy_that_got_the_inode_of_a_deleted_file_is_still_the_rest_of_its_own() {
+    for pattern in ["*.log", "*.log*"] {
+        let mut flow = Flow::new(pattern);
+        flow.append("a.log", "1\n");
+        flow.look();
+        flow.append("b.log", "deleted\n");
+        flow.look();
+        flow.stop_after(0);
+        flow.append("a.log", "2\n");
+        flow.copy("a.log", "a.log.1");
+        flow.truncate("a.log");
+        flow.append("a.log", "3\n");
+        fs::remove_file(flow.path("b.log")).unwrap();
+        let inode = fs::metadata(flow.path("a.log.1")).unwrap().ino();
+        flow.rows.values_mut().last().unwrap().identity.inode = inode;
+        flow.start();
+        flow.look();
+        flow.lines.sort();
+        flow.expect(&["1", "2", "3", "deleted"]);
+        assert_eq!(flow.lost, 0);
+    }
 }
 
 #[test]

@@ -40,6 +40,8 @@ mod memory;
 mod metrics;
 /// `check --online`.
 mod online;
+/// Nothing can be delivered for long.
+mod outage;
 /// The service and the packages, without building or booting anything.
 mod packaging;
 /// What a power cut leaves of the database and of logs.

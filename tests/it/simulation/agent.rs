@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kinesis_agent::file::listing::{Listing, is_of};
 use kinesis_agent::file::pattern::Patterns;
+use kinesis_agent::file::removed::Removed;
 use kinesis_agent::file::tailers::{HeldFiles, Parts, Past, TailIds, Tailers, Turn};
 use kinesis_agent::file::{
     self, Budget, FlowBudget, InitialPosition, Settled, Stored, TailEvent, TailId, TailNote, TailState,
@@ -442,6 +443,8 @@ fn tailers(setup: Setup, patterns: &[String], ids: Arc<TailIds>, resumed: Resume
         first_start_millis: i64::try_from(first_start.as_millis()).unwrap(),
         is_first_start: resumed.is_first,
     };
+    let removed = Arc::<Removed>::default();
+    removed.set_limit(Some(1 << 40));
     let parts = Parts {
         key: KEY.into(),
         flow: "flow".into(),
@@ -449,8 +452,8 @@ fn tailers(setup: Setup, patterns: &[String], ids: Arc<TailIds>, resumed: Resume
         past,
         counters: Arc::default(),
         troubles: Arc::default(),
+        removed,
         max_open: Arc::new(if setup.few_open { 1 } else { 1000 }.into()),
-        removed: Arc::default(),
     };
     Tailers::try_new(options, parts).unwrap()
 }

@@ -86,12 +86,6 @@ impl Scene {
         self.agent = Some(AgentProcess::start_by_shell(&self.world, &self.config, before));
     }
 
-    /// Behind another command.
-    pub fn start_through(&mut self, entrance: &str) {
-        assert!(self.agent.is_none(), "the agent is started once at a time");
-        self.agent = Some(AgentProcess::start_through(&self.world, &self.config, entrance));
-    }
-
     /// With variables in its environment.
     pub fn start_with_env(&mut self, env: &[(&str, &str)]) {
         assert!(self.agent.is_none(), "the agent is started once at a time");
