@@ -6,6 +6,9 @@ CARGO  := cargo
 
 IMAGE  := $(TARGET)/packages/kinesis-agent-$(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)-$(shell uname -m).oci.tar
 
+# Whether the tests may mount file systems in a namespace of their own.
+MAY_MOUNT := unshare $(if $(filter-out 0,$(shell id -u)),--map-root-user) --mount mount -t tmpfs none /tmp >/dev/null 2>&1
+
 export CARGO_TERM_COLOR ?= auto
 
 .DEFAULT_GOAL := help
@@ -23,7 +26,8 @@ demo: ## Sends a rotated log to a local Kinesis server and counts what arrives (
 	@STAY=$(STAY) $(TARGET)/debug/examples/demo
 
 test: lint peers lint-packaging ## Checks format and lints, then runs every test, also against real servers and logrotate.
-	KINESIS_AGENT_PEERS=$(PEERS) $(CARGO) nextest run --locked
+	@$(MAY_MOUNT) || echo "NOTE: nothing can be mounted here, so the tests of tests/it/file_systems/mounted.rs do nothing" >&2
+	KINESIS_AGENT_PEERS=$(PEERS) IT_MOUNTS=$$($(MAY_MOUNT) && echo on || echo off) $(CARGO) nextest run --locked
 	$(CARGO) test --locked --quiet --doc
 
 lint: ## Checks the format, and clippy without a warning.
@@ -61,11 +65,12 @@ image: ## Builds the OCI image of this machine's architecture (ARCH=aarch64: the
 test-image: image ## Runs the image with podman in 64 MiB and counts every line (about 90 s; IMAGE_TEST_MB=1200).
 	packaging/image/test.py $(IMAGE)
 
-peers: $(PEERS)/ready ## Installs what the tests need besides Rust: Python peers and a browser's driver under the target folder, logrotate, Chromium, systemd-analyze.
-	@for need in logrotate chromium systemd; do \
-	  command -v $$need >/dev/null || test -x /usr/sbin/$$need || test -x /lib/systemd/$$need \
-	  || { test "$$(id -u)" = 0 && apt-get update -q && apt-get install -y -q --no-install-recommends $$need; } \
-	  || { echo "the tests need $$need: install it (apt-get install $$need)" >&2; exit 1; }; \
+peers: $(PEERS)/ready ## Installs what the tests need besides Rust: Python peers and a browser's driver under the target folder, logrotate, rsync, vi, Chromium, systemd-analyze.
+	@for need in logrotate rsync vi:vim-tiny chromium systemd; do \
+	  command=$${need%:*}; package=$${need#*:}; \
+	  command -v $$command >/dev/null || test -x /usr/sbin/$$command || test -x /lib/systemd/$$command \
+	  || { test "$$(id -u)" = 0 && apt-get update -q && apt-get install -y -q --no-install-recommends $$package; } \
+	  || { echo "the tests need $$command: install it (apt-get install $$package)" >&2; exit 1; }; \
 	done
 
 # The stamp is written last, so that a half-made environment is made again.

@@ -100,7 +100,7 @@ impl Tailers {
         }
         self.finish_scan(strangers);
         self.held.retain(|key, _| listing.find(*key).is_some());
-        self.unreadable.retain(|key, _| !self.sure || listing.find(*key).is_some());
+        self.forbidden.retain(|key, _| !self.sure || listing.find(*key).is_some());
         self.folders = listing.folders;
         self.folders.iter().cloned().collect()
     }
@@ -487,7 +487,11 @@ impl Tailers {
         if beyond_the_head && (tail.unread_for_sure() > 0 || !self.scanned) {
             candidates.extend(self.attic.alike(home, identity));
         }
-        let is_anothers = |seen: &Seen| self.tails.iter().any(|tail| tail.key() == seen.key && tail.id != id);
+        // Unless it was just seen to hold something else than the other's bytes.
+        let is_anothers = |seen: &Seen| {
+            !self.reborn.contains(&seen.key)
+                && self.tails.iter().any(|tail| tail.key() == seen.key && tail.id != id)
+        };
         candidates.retain(|seen| !is_compressed(&seen.path) || is_unpackable(&seen.path));
         // Of a file that was empty no content is known: any would agree with it.
         candidates.retain(|seen| identity.head_length > 0 || seen.key.1 == identity.inode);
@@ -536,7 +540,8 @@ impl Tailers {
             self.enqueue(id);
             return Ok(Some(true));
         }
-        if packed || !holds_prefix(&mut body, tail, seen.size)? {
+        // The file itself, where it was cut, is no copy: what it held may not be delivered yet.
+        if packed || seen.key == tail.key() || !holds_prefix(&mut body, tail, seen.size)? {
             return Ok(Some(false));
         }
         // A copy that is shorter than what was read: nothing in it is unread.

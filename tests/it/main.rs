@@ -2,8 +2,8 @@
 //!
 //! They share nothing with each other but the machine: each has its own folder, port and
 //! agent. Settings from the environment: `IT_AGENT` (another binary, such as a release build),
-//! `IT_LOG_LEVEL` (of the agent), `IT_EVENTS=off` (no file-system events in any script), and
-//! `SEED`, `LIVES` and `RATE` of the crash test.
+//! `IT_LOG_LEVEL` (of the agent), `IT_EVENTS=off` (no file-system events in any script),
+//! `IT_MOUNTS=off` (no script that mounts anything), and `SEED`, `LIVES` and `RATE` of the crash test.
 
 /// The vocabulary: world, rotators, endpoint, agent, oracle.
 mod support;

@@ -163,7 +163,7 @@ fn the_space_that_a_writer_reserved_is_not_sent() {
             let file = File::create(scene.world.path("mapped.log")).unwrap();
             file.set_len(reserved).unwrap();
             let mut end = 0;
-            for n in 0..20 {
+            for n in 0..8 {
                 let name = format!("{n}.txt");
                 scene.world.lines(&name, 1 + n % 3);
                 let text = fs::read(scene.world.path(&name)).unwrap();

@@ -8,6 +8,7 @@ use crate::support::scene::{SOON, with_and_without_events};
 use crate::support::script::Body;
 use crate::support::{Destination, Flow, Repeats, Rotator, Scene, Step, eventually};
 
+use super::start_and_heal;
 use Destination::{Firehose, Kinesis};
 
 const UNAVAILABLE: Step = Step::ServerError(503, Body::Html);
@@ -114,8 +115,7 @@ fn a_backlog_survives_a_rename_while_stopped_and_after_kill_9() {
             }
             scene.world.rename("app.log", "app.log.1");
             scene.world.long_lines("app.log", 1000, 1000);
-            scene.endpoint.heal();
-            scene.start();
+            start_and_heal(&mut scene);
             scene.delivers_everything_once();
         }
     }
@@ -179,8 +179,7 @@ fn sigterm_while_nothing_can_be_delivered_loses_and_repeats_nothing() {
         scene.start();
         scene.wait_for_calls(2);
         scene.stop();
-        scene.endpoint.heal();
-        scene.start();
+        start_and_heal(&mut scene);
         scene.delivers_everything_once();
     }
 }

@@ -5,7 +5,7 @@
 use std::fs::File;
 use std::time::{Duration, SystemTime};
 
-use super::end_of_file;
+use super::{end_of_file, start_and_heal};
 use crate::support::scene::{SOON, with_and_without_events};
 use crate::support::script::Body;
 use crate::support::{Destination, Rotator, Scene, Step, eventually, happens_within};
@@ -101,7 +101,7 @@ fn two_files_that_are_written_in_turn_are_not_read_again() {
         scene.start();
         scene.probe("a.log");
         scene.probe("b.log");
-        for _ in 0..25 {
+        for _ in 0..10 {
             scene.world.lines("a.log", 1);
             scene.wait_for_all();
             scene.world.lines("b.log", 1);
@@ -213,7 +213,6 @@ fn what_was_written_before_the_first_answer_survives_a_stop() {
     let first = scene.world.journal().lines.iter().position(|line| line.bytes == tried);
     scene.world.excuse(0..first.expect("what was tried was written"));
     scene.world.lines("app.log", 50);
-    scene.endpoint.heal();
-    scene.start();
+    start_and_heal(&mut scene);
     scene.delivers_everything_once();
 }

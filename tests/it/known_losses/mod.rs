@@ -9,7 +9,7 @@ mod java_agent;
 /// Vector 0.58.
 mod vector;
 
-use crate::support::Flow;
+use crate::support::{Flow, Scene};
 
 fn end_of_file(flow: Flow) -> Flow {
     flow.with("initialPosition", "END_OF_FILE")
@@ -17,4 +17,13 @@ fn end_of_file(flow: Flow) -> Flow {
 
 fn finished_soon(flow: Flow) -> Flow {
     flow.with("finishedAfterMillis", 300)
+}
+
+/// The endpoint may still have to take up the last request of the agent that has ended: it fails
+/// until it has heard of the new one.
+fn start_and_heal(scene: &mut Scene) {
+    let calls = scene.endpoint.call_count();
+    scene.start();
+    scene.wait_for_calls_after(calls, 2);
+    scene.endpoint.heal();
 }

@@ -117,7 +117,7 @@ fn late_lines_of_a_renamed_file_are_delivered_also_after_it_was_finished() {
             scene.world.rename("app.log", to);
             scene.world.lines("app.log", 5);
             scene.oracle.wait_for_all(&scene.world, &scene.endpoint, SOON);
-            for _ in 0..3 {
+            for _ in 0..2 {
                 // Longer than it takes until the file is called finished, and looked at.
                 let_pass(Duration::from_millis(1500));
                 daemon.long_lines(2, 60);
