@@ -12,7 +12,7 @@ MAY_MOUNT := unshare $(if $(filter-out 0,$(shell id -u)),--map-root-user) --moun
 export CARGO_TERM_COLOR ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint lint-packaging unit peers bench packages test-packages image test-image many outage fuzz clean-peers clean-packages
+.PHONY: help build demo test lint lint-packaging unit peers bench packages test-packages image test-image many outage simulate simulate-planted fuzz clean-peers clean-packages
 
 help: ## Shows this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -40,6 +40,12 @@ lint-packaging: peers ## Holds manifests, the ECS task and IAM policies to their
 
 unit: ## Runs the tests of the pure parts alone (seconds).
 	$(CARGO) nextest run --locked --lib
+
+simulate: ## Steps all stages through what may happen to files, for SECONDS (60); SEED=n EXACT=0|1 repeats a case, CASE=file one that failed.
+	SECONDS=$(or $(SECONDS),60) $(CARGO) test --locked --test it simulation::simulate -- --ignored --nocapture
+
+simulate-planted: ## Plants five bugs, one after the other, and shows how soon the simulation finds each.
+	tests/it/simulation/planted/hunt.sh
 
 bench: ## Measures CPU, memory, latency and repeats after kill -9 (BENCH_MB, BENCH_LIVES; ONLY=throughput|latency|crash).
 	$(CARGO) bench --locked --bench throughput -- $(ONLY)

@@ -97,7 +97,7 @@ pub fn forecast(options: &Options, past: &Past, within: Duration) -> Result<Fore
         let begin = begin(&seen, known, options, past);
         forecast.files.push(Foreseen { path: seen.path.to_path_buf(), size: seen.size, begin });
     }
-    let unread = |known: &&KnownTail| known.size > known.offset && known.state != TailState::Finished;
+    let unread = |known: &&KnownTail| known.size > known.offset;
     let missing = live().filter(|known| !found.contains(&known.tail)).filter(unread);
     forecast.missing = missing.cloned().collect();
     Ok(forecast)

@@ -51,7 +51,9 @@ impl Tailers {
         let reborn = self.reborn.contains(&seen.key);
         let matched = seen.matched || self.forbidden.contains_key(&seen.key);
         let own = (matched || reborn) && !is_compressed(&seen.path);
-        if !own && !self.is_generation(seen, &family) {
+        // What was held back is judged by what was known when it came.
+        let was_held = self.held.contains_key(&seen.key) && !is_compressed(&seen.path);
+        if !own && !was_held && !self.is_generation(seen, &family) {
             return false;
         }
         if is_compressed(&seen.path) && listing.has(&seen.path.with_extension("")) {

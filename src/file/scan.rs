@@ -14,8 +14,8 @@ use super::chunk::{Anchor, TailId};
 use super::identity::{self, HEAD_BYTES, Verdict, anchor_agrees, verify};
 use super::listing::Listing;
 use super::newcomer::Start;
-use super::note::{Identity, Lost, TailNote, TailState};
-use super::rotation::{FileEvent, Known, Seen, diff, may_be_renamed};
+use super::note::{Lost, TailState};
+use super::rotation::{FileEvent, Known, Seen, diff, may_be_renamed, origins};
 use super::tail::Tail;
 use super::tailers::{Tailers, open_file};
 use crate::observe::{LossReason, RotationKind, crash_point};
@@ -98,6 +98,9 @@ impl Tailers {
                 strangers.insert(seen.key);
             }
         }
+        if !self.scanned {
+            self.open_backlog();
+        }
         self.finish_scan(strangers);
         self.held.retain(|key, _| listing.find(*key).is_some());
         self.forbidden.retain(|key, _| !self.sure || listing.find(*key).is_some());
@@ -153,6 +156,24 @@ impl Tailers {
             modified_millis: tail.modified_millis,
         });
         diff(known, &listing.files, &listing.by_key)
+    }
+
+    /// Files of an earlier run with unread bytes are held from the first look on: their turn may
+    /// only come after an outage.
+    fn open_backlog(&mut self) {
+        let has_backlog =
+            |tail: &&Tail| tail.unread() > 0 && !tail.is_open() && !tail.absent && !is_compressed(&tail.path);
+        let backlog: Vec<TailId> = self.tails.iter().filter(has_backlog).map(|tail| tail.id).collect();
+        for id in backlog {
+            let may_stay_open = self.may_stay_open();
+            let Some(tail) = self.tails.get_mut(id).filter(|_| may_stay_open) else { return };
+            match tail.open() {
+                Ok(Some(Verdict::Same)) => self.open_files += 1,
+                Ok(Some(Verdict::UpTo(_) | Verdict::Different)) => drop(self.foreign.insert(id)),
+                // It shows again when it is read.
+                Ok(None) | Err(_) => {}
+            }
+        }
     }
 
     fn finish_scan(&mut self, strangers: HashSet<identity::FileKey>) {
@@ -478,7 +499,12 @@ impl Tailers {
         let Some(tail) = self.tails.get(id) else { return (Vec::new(), false) };
         let (home, identity) = (&tail.home, &tail.identity);
         let (mut candidates, moved) = self.attic.bodies(home, identity.inode);
-        let related = |seen: &&Seen| seen.key.1 == identity.inode || self.leads_to(&seen.path, home);
+        // A file that was first seen as `app.log.1` may be in `app.log.2.gz` by now.
+        let related = |seen: &&Seen| {
+            seen.key.1 == identity.inode
+                || self.leads_to(&seen.path, home)
+                || is_sibling(&seen.path, &tail.path)
+        };
         candidates.extend(appeared.iter().filter(related).cloned());
         candidates.sort_by_key(|seen| (seen.key.1 != identity.inode, is_compressed(&seen.path)));
         // Bytes behind the head must tell them apart: many files begin with the same banner.
@@ -516,10 +542,14 @@ impl Tailers {
 
     /// Goes on in the file at `seen` if it holds what was read of the tail. None if another file
     /// is there by now.
-    fn take_over(&mut self, id: TailId, seen: &Seen, now: Duration) -> io::Result<Option<bool>> {
+    pub(super) fn take_over(&mut self, id: TailId, seen: &Seen, now: Duration) -> io::Result<Option<bool>> {
         let Some(mut body) = open_file(&seen.path, seen.key)? else { return Ok(None) };
         let Some(tail) = self.tails.get_mut(id) else { return Ok(Some(false)) };
         let packed = is_compressed(&seen.path);
+        if tail.identity.head_length == 0 && tail.identity.inode != seen.key.1 {
+            // Every file begins as an empty one.
+            return Ok(Some(false));
+        }
         if verify(&mut body, &tail.identity, tail.ladder())? == Verdict::Same {
             let is_itself = tail.identity.inode == seen.key.1 && seen.path == tail.path;
             tracing::info!(
@@ -528,9 +558,6 @@ impl Tailers {
             );
             let size = if packed { tail.size.max(tail.position) } else { seen.size };
             tail.move_to(seen.key, body, size, seen.modified_millis);
-            if !packed {
-                tail.grow_head()?;
-            }
             tail.changed_at = now;
             if is_itself {
                 tail.state = TailState::Live;
@@ -544,28 +571,21 @@ impl Tailers {
         if packed || seen.key == tail.key() || !holds_prefix(&mut body, tail, seen.size)? {
             return Ok(Some(false));
         }
-        // A copy that is shorter than what was read: nothing in it is unread.
-        let home = tail.home.clone();
-        self.end(id, None);
-        self.remember_as_read(seen, body, home, now)?;
+        // A copy that is shorter than what was read: nothing in it is unread, but what was read may
+        // not be settled yet, and after a crash only the copy has it.
+        tail.move_to(seen.key, body, seen.size, seen.modified_millis);
+        tail.begin_again_at(seen.size)?;
+        tail.changed_at = now;
+        self.tails.relocate(id, seen.path.clone());
         Ok(Some(true))
     }
+}
 
-    /// A file whose bytes are all delivered under another name: known, so that it is not read.
-    fn remember_as_read(
-        &mut self,
-        seen: &Seen,
-        mut body: Body,
-        home: Arc<Path>,
-        now: Duration,
-    ) -> io::Result<()> {
-        let identity = Identity::of(&mut body, seen.key)?;
-        let mut tail = Tail::new(self.known(seen, identity, TailState::Rotated), home, now);
-        tail.adopt(body, seen.size)?;
-        self.notes.push_back(TailNote::Started { flow: self.key.clone(), known: tail.known(), stored: None });
-        self.tails.insert(tail);
-        Ok(())
-    }
+/// Whether rotation may have made both names from one.
+fn is_sibling(a: &Path, b: &Path) -> bool {
+    let (Some(name), Some(other)) = (a.file_name(), b.file_name()) else { return false };
+    let others = origins(other);
+    a.parent() == b.parent() && origins(name).iter().any(|origin| others.contains(origin))
 }
 
 /// Whether an open tail's file still holds what was read from it. What cannot be told now shows
@@ -581,7 +601,17 @@ pub(super) fn holds_what_was_read(tail: &mut Tail, now: Duration) -> bool {
 /// What the file at its path says about the tail now. None if another file is there.
 fn judge(tail: &mut Tail, present: &Seen) -> io::Result<Option<Verdict>> {
     let Some(mut body) = open_file(&present.path, present.key)? else { return Ok(None) };
-    verify(&mut body, &tail.identity, tail.ladder()).map(Some)
+    let verdict = verify(&mut body, &tail.identity, tail.ladder())?;
+    if verdict != Verdict::Different || present.size >= u64::from(tail.identity.head_length) {
+        return Ok(Some(verdict));
+    }
+    // It was cut within its head: the anchors tell what is left.
+    for anchor in tail.ladder().anchors().iter().filter(|anchor| anchor.offset <= present.size) {
+        if anchor_agrees(&mut body, anchor)? {
+            return Ok(Some(Verdict::UpTo(*anchor)));
+        }
+    }
+    Ok(Some(verdict))
 }
 
 /// Whether the file is a copy of less than was read of the tail, as far as the head and the

@@ -225,17 +225,6 @@ impl Tail {
         self.size = size;
         self.modified_millis = modified_millis;
         self.verified_size = size;
-        self.absent = false;
-        self.note_due = true;
-    }
-
-    /// All was read from a file that is gone; what it held is in this compressed one too.
-    pub fn is_finished_in(&mut self, key: FileKey, modified_millis: i64) {
-        self.close();
-        (self.identity.device, self.identity.inode) = key;
-        self.state = TailState::Finished;
-        (self.size, self.modified_millis) = (self.position, modified_millis);
-        self.verified_size = self.position;
         (self.deleted, self.out_of_sight, self.absent) = (false, false, false);
         self.note_due = true;
     }
@@ -277,7 +266,7 @@ impl Tail {
     }
 
     /// The head covers more once there is more, but never bytes of another file.
-    pub fn grow_head(&mut self) -> io::Result<()> {
+    fn grow_head(&mut self) -> io::Result<()> {
         let key = self.identity.key();
         let Some(body) = self.body.as_deref_mut() else { return Ok(()) };
         if self.identity.head_agrees(body)? {
@@ -484,6 +473,14 @@ impl Tail {
         }
         (self.start, self.position, self.searched) = (start, start, start);
         Ok(())
+    }
+
+    /// The same in another body, which may hold less than the head covers.
+    pub fn begin_again_at(&mut self, start: u64) -> io::Result<()> {
+        let key = self.key();
+        let body = self.body.as_mut().expect("a tail is read while it is open");
+        self.identity = Identity::of(body, key)?;
+        self.begin_at(start)
     }
 
     /// Where the first byte is that somebody wrote: behind the hole that a writer without

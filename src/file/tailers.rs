@@ -211,12 +211,21 @@ impl Tailers {
             removed: parts.removed,
             open_files: 0,
         };
-        for known in newest_lives(std::mem::take(&mut tailers.past.known)) {
+        let all = newest_lives(std::mem::take(&mut tailers.past.known));
+        let live = all.iter().filter(|known| known.state == TailState::Live);
+        let live: HashSet<Arc<Path>> = live.map(|known| known.path.clone()).collect();
+        for mut known in all {
             let home = match known.state {
                 TailState::Live => known.path.clone(),
-                _ => home_of(&known.path, &tailers.patterns),
+                // A file that a link leads to matches no pattern.
+                _ => rotated_from(&known.path, &live)
+                    .unwrap_or_else(|| home_of(&known.path, &tailers.patterns)),
             };
-            let unread = known.size > known.offset && known.state != TailState::Finished;
+            let unread = known.size > known.offset;
+            if unread && known.state == TailState::Finished {
+                // It was read to its end, but not all of that was settled.
+                known.state = TailState::Rotated;
+            }
             let id = known.tail;
             let mut tail = Tail::new(known, home, Duration::ZERO);
             tail.known_modified_millis = Some(tail.modified_millis);
@@ -588,7 +597,7 @@ impl Tailers {
                 self.give_out(id, chunk, end, caught_up);
             }
             // Only a look at the folders shows its compression.
-            Ok(Read::CaughtUp) if deleted && lets_go && out_of_sight => self.let_go(id),
+            Ok(Read::CaughtUp) if deleted && lets_go && out_of_sight => self.let_go(id, now),
             Ok(Read::CaughtUp) if deleted || (out_of_sight && !packed) => {}
             Ok(Read::CaughtUp) => self.put_away(id),
             Ok(Read::NoBudget) => {}
@@ -600,15 +609,20 @@ impl Tailers {
         }
     }
 
-    /// A deleted file was read to its end. Its compression must not be taken for another file.
-    fn let_go(&mut self, id: TailId) {
-        match (self.compressions.remove(&id), self.tails.get_mut(id)) {
-            (Some(packed), Some(tail)) => {
-                tail.is_finished_in(packed.key, packed.modified_millis);
-                self.tails.relocate(id, packed.path);
-            }
+    /// A deleted file was read to its end. Its compression must not be taken for another file, but
+    /// it may hold more.
+    fn let_go(&mut self, id: TailId, now: Duration) {
+        let goes_on = match self.compressions.remove(&id) {
+            Some(packed) => self.take_over(id, &packed, now),
+            None => Ok(Some(false)),
+        };
+        match goes_on {
+            Ok(Some(true)) => {}
+            // The next look finds it where it is by then.
+            Ok(None) => self.scan_due = true,
             // Its row says how far it is settled, should we be killed before the rest is.
-            _ => self.give_up(id, None),
+            Ok(Some(false)) => self.give_up(id, None),
+            Err(error) => self.read_failed(id, &error, now),
         }
     }
 
@@ -753,6 +767,12 @@ impl Tailers {
         let unread = self.tails.lively().filter(|tail| tail.is_nameless() && tail.unread() > 0);
         unread.map(|tail| (tail.path.to_path_buf(), tail.unread())).collect()
     }
+}
+
+/// The one of these files that rotation may have made `path` from.
+fn rotated_from(path: &Path, files: &HashSet<Arc<Path>>) -> Option<Arc<Path>> {
+    let homes = origins(path.file_name()?).into_iter().map(|name| path.with_file_name(name));
+    homes.into_iter().find_map(|home| files.get(&*home).cloned())
 }
 
 /// Of several rows with the same inode only the newest can be the file's: the others are what it

@@ -387,16 +387,37 @@ fn an_empty_file_that_was_moved_while_stopped_is_not_taken_for_another_beside_it
 }
 
 #[test]
-fn a_copy_that_goes_on_for_an_empty_file_is_known_by_its_content() {
+fn a_copy_shorter_than_what_was_read_gives_it_again_after_a_crash() {
     let mut flow = Flow::new("app.log");
-    flow.append("app.log", "");
+    flow.append("app.log", "1\n2\n");
     flow.look();
-    flow.restart(|flow| {
-        flow.append("app.log.1", "1\n");
-        fs::remove_file(flow.path("app.log")).unwrap();
-    });
-    flow.expect(&["1"]);
-    assert!(flow.tailers.tails().all(|tail| tail.identity.head_length == 2));
+    flow.copy("app.log", "app.log.1");
+    flow.append("app.log", "3\n");
+    flow.look();
+    flow.truncate("app.log");
+    flow.look();
+    flow.expect(&["1", "2", "3"]);
+    // Nothing of it was settled.
+    for row in flow.rows.values_mut() {
+        (row.offset, row.anchors) = (0, Vec::new());
+    }
+    flow.offsets.clear();
+    flow.start();
+    flow.look();
+    flow.expect(&["1", "2"]);
+}
+
+#[test]
+fn a_file_that_is_cut_within_its_first_bytes_gives_again_what_may_not_be_settled() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.append("app.log", "2\n");
+    flow.look();
+    File::options().write(true).open(flow.path("app.log")).unwrap().set_len(2).unwrap();
+    flow.tailers.scan(flow.now, 4);
+    flow.look();
+    flow.expect(&["1", "2", "1"]);
 }
 
 #[test]
@@ -454,18 +475,118 @@ fn a_file_that_was_copied_cut_and_removed_between_two_looks_is_not_read_again() 
 
 #[test]
 fn a_deleted_file_is_let_go_only_after_a_look_for_its_compression() {
-    let mut flow = Flow::new("app.log");
-    flow.append("app.log", "1\n");
+    let mut flow = Flow::new("app.log*");
+    flow.append("app.log.1", "1\n");
+    flow.append("app.log", "2\n");
     flow.look();
-    flow.rename("app.log", "app.log.1");
     flow.gzip("app.log.1", "app.log.1.gz");
     let later = std::time::SystemTime::now() + Duration::from_secs(10);
     File::open(flow.path("app.log.1.gz")).unwrap().set_modified(later).unwrap();
     flow.now += Duration::from_secs(31);
     flow.tailers.tend(flow.now, &flow.budget);
+    flow.append("app.log", "3\n");
     flow.look();
     flow.pass(31);
-    flow.expect(&["1"]);
+    flow.lines.sort();
+    flow.expect(&["1", "2", "3"]);
+}
+
+#[test]
+fn a_compressed_rest_that_was_read_and_not_settled_is_read_again() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.restart(|flow| {
+        flow.append("app.log", "2\n");
+        flow.gzip("app.log", "app.log.1.gz");
+    });
+    flow.pass(31);
+    flow.expect(&["1", "2"]);
+    let row = flow.rows.values_mut().next().unwrap();
+    assert_eq!((row.state, row.size), (TailState::Finished, 4));
+    (row.offset, row.anchors) = (0, Vec::new());
+    flow.offsets.clear();
+    flow.start();
+    flow.look();
+    flow.expect(&["1", "2"]);
+}
+
+#[test]
+fn a_rotated_file_that_a_link_led_to_is_found_compressed_after_a_restart() {
+    let mut flow = Flow::new("now.log");
+    flow.append("app.txt", "1\n");
+    std::os::unix::fs::symlink("app.txt", flow.path("now.log")).unwrap();
+    flow.look();
+    flow.append("app.txt", "2\n");
+    flow.rename("app.txt", "app.txt.1");
+    flow.append("app.txt", "3\n");
+    flow.tailers.scan(flow.now, 0);
+    flow.stop_after(0);
+    flow.gzip("app.txt.1", "app.txt.2.gz");
+    flow.rename("app.txt", "app.txt.1");
+    flow.append("app.txt", "4\n");
+    flow.start();
+    flow.look();
+    flow.lines.sort();
+    flow.expect(&["1", "2", "3", "4"]);
+    assert_eq!(flow.lost, 0);
+}
+
+#[test]
+fn what_was_written_to_a_replaced_file_before_it_was_compressed_is_read() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    fs::copy(flow.path("app.log"), flow.path("new")).unwrap();
+    flow.rename("new", "app.log");
+    flow.append("app.log", "2\n");
+    flow.gzip("app.log", "app.log.1.gz");
+    let later = std::time::SystemTime::now() + Duration::from_secs(10);
+    File::open(flow.path("app.log.1.gz")).unwrap().set_modified(later).unwrap();
+    flow.look();
+    flow.pass(31);
+    flow.pass(31);
+    flow.expect(&["1", "2"]);
+}
+
+#[test]
+fn backlogs_of_an_earlier_run_are_held_although_nothing_can_be_read_yet() {
+    let mut flow = Flow::new("*.log");
+    for name in ["a.log", "b.log", "c.log"] {
+        flow.append(name, &format!("{name}\n"));
+    }
+    flow.tailers.scan(flow.now, 0);
+    flow.collect();
+    flow.offsets.clear();
+    flow.start();
+    let full = std::mem::replace(&mut flow.budget, Budget::new(0, 1).flow());
+    flow.look();
+    for name in ["a.log", "b.log", "c.log"] {
+        fs::remove_file(flow.path(name)).unwrap();
+    }
+    flow.look();
+    flow.budget = full;
+    flow.look();
+    flow.lines.sort();
+    flow.expect(&["a.log", "b.log", "c.log"]);
+    assert_eq!(flow.lost, 0);
+}
+
+#[test]
+fn a_file_that_was_first_seen_under_a_rotated_name_is_found_compressed_under_another() {
+    let mut flow = Flow::new("app.log*");
+    flow.append("app.log.1", "1\n");
+    flow.append("app.log", "2\n");
+    flow.look();
+    flow.restart(|flow| {
+        flow.append("app.log.1", "3\n");
+        flow.gzip("app.log.1", "app.log.2.gz");
+        flow.rename("app.log", "app.log.1");
+        flow.append("app.log", "4\n");
+    });
+    flow.lines.sort();
+    flow.expect(&["1", "2", "3", "4"]);
+    assert_eq!(flow.lost, 0);
 }
 
 #[test]

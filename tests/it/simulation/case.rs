@@ -121,9 +121,7 @@ impl Run {
     }
 
     fn step(&mut self, step: Step) -> Result<(), String> {
-        if std::env::var_os("VERBOSE").is_some() {
-            println!("{step:?}");
-        }
+        tracing::debug!("step {step:?}");
         if self.world.step(step) {
             let hints = std::mem::take(&mut self.world.hints);
             // An event may be lost, or come for a file that is another's by now.
@@ -153,6 +151,8 @@ impl Run {
             What::Scan => {
                 if agent.scan(wall) {
                     self.oracle.look(&self.world);
+                } else {
+                    self.oracle.glimpse(&self.world);
                 }
             }
             What::List => agent.list(),
@@ -194,9 +194,7 @@ impl Run {
     fn observe(&mut self) -> Result<(), String> {
         let Some(agent) = &mut self.agent else { return Ok(()) };
         for sight in std::mem::take(&mut agent.sights) {
-            if std::env::var_os("VERBOSE").is_some() {
-                println!("        {sight:?}");
-            }
+            tracing::debug!("{sight:?}");
             self.oracle.observe(&mut self.world, sight)?;
         }
         let (used, total) = agent.memory();

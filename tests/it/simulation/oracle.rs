@@ -25,6 +25,8 @@ pub struct Oracle {
     bodies: BTreeMap<BodyId, Acquaintance>,
     /// Lives of which something was there at a look: their copies are known by their content.
     lives: BTreeSet<LifeId>,
+    /// Those that were left alone as older than the agent.
+    left_lives: BTreeSet<LifeId>,
     /// Those of which there are rows.
     stored_lives: BTreeSet<LifeId>,
     tails: HashMap<TailId, Tail>,
@@ -184,6 +186,9 @@ impl Oracle {
             let own = disk.bodies[body].path.as_ref().is_some_and(|path| is_own(world, path));
             let known = self.bodies.entry(body).or_default();
             known.left_alone |= !findable && !empty;
+            if known.left_alone {
+                self.left_lives.insert(disk.bodies[body].life);
+            }
             known.held_empty = empty && !own && !known.known;
             if !findable || known.held_empty {
                 continue;
@@ -196,6 +201,17 @@ impl Oracle {
                 self.lives.insert(life);
             }
             known.modified = disk.bodies[body].modified;
+        }
+    }
+
+    /// A look at what was there some time ago: it may know more of a file's time than a look
+    /// would have shown.
+    pub fn glimpse(&mut self, world: &World) {
+        for (body, known) in &mut self.bodies {
+            known.modified = known.modified.max(world.disk.bodies[*body].modified);
+        }
+        for body in world.disk.names.values() {
+            self.bodies.entry(*body).or_default().modified = world.disk.bodies[*body].modified;
         }
     }
 
@@ -256,23 +272,28 @@ impl Oracle {
         if self.bodies.get(&body).is_some_and(|known| known.known) {
             return true;
         }
-        if self.bodies.get(&body).is_some_and(|known| known.left_alone) {
+        // What was left alone is so in its compression too.
+        if self.left_lives.contains(life) || self.bodies.get(&body).is_some_and(|known| known.left_alone) {
             return false;
         }
         // A generation between two looks: beside a file that is known, and younger.
-        let family = self
-            .bodies
-            .iter()
-            .filter(|(other, known)| known.known && world.disk.bodies[**other].home == *home);
-        let latest = family.map(|(_, known)| known.modified).max();
-        path != home && latest.is_some_and(|latest| latest < *modified)
+        let family = || {
+            let others = self.bodies.iter().filter(|(other, _)| **other != body);
+            others.filter(|(other, _)| world.disk.bodies[**other].home == *home)
+        };
+        let latest = family().map(|(_, known)| known.modified).max();
+        path != home
+            && family().any(|(_, known)| known.known)
+            && latest.is_some_and(|latest| latest < *modified)
     }
 
     /// Finds out what can be read nowhere any more, after `why`.
     pub fn excuse(&mut self, world: &mut World, why: &str) {
         let mut readable = BTreeSet::new();
         for (id, body) in world.disk.bodies.iter().enumerate() {
-            let held = self.bodies.get(&id).and_then(|known| known.seen).filter(|_| !world.setup.few_open);
+            // Compressed files are opened one at a time, and not held until their turn comes.
+            let may_be_held = !world.setup.few_open && !body.packed;
+            let held = self.bodies.get(&id).and_then(|known| known.seen).filter(|_| may_be_held);
             let held =
                 held.filter(|(life, _)| self.running && *life == body.life).map_or(0, |(_, seen)| seen);
             let reach = if self.is_findable(world, id) { usize::MAX } else { held };
