@@ -57,10 +57,10 @@ pub struct Places<'a> {
     pub old_folders: &'a HashMap<PathBuf, BTreeSet<PathBuf>>,
 }
 
-impl Places<'_> {
+impl<'a> Places<'a> {
     /// Each folder that may hold rotated bodies, with the one where their homes are.
-    fn to_look_for_bodies(&self) -> BTreeSet<(&Path, &Path)> {
-        let mut homes: HashSet<&Path> = HashSet::new();
+    fn where_bodies_may_be(self) -> BTreeSet<(&'a Path, &'a Path)> {
+        let mut homes: HashSet<&'a Path> = HashSet::new();
         let mut last = None;
         let of_tails = self.tails.iter().map(|tail| &tail.home);
         for home in of_tails.chain(self.rotated).chain(self.forbidden.values()) {
@@ -93,7 +93,7 @@ impl Listing {
         for steps in patterns.alternatives() {
             look.walk(Path::new("/"), Path::new("/"), steps, 0);
         }
-        for (folder, home) in known.to_look_for_bodies() {
+        for (folder, home) in known.where_bodies_may_be() {
             look.rotated_bodies(folder, home);
         }
         for tail in known.tails.iter() {
