@@ -218,7 +218,7 @@ impl Tail {
         self.size = size;
         self.modified_millis = modified_millis;
         self.verified_size = size;
-        self.absent = false;
+        (self.deleted, self.out_of_sight, self.absent) = (false, false, false);
         self.note_due = true;
     }
 
