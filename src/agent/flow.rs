@@ -13,7 +13,7 @@ use super::{Common, StartError};
 use crate::config::Flow;
 use crate::file::FlowBudget;
 use crate::file::mailbox::Mailbox;
-use crate::file::stage::{CHANNEL_CAPACITY, Stage};
+use crate::file::stage::{Ahead, CHANNEL_CAPACITY, Stage};
 use crate::file::tailers::{HeldFiles, Parts, Past, Tailers};
 use crate::file::watch::Watch;
 use crate::observe::{Board, FlowBoard, FlowCounters, Pulses};
@@ -23,8 +23,9 @@ use crate::record::{Block, Recorder};
 use crate::send::{Bodies, Client, Ending, Sender, Setup};
 use crate::settle::Resumed;
 
-/// Blocks on their way to the send stage: what waits here is held by the budget.
-const BLOCKS: usize = 16;
+/// Blocks on their way to the send stage: what waits here is held by the budget, and what comes
+/// fresh to a file waits behind it.
+const BLOCKS: usize = 4;
 
 /// A thread that waits for a disk is not waited for longer than this once nobody listens to it.
 const THREAD_ENDS_WITHIN: Duration = Duration::from_secs(1);
@@ -93,6 +94,7 @@ impl RunningFlow {
             outlet: events,
             notes: common.to_settle.notes.clone(),
             pulse: on_board.pulses.reading.clone(),
+            ahead: Ahead::default(),
         };
         let thread_ended = start_thread(&flow, stage)?;
 

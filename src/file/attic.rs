@@ -153,7 +153,7 @@ fn head_of(path: &Path, key: FileKey) -> Option<u64> {
 fn seen_at(path: &Path) -> Option<Seen> {
     let metadata = fs::symlink_metadata(path).ok().filter(fs::Metadata::is_file)?;
     let (key, modified_millis) = (file_key(&metadata), modified_millis(&metadata));
-    Some(Seen { path: path.to_owned(), key, size: metadata.len(), modified_millis, matched: false })
+    Some(Seen { path: path.into(), key, size: metadata.len(), modified_millis, matched: false })
 }
 
 fn folders_in(folder: &Path) -> Vec<PathBuf> {

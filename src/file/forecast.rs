@@ -13,12 +13,14 @@ use std::time::{Duration, Instant};
 use super::body::{Body, is_compressed};
 use super::identity::{FileKey, HEAD_BYTES, Verdict, file_key, verify};
 use super::ladder::Ladder;
-use super::listing::{Homes, Listing, home_of};
+use super::listing::{Listing, Places, home_of};
 use super::note::{KnownTail, TailState};
 use super::options::{InitialPosition, Options};
 use super::pattern::{PatternError, Patterns};
 use super::rotation::Seen;
+use super::tail::Tail;
 use super::tailers::Past;
+use super::tails::Tails;
 
 #[derive(Debug, Default)]
 pub struct Forecast {
@@ -60,20 +62,20 @@ pub fn forecast(options: &Options, past: &Past, within: Duration) -> Result<Fore
     let deadline = Instant::now() + within;
     let patterns = Patterns::try_new(&options.patterns, &options.excludes)?;
     let live = || past.known.iter().filter(|known| known.state != TailState::Over);
-    let mut homes = Homes::new();
+    let mut tails = Tails::default();
     for known in live() {
-        let home = home_of(&known.path, &patterns);
-        if let (Some(folder), Some(name)) = (home.parent(), home.file_name()) {
-            homes.entry(folder.to_owned()).or_default().insert(name.to_owned());
-        }
+        tails.insert(Tail::new(known.clone(), home_of(&known.path, &patterns), Duration::ZERO));
     }
-    let listing = Listing::take(&patterns, &homes, live().map(|known| known.path.as_path()));
+    let (rotated, unreadable, old_folders) = Default::default();
+    let places =
+        Places { tails: &tails, rotated: &rotated, unreadable: &unreadable, old_folders: &old_folders };
+    let listing = Listing::take(&patterns, places);
     let mut forecast = Forecast { errors: listing.errors, ..Forecast::default() };
     let by_key: HashMap<FileKey, &KnownTail> = live().map(|known| (known.identity.key(), known)).collect();
     // Device numbers change over reboots.
     let by_inode: HashMap<u64, &KnownTail> = live().map(|known| (known.identity.inode, known)).collect();
     let mut files = listing.files;
-    files.sort_by_key(|seen| std::cmp::Reverse(seen.modified_millis));
+    files.sort_by(|a, b| b.modified_millis.cmp(&a.modified_millis).then_with(|| a.path.cmp(&b.path)));
     let mut seen_keys = HashSet::new();
     let mut found = HashSet::new();
     for seen in files {
@@ -93,7 +95,7 @@ pub fn forecast(options: &Options, past: &Past, within: Duration) -> Result<Fore
             continue;
         }
         let begin = begin(&seen, known, options, past);
-        forecast.files.push(Foreseen { path: seen.path, size: seen.size, begin });
+        forecast.files.push(Foreseen { path: seen.path.to_path_buf(), size: seen.size, begin });
     }
     let unread = |known: &&KnownTail| known.size > known.offset && known.state != TailState::Finished;
     let missing = live().filter(|known| !found.contains(&known.tail)).filter(unread);
@@ -147,7 +149,7 @@ mod tests {
             let before = &content[..offset as usize];
             KnownTail {
                 tail: TailId(id),
-                path: self.path(name),
+                path: self.path(name).into(),
                 identity: Identity::of(&mut body, file_key(&metadata)).unwrap(),
                 offset,
                 anchors: if offset > 0 {

@@ -2,6 +2,8 @@
 //! growing distances. When a file lost its last pages in a power cut, the newest anchor that
 //! still agrees says how much of it is left.
 
+use smallvec::SmallVec;
+
 use super::chunk::Anchor;
 
 /// The borders of the distances behind the newest anchor, in bytes: of the anchors between two
@@ -12,14 +14,14 @@ const BORDERS: [u64; 9] =
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Ladder {
     /// The newest first; at most two more than there are [`BORDERS`].
-    anchors: Vec<Anchor>,
+    anchors: SmallVec<[Anchor; 1]>,
 }
 
 impl Ladder {
     pub fn new(mut anchors: Vec<Anchor>) -> Self {
         anchors.sort_by_key(|anchor| std::cmp::Reverse(anchor.offset));
         anchors.dedup_by_key(|anchor| anchor.offset);
-        Ladder { anchors }
+        Ladder { anchors: anchors.into() }
     }
 
     /// `anchor` stands at the new position, behind all others.
@@ -35,7 +37,7 @@ impl Ladder {
         let newest = self.anchors[0].offset;
         let range =
             |anchor: &Anchor| BORDERS.iter().filter(|&&border| newest - anchor.offset >= border).count();
-        let older = self.anchors.split_off(1);
+        let older: SmallVec<[Anchor; 12]> = self.anchors.drain(1..).collect();
         for (number, anchor) in older.iter().enumerate() {
             if older.get(number + 1).is_none_or(|next| range(next) != range(anchor)) {
                 self.anchors.push(*anchor);

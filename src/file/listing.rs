@@ -4,18 +4,21 @@
 //! Symbolic links are followed; what counts is the path they lead to. What cannot be listed or
 //! is no regular file is left out without a fuss: it may be there the next time.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::ffi::OsString;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirEntryExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::identity::{FileKey, file_key, modified_millis};
 use super::note::{KnownTail, TailState};
 use super::pattern::{Patterns, Step};
-use super::rotation::{Seen, origins};
+use super::rotation::{KeyIndex, Seen, origins};
+use super::tails::{Tails, path_hash};
 use crate::observe::pulse::beat;
 
 /// Folders under `**` are followed to this depth, so that a loop of links ends.
@@ -28,9 +31,11 @@ const CLOCK_STEP: Duration = Duration::from_millis(20);
 /// One look at all folders of a flow.
 #[derive(Debug, Default)]
 pub struct Listing {
-    /// In the order of their paths; a file with two names is there twice.
+    /// In no order; a file with two names is there twice.
     pub files: Vec<Seen>,
-    by_key: HashMap<FileKey, usize>,
+    pub by_key: KeyIndex,
+    /// By the hashes of the paths.
+    by_path: HashMap<u64, u32>,
     /// The folders that were looked at, resolved; where one does not exist yet, the
     /// nearest one above it.
     pub folders: BTreeSet<PathBuf>,
@@ -40,49 +45,92 @@ pub struct Listing {
     pub in_motion: bool,
 }
 
-/// Where tails were first found: a name beside one of these may be a rotated body of it.
-pub type Homes = HashMap<PathBuf, HashSet<OsString>>;
+/// What is known already: a name beside the home of a tail may be a rotated body of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Places<'a> {
+    pub tails: &'a Tails,
+    /// Homes beside those of the tails.
+    pub rotated: &'a HashSet<Arc<Path>>,
+    /// And where files were that could not be read yet.
+    pub unreadable: &'a HashMap<FileKey, Arc<Path>>,
+    /// Folders into which rotation moves files, by the folder that they come from.
+    pub old_folders: &'a HashMap<PathBuf, BTreeSet<PathBuf>>,
+}
+
+impl Places<'_> {
+    /// Each folder that may hold rotated bodies, with the one where their homes are.
+    fn to_look_for_bodies(&self) -> BTreeSet<(&Path, &Path)> {
+        let mut homes: HashSet<&Path> = HashSet::new();
+        let mut last = None;
+        let of_tails = self.tails.iter().map(|tail| &tail.home);
+        for home in of_tails.chain(self.rotated).chain(self.unreadable.values()) {
+            let folder = home.parent();
+            // Neighbours are often of one folder.
+            if folder != last {
+                homes.extend(folder);
+                last = folder;
+            }
+        }
+        let old = |home: &Path| self.old_folders.get(home).into_iter().flatten().map(PathBuf::as_path);
+        let places = homes
+            .iter()
+            .flat_map(|&home| old(home).chain([home]).map(move |folder| (folder, home)).collect::<Vec<_>>());
+        places.collect()
+    }
+
+    fn is_home(&self, path: &Path) -> bool {
+        let unreadable = || self.unreadable.values().any(|home| **home == *path);
+        self.tails.is_home(path) || self.rotated.contains(path) || unreadable()
+    }
+}
 
 impl Listing {
-    /// `homes` are the folders and names of the flow's tails, `known` is where they are now.
-    pub fn take<'a>(patterns: &Patterns, homes: &Homes, known: impl Iterator<Item = &'a Path>) -> Self {
-        let mut look = Look {
-            patterns,
-            listing: Listing::default(),
-            entries: HashMap::new(),
-            named: Vec::new(),
-            found: BTreeMap::new(),
-        };
+    pub fn take(patterns: &Patterns, known: Places<'_>) -> Self {
+        let mut listing = Listing::default();
+        listing.files.reserve(known.tails.len());
+        listing.by_path.reserve(known.tails.len());
+        let mut look = Look { patterns, known, listing, entries: HashMap::new(), named: Vec::new() };
         for steps in patterns.alternatives() {
             look.walk(Path::new("/"), Path::new("/"), steps, 0);
         }
-        for (folder, names) in homes {
-            look.rotated_bodies(folder, names);
+        for (folder, home) in known.to_look_for_bodies() {
+            look.rotated_bodies(folder, home);
         }
-        for path in known {
-            if !look.found.contains_key(path) {
-                look.file(path, false);
+        for tail in known.tails.iter() {
+            if look.listing.place(&tail.path).is_none() {
+                look.file(&tail.path, false);
             }
         }
         let in_motion = look.entries.iter().any(|(folder, entries)| entries.changed(folder))
             || look.named.iter().any(|(path, inode)| inode_at(path) != *inode);
         let mut listing = look.listing;
         listing.in_motion = in_motion;
-        listing.files = look.found.into_values().collect();
-        listing.by_key = listing.files.iter().enumerate().map(|(n, seen)| (seen.key, n)).collect();
+        listing.by_key = KeyIndex::of(&listing.files);
         listing
     }
 
     pub fn find(&self, key: FileKey) -> Option<&Seen> {
-        self.by_key.get(&key).map(|&n| &self.files[n])
+        self.by_key.places(&self.files, key).next().map(|place| &self.files[place])
+    }
+
+    /// Whether there is a file at this path.
+    pub fn has(&self, path: &Path) -> bool {
+        self.place(path).is_some()
+    }
+
+    fn place(&self, path: &Path) -> Option<usize> {
+        let place = *self.by_path.get(&path_hash(path))? as usize;
+        (*self.files[place].path == *path).then_some(place)
     }
 
     /// As it would be if the file at `path` had moved while the look was taken.
     #[cfg(test)]
     pub fn having_missed(mut self, path: &Path) -> Self {
         self.in_motion = true;
-        self.files.retain(|seen| seen.path != path);
-        self.by_key = self.files.iter().enumerate().map(|(n, seen)| (seen.key, n)).collect();
+        self.files.retain(|seen| *seen.path != *path);
+        self.by_key = KeyIndex::of(&self.files);
+        let places = (0..).zip(&self.files).map(|(place, seen)| (path_hash(&seen.path), place));
+        self.by_path = places.collect();
         self
     }
 
@@ -92,9 +140,11 @@ impl Listing {
     }
 }
 
-/// What a folder held when its look began.
+/// What a folder held when its look began: the names in one piece of memory, and the inodes.
+#[derive(Debug, Default)]
 struct Entries {
-    names: Vec<OsString>,
+    names: Vec<u8>,
+    ends: Vec<usize>,
     inodes: Vec<u64>,
     changed: Option<SystemTime>,
 }
@@ -102,13 +152,18 @@ struct Entries {
 impl Entries {
     fn read(folder: &Path) -> std::io::Result<Self> {
         // The time first: what changes behind it shows.
-        let changed = changed(folder);
-        let (mut names, mut inodes) = (Vec::new(), Vec::new());
+        let mut entries = Entries { changed: changed(folder), ..Entries::default() };
         for entry in fs::read_dir(folder)?.filter_map(Result::ok) {
-            names.push(entry.file_name());
-            inodes.push(entry.ino());
+            entries.names.extend_from_slice(entry.file_name().as_bytes());
+            entries.ends.push(entries.names.len());
+            entries.inodes.push(entry.ino());
         }
-        Ok(Entries { names, inodes, changed })
+        Ok(entries)
+    }
+
+    fn names(&self) -> impl Iterator<Item = &OsStr> {
+        let starts = [0].into_iter().chain(self.ends.iter().copied());
+        starts.zip(&self.ends).map(|(start, &end)| OsStr::from_bytes(&self.names[start..end]))
     }
 
     fn changed(&self, folder: &Path) -> bool {
@@ -117,7 +172,9 @@ impl Entries {
         if before != after || age.is_some_and(|age| age > CLOCK_STEP) {
             return before != after;
         }
-        Entries::read(folder).is_ok_and(|now| (&now.names, &now.inodes) != (&self.names, &self.inodes))
+        let same =
+            |now: &Entries| now.names == self.names && now.ends == self.ends && now.inodes == self.inodes;
+        Entries::read(folder).is_ok_and(|now| !same(&now))
     }
 }
 
@@ -131,12 +188,12 @@ fn changed(folder: &Path) -> Option<SystemTime> {
 
 struct Look<'a> {
     patterns: &'a Patterns,
+    known: Places<'a>,
     listing: Listing,
     /// The entries of each folder, by its resolved path.
-    entries: HashMap<PathBuf, Entries>,
+    entries: HashMap<PathBuf, Rc<Entries>>,
     /// What was at the names that the patterns spell out, before the entries of their folders.
     named: Vec<(PathBuf, Option<u64>)>,
-    found: BTreeMap<PathBuf, Seen>,
 }
 
 impl Look<'_> {
@@ -152,9 +209,9 @@ impl Look<'_> {
             }
             Step::Literal(name) => self.enter(&typed.join(name), &real.join(name), real, rest, depth),
             Step::Glob(_) => {
-                for name in self.entries(real) {
-                    if step.matches(&name) {
-                        let (typed, real_path) = (typed.join(&name), real.join(&name));
+                for name in self.entries(real).names() {
+                    if step.matches(name) {
+                        let (typed, real_path) = (typed.join(name), real.join(name));
                         match rest.is_empty() {
                             true => self.candidate(&typed, &real_path),
                             false => self.enter(&typed, &real_path, real, rest, depth),
@@ -164,12 +221,12 @@ impl Look<'_> {
             }
             Step::AnyDepth => {
                 self.walk(typed, real, rest, depth);
-                for name in self.entries(real) {
-                    let below = real.join(&name);
+                for name in self.entries(real).names() {
+                    let below = real.join(name);
                     // Links are not followed at any depth, so that loops do not multiply.
                     let is_folder = fs::symlink_metadata(&below).is_ok_and(|metadata| metadata.is_dir());
                     if is_folder && depth < MAX_DEPTH {
-                        self.walk(&typed.join(&name), &below, steps, depth + 1);
+                        self.walk(&typed.join(name), &below, steps, depth + 1);
                     }
                 }
             }
@@ -187,16 +244,16 @@ impl Look<'_> {
         }
     }
 
-    fn entries(&mut self, folder: &Path) -> Vec<OsString> {
+    fn entries(&mut self, folder: &Path) -> Rc<Entries> {
         if let Some(entries) = self.entries.get(folder) {
-            return entries.names.clone();
+            return entries.clone();
         }
         self.listing.folders.insert(folder.to_owned());
         match Entries::read(folder) {
-            Ok(entries) => self.entries.entry(folder.to_owned()).or_insert(entries).names.clone(),
+            Ok(entries) => self.entries.entry(folder.to_owned()).or_insert(Rc::new(entries)).clone(),
             Err(error) => {
                 self.failed(folder, error);
-                Vec::new()
+                Rc::default()
             }
         }
     }
@@ -209,10 +266,13 @@ impl Look<'_> {
         self.file(path, true);
     }
 
-    fn rotated_bodies(&mut self, folder: &Path, homes: &HashSet<OsString>) {
-        for name in self.entries(folder) {
-            let path = folder.join(&name);
-            if !self.found.contains_key(&path) && origins(&name).iter().any(|origin| homes.contains(origin)) {
+    fn rotated_bodies(&mut self, folder: &Path, home: &Path) {
+        let mut path = folder.join("name");
+        for name in self.entries(folder).names() {
+            path.set_file_name(name);
+            let known = self.known;
+            let is_body = || origins(name).iter().any(|origin| known.is_home(&home.join(origin)));
+            if !self.listing.has(&path) && is_body() {
                 self.file(&path, false);
             }
         }
@@ -224,25 +284,34 @@ impl Look<'_> {
             Ok(link) => link,
             Err(error) => return self.failed(path, error),
         };
-        let (path, metadata) = if link.is_symlink() {
-            let Ok(target) = fs::canonicalize(path) else { return };
-            let Ok(metadata) = fs::metadata(&target) else { return };
-            self.listing.folders.extend(target.parent().map(Path::to_owned));
-            (target, metadata)
-        } else {
-            (path.to_owned(), link)
-        };
+        if !link.is_symlink() {
+            return self.found(path, &link, matched);
+        }
+        let Ok(target) = fs::canonicalize(path) else { return };
+        let Ok(metadata) = fs::metadata(&target) else { return };
+        self.listing.folders.extend(target.parent().map(Path::to_owned));
+        self.found(&target, &metadata, matched);
+    }
+
+    fn found(&mut self, path: &Path, metadata: &fs::Metadata, matched: bool) {
         if !metadata.is_file() {
             return;
         }
-        let seen = Seen {
-            path: path.clone(),
-            key: file_key(&metadata),
+        if let Some(place) = self.listing.place(path) {
+            self.listing.files[place].matched |= matched;
+            return;
+        }
+        let place = u32::try_from(self.listing.files.len()).expect("no system holds so many files");
+        self.listing.by_path.insert(path_hash(path), place);
+        // Most files are where they were.
+        let known = self.known.tails.at(path).map(|tail| tail.path.clone());
+        self.listing.files.push(Seen {
+            path: known.unwrap_or_else(|| path.into()),
+            key: file_key(metadata),
             size: metadata.len(),
-            modified_millis: modified_millis(&metadata),
+            modified_millis: modified_millis(metadata),
             matched,
-        };
-        self.found.entry(path).and_modify(|known| known.matched |= matched).or_insert(seen);
+        });
     }
 
     fn failed(&mut self, path: &Path, error: std::io::Error) {
@@ -254,11 +323,11 @@ impl Look<'_> {
 
 /// The name that a tail was first found under, as far as its present name tells: `app.log` for
 /// a tail at `app.log.1` where the patterns match `app.log`.
-pub fn home_of(path: &Path, patterns: &Patterns) -> PathBuf {
+pub fn home_of(path: &Arc<Path>, patterns: &Patterns) -> Arc<Path> {
     let folder = path.parent().unwrap_or(Path::new("/"));
-    let name = path.file_name().unwrap_or(std::ffi::OsStr::from_bytes(b""));
+    let name = path.file_name().unwrap_or(OsStr::new(""));
     let mut homes = origins(name).into_iter().map(|origin| folder.join(origin));
-    homes.rfind(|home| patterns.matches(home)).unwrap_or_else(|| path.to_owned())
+    homes.rfind(|home| patterns.matches(home)).map_or_else(|| path.clone(), Arc::from)
 }
 
 /// Whether the patterns match the tail's file, or the name that it was rotated from: beside it,
@@ -278,14 +347,22 @@ pub fn is_of(known: &KnownTail, patterns: &Patterns) -> bool {
 mod tests {
     use super::*;
 
+    fn take(patterns: &Patterns, rotated: HashSet<Arc<Path>>) -> Listing {
+        let (tails, unreadable, old_folders) = (Tails::default(), HashMap::new(), HashMap::new());
+        let known =
+            Places { tails: &tails, rotated: &rotated, unreadable: &unreadable, old_folders: &old_folders };
+        Listing::take(patterns, known)
+    }
+
     fn look(folder: &Path, pattern: &str, homes: &[&str]) -> Vec<(String, bool)> {
         let pattern = format!("{}/{pattern}", folder.display());
         let patterns = Patterns::try_new(&[pattern], &[]).unwrap();
-        let mut all = Homes::new();
-        all.entry(folder.to_owned()).or_default().extend(homes.iter().map(OsString::from));
-        let listing = Listing::take(&patterns, &all, std::iter::empty());
+        let rotated = homes.iter().map(|home| folder.join(home).into()).collect();
+        let listing = take(&patterns, rotated);
+        let mut files: Vec<&Seen> = listing.files.iter().collect();
+        files.sort_by_key(|seen| &seen.path);
         let name = |path: &Path| path.strip_prefix(folder).unwrap_or(path).display().to_string();
-        listing.files.iter().map(|seen| (name(&seen.path), seen.matched)).collect()
+        files.iter().map(|seen| (name(&seen.path), seen.matched)).collect()
     }
 
     fn folder_with(names: &[&str]) -> tempfile::TempDir {
@@ -357,7 +434,7 @@ mod tests {
         let folder = folder_with(&[]);
         let pattern = format!("{}/later/*/a.log", folder.path().display());
         let patterns = Patterns::try_new(&[pattern], &[]).unwrap();
-        let listing = Listing::take(&patterns, &Homes::new(), std::iter::empty());
+        let listing = take(&patterns, HashSet::new());
         assert!(listing.folders.contains(folder.path()));
         assert!(listing.files.is_empty() && listing.errors.is_empty());
     }
@@ -368,7 +445,7 @@ mod tests {
         let is_of = |path: &str, state| {
             let (tail, identity, anchors) =
                 (crate::file::TailId(1), crate::file::Identity::default(), vec![]);
-            let path = path.into();
+            let path = Path::new(path).into();
             is_of(
                 &KnownTail { tail, path, identity, offset: 0, anchors, size: 0, modified_millis: 0, state },
                 &patterns,
@@ -387,7 +464,8 @@ mod tests {
     #[test]
     fn the_home_of_a_rotated_tail_is_the_name_that_the_pattern_matches() {
         let patterns = Patterns::try_new(&["/l/app.log".into()], &[]).unwrap();
-        assert_eq!(home_of(Path::new("/l/app.log.1"), &patterns), Path::new("/l/app.log"));
-        assert_eq!(home_of(Path::new("/l/app.log"), &patterns), Path::new("/l/app.log"));
+        for path in ["/l/app.log.1", "/l/app.log"] {
+            assert_eq!(&*home_of(&Path::new(path).into(), &patterns), Path::new("/l/app.log"));
+        }
     }
 }

@@ -39,6 +39,8 @@ pub mod stage;
 pub mod tail;
 /// All tails of one flow.
 pub mod tailers;
+/// How a tail is found.
+pub mod tails;
 /// Decompressed bytes of a rotated file.
 pub mod unpacked;
 /// File-system events.

@@ -3,15 +3,13 @@
 //!
 //! Where a file cannot be told from a copy it is held back, but not for ever.
 
-use std::collections::HashSet;
 use std::io;
-use std::path::Path;
 use std::time::Duration;
 
 use super::body::{is_compressed, is_unpackable};
 use super::chunk::TailId;
 use super::identity::is_copy_so_far;
-use super::listing::home_of;
+use super::listing::{Listing, home_of};
 use super::note::{Identity, KnownTail, Stored, TailNote, TailState};
 use super::options::InitialPosition;
 use super::rotation::Seen;
@@ -45,18 +43,18 @@ impl Past {
 
 impl Tailers {
     /// A file that is no tail's. Whether it is to be looked at as a new one next time too.
-    pub(super) fn appeared(&mut self, seen: &Seen, names: &HashSet<&Path>, now: Duration) -> bool {
+    pub(super) fn appeared(&mut self, seen: &Seen, listing: &Listing, now: Duration) -> bool {
         if is_compressed(&seen.path) && !is_unpackable(&seen.path) {
             return false;
         }
         let family = self.family(&seen.path);
         let reborn = self.reborn.contains(&seen.key);
-        let matched = seen.matched || self.forbidden.contains_key(&seen.key);
+        let matched = seen.matched || self.unreadable.contains_key(&seen.key);
         let own = (matched || reborn) && !is_compressed(&seen.path);
         if !own && !self.is_generation(seen, &family) {
             return false;
         }
-        if is_compressed(&seen.path) && names.contains(seen.path.with_extension("").as_path()) {
+        if is_compressed(&seen.path) && listing.has(&seen.path.with_extension("")) {
             // It is being compressed right now: its origin is still there.
             return true;
         }
@@ -132,7 +130,7 @@ impl Tailers {
     /// written earlier than any of the family was known to be. The times of files move in steps.
     fn is_generation(&self, seen: &Seen, family: &[TailId]) -> bool {
         let rotated = self.rotated.iter().any(|home| self.leads_to(&seen.path, home));
-        let known = family.iter().filter_map(|id| self.tails[id].known_modified_millis).max();
+        let known = family.iter().filter_map(|id| self.tails.get(*id)?.known_modified_millis).max();
         rotated
             && known.is_none_or(|latest| latest <= seen.modified_millis)
             && seen.modified_millis + CLOCK_SLACK_MILLIS >= self.past.first_start_millis
@@ -147,7 +145,7 @@ impl Tailers {
                 self.names_move(now);
                 return Ok(true);
             };
-            let Some(tail) = self.tails.get_mut(id) else { continue };
+            let Some(tail) = self.tails.get_mut(*id) else { continue };
             if is_compressed(&seen.path) {
                 if tail.identity.head_length > 0 && tail.identity.head_agrees(&mut body)? {
                     self.compressions.insert(*id, seen.clone());
@@ -187,7 +185,7 @@ impl Tailers {
 
     /// Begins anew where something was written: nobody wrote what a hole reads as.
     pub(super) fn skip_hole(&mut self, id: TailId, written: u64, now: Duration) {
-        let Some(tail) = self.tails.get(&id) else { return };
+        let Some(tail) = self.tails.get(id) else { return };
         let seen = Seen {
             path: tail.path.clone(),
             key: tail.key(),
@@ -216,7 +214,7 @@ impl Tailers {
     fn cannot_read(&mut self, seen: &Seen, error: &io::Error, now: Duration) {
         self.complain(&seen.path, now, &error.to_string());
         if seen.matched {
-            self.forbidden.insert(seen.key, seen.path.clone());
+            self.unreadable.insert(seen.key, seen.path.clone());
         }
     }
 
@@ -253,8 +251,8 @@ impl Tailers {
         let stored = tail.awaiting.clone();
         self.notes.push_back(TailNote::Started { flow: self.key.clone(), known: tail.known(), stored });
         let id = tail.id;
-        self.forbidden.remove(&seen.key);
-        self.insert(tail);
+        self.unreadable.remove(&seen.key);
+        self.tails.insert(tail);
         self.close_unless_it_may_be_unpacked(id);
         self.enqueue(id);
         Ok(())

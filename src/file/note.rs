@@ -2,7 +2,7 @@
 //! ([`TailEvent`]); to the settle stage, who those tails are ([`TailNote`]), so that they are
 //! found again after a restart.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -68,7 +68,7 @@ pub enum TailState {
 #[derive(Clone, Debug, PartialEq)]
 pub struct KnownTail {
     pub tail: TailId,
-    pub path: PathBuf,
+    pub path: Arc<Path>,
     pub identity: Identity,
     /// The watermark: everything before it is safe.
     pub offset: u64,

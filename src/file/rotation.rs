@@ -4,10 +4,11 @@
 //! It also knows how rotation names files (`app.log.1`, `app.log-20260101`, `app-20260101.log`,
 //! each also compressed), so that a copy or a generation is held against the right tail.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 use super::body::is_compressed;
 use super::chunk::TailId;
@@ -16,7 +17,7 @@ use super::identity::FileKey;
 /// A file as a folder showed it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
-    pub path: PathBuf,
+    pub path: Arc<Path>,
     pub key: FileKey,
     pub size: u64,
     pub modified_millis: i64,
@@ -39,44 +40,68 @@ pub enum FileEvent {
     /// It has another size or time than before.
     Changed { tail: TailId },
     /// Its file has another name now.
-    Renamed { tail: TailId, to: PathBuf },
+    Renamed { tail: TailId, to: Arc<Path> },
     /// No name leads to its file any more.
     Missing { tail: TailId },
     /// A file that is no tail's.
     Appeared { seen: Seen },
 }
 
+/// Where the files of a key stand in a list.
+#[derive(Debug, Default)]
+pub struct KeyIndex(Vec<u32>);
+
+impl KeyIndex {
+    pub fn of(seen: &[Seen]) -> Self {
+        let mut places: Vec<u32> = (0..).take(seen.len()).collect();
+        places.sort_unstable_by(|&a, &b| {
+            let (a, b) = (&seen[a as usize], &seen[b as usize]);
+            a.key.cmp(&b.key).then_with(|| a.path.cmp(&b.path))
+        });
+        KeyIndex(places)
+    }
+
+    /// The places of the files with this key, in the order of their paths.
+    pub fn places(&self, seen: &[Seen], key: FileKey) -> impl Iterator<Item = usize> + Clone {
+        let first = self.0.partition_point(|&place| seen[place as usize].key < key);
+        let count = self.0[first..].iter().take_while(|&&place| seen[place as usize].key == key).count();
+        self.0[first..first + count].iter().map(|&place| place as usize)
+    }
+}
+
 /// Compares what is known with what a look at the folders showed. Events of known tails come
 /// first, new files last and in the order of their modification times.
-pub fn diff(known: &[Known<'_>], seen: &[Seen]) -> Vec<FileEvent> {
-    let by_key: HashMap<FileKey, &Seen> = seen.iter().rev().map(|seen| (seen.key, seen)).collect();
-    let paths: HashMap<(&Path, FileKey), &Seen> =
-        seen.iter().map(|seen| ((seen.path.as_path(), seen.key), seen)).collect();
+pub fn diff<'a>(
+    known: impl IntoIterator<Item = Known<'a>>,
+    seen: &[Seen],
+    index: &KeyIndex,
+) -> Vec<FileEvent> {
+    let mut is_tails = vec![false; seen.len()];
     let mut events = Vec::new();
-    let mut tails_of = HashMap::with_capacity(known.len());
     for tail in known {
         // A file with two names stays at the one that it is known by.
-        let found = paths.get(&(tail.path, tail.key)).or_else(|| by_key.get(&tail.key));
+        let places = index.places(seen, tail.key);
+        let mut files = places.clone().map(|place| &seen[place]);
+        let first = files.clone().next();
+        let found = files.find(|file| *file.path == *tail.path).or(first);
         let Some(found) = found.filter(|found| may_be_renamed(tail.path, &found.path)) else {
             events.push(FileEvent::Missing { tail: tail.tail });
             continue;
         };
-        tails_of.insert(tail.key, tail.tail);
-        if found.path != tail.path {
+        places.for_each(|place| is_tails[place] = true);
+        if *found.path != *tail.path {
             events.push(FileEvent::Renamed { tail: tail.tail, to: found.path.clone() });
         }
         if (found.size, found.modified_millis) != (tail.size, tail.modified_millis) {
             events.push(FileEvent::Changed { tail: tail.tail });
         }
     }
-    let mut appeared: Vec<&Seen> = Vec::new();
-    let mut taken = std::collections::HashSet::new();
-    for seen in seen {
-        if !tails_of.contains_key(&seen.key) && taken.insert(seen.key) {
-            appeared.push(seen);
-        }
-    }
-    appeared.sort_by(|a, b| (a.modified_millis, &a.path).cmp(&(b.modified_millis, &b.path)));
+    let unknown = seen.iter().zip(is_tails).filter(|(_, is_tails)| !is_tails);
+    let mut appeared: Vec<&Seen> = unknown.map(|(seen, _)| seen).collect();
+    appeared.sort_by(|a, b| a.path.cmp(&b.path));
+    let mut taken = HashSet::new();
+    appeared.retain(|seen| taken.insert(seen.key));
+    appeared.sort_by_key(|seen| seen.modified_millis);
     events.extend(appeared.into_iter().map(|seen| FileEvent::Appeared { seen: seen.clone() }));
     events
 }
@@ -138,7 +163,11 @@ mod tests {
     use super::*;
 
     fn seen(path: &str, inode: u64, size: u64, modified_millis: i64) -> Seen {
-        Seen { path: path.into(), key: (1, inode), size, modified_millis, matched: true }
+        Seen { path: Path::new(path).into(), key: (1, inode), size, modified_millis, matched: true }
+    }
+
+    fn compare(known: &[Known<'_>], seen: &[Seen]) -> Vec<FileEvent> {
+        diff(known.iter().cloned(), seen, &KeyIndex::of(seen))
     }
 
     fn known(tail: u64, path: &str, inode: u64, size: u64) -> Known<'_> {
@@ -147,17 +176,17 @@ mod tests {
 
     #[test]
     fn nothing_happened() {
-        assert_eq!(diff(&[known(1, "/a", 7, 5)], &[seen("/a", 7, 5, 10)]), []);
+        assert_eq!(compare(&[known(1, "/a", 7, 5)], &[seen("/a", 7, 5, 10)]), []);
     }
 
     #[test]
     fn a_rename_and_a_new_file_at_the_old_name() {
-        let events = diff(&[known(1, "/a", 7, 5)], &[seen("/a", 8, 2, 12), seen("/a.1", 7, 6, 11)]);
+        let events = compare(&[known(1, "/a", 7, 5)], &[seen("/a", 8, 2, 12), seen("/a.1", 7, 6, 11)]);
         let tail = TailId(1);
         assert_eq!(
             events,
             [
-                FileEvent::Renamed { tail, to: "/a.1".into() },
+                FileEvent::Renamed { tail, to: Path::new("/a.1").into() },
                 FileEvent::Changed { tail },
                 FileEvent::Appeared { seen: seen("/a", 8, 2, 12) }
             ]
@@ -166,7 +195,7 @@ mod tests {
 
     #[test]
     fn a_missing_file_and_new_ones_in_the_order_of_time() {
-        let events = diff(&[known(1, "/a", 7, 5)], &[seen("/b", 9, 1, 30), seen("/c", 8, 1, 20)]);
+        let events = compare(&[known(1, "/a", 7, 5)], &[seen("/b", 9, 1, 30), seen("/c", 8, 1, 20)]);
         assert_eq!(
             events,
             [
@@ -180,8 +209,8 @@ mod tests {
     #[test]
     fn a_second_name_of_a_known_file_changes_nothing() {
         let files = [seen("/0", 7, 5, 10), seen("/a", 7, 5, 10), seen("/z", 7, 5, 10)];
-        assert_eq!(diff(&[known(1, "/a", 7, 5)], &files), []);
-        let appeared = diff(&[], &files);
+        assert_eq!(compare(&[known(1, "/a", 7, 5)], &files), []);
+        let appeared = compare(&[], &files);
         assert_eq!(appeared, [FileEvent::Appeared { seen: seen("/0", 7, 5, 10) }]);
     }
 
@@ -222,7 +251,7 @@ mod tests {
         let tail =
             Known { tail: TailId(1), path: &before.path, key: before.key, size: 10, modified_millis: 1 };
         let after = seen("/app.log.2.gz", 7, 5, 2);
-        let events = diff(&[tail], std::slice::from_ref(&after));
+        let events = compare(&[tail], std::slice::from_ref(&after));
         assert_eq!(events, [FileEvent::Missing { tail: TailId(1) }, FileEvent::Appeared { seen: after }]);
     }
 
@@ -257,12 +286,12 @@ mod tests {
                     modified_millis: seen.modified_millis,
                 })
                 .collect();
-            let events = diff(&tails, &after);
+            let events = compare(&tails, &after);
             for tail in &tails {
                 let found: Vec<&Seen> = after.iter().filter(|seen| seen.key == tail.key).collect();
                 let missing = events.contains(&FileEvent::Missing { tail: tail.tail });
                 prop_assert_eq!(missing, found.is_empty());
-                let stayed = found.iter().any(|seen| seen.path == tail.path);
+                let stayed = found.iter().any(|seen| *seen.path == *tail.path);
                 let renamed = events.iter().any(|e| matches!(e, FileEvent::Renamed { tail: id, .. } if *id == tail.tail));
                 prop_assert_eq!(renamed, !missing && !stayed);
                 let same = |seen: &&Seen| (seen.size, seen.modified_millis) == (tail.size, tail.modified_millis);

@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::body::{Body, is_compressed, is_unpackable};
@@ -52,17 +53,23 @@ impl Tailers {
         for (path, error) in &listing.errors {
             self.complain(path, now, &error.to_string());
         }
-        let mut appeared = Vec::new();
+        let (mut appeared, mut gone) = (Vec::new(), HashSet::new());
         for event in self.compare(&listing) {
             match event {
+                FileEvent::Changed { tail } if gone.contains(&tail) => {}
                 FileEvent::Changed { tail } => self.changed(tail, &listing, now),
+                FileEvent::Renamed { tail, to } if self.got_its_inode(tail, &to) => {
+                    gone.insert(tail);
+                    self.lose_sight(tail, now);
+                    appeared.extend(listing.files.iter().filter(|seen| seen.path == to).cloned());
+                }
                 FileEvent::Renamed { tail, to } => self.moved(tail, to),
                 FileEvent::Missing { tail } => self.lose_sight(tail, now),
                 FileEvent::Appeared { seen } => appeared.push(seen),
             }
         }
         // Nothing tells whether a life of an empty file was copied away meanwhile.
-        let empty = self.tails.values().filter(|tail| tail.was_empty).map(|tail| tail.home.clone());
+        let empty = self.tails.lively().filter(|tail| tail.was_empty).map(|tail| tail.home.clone());
         self.rotated.extend(empty);
         self.sure = true;
         if listing.in_motion {
@@ -82,27 +89,25 @@ impl Tailers {
         // What became of the files that are known is stored before, or with, what begins in their
         // place: after a crash the new life alone would hide the older one's rest.
         self.take_changes();
-        let names: HashSet<&Path> = listing.files.iter().map(|seen| seen.path.as_path()).collect();
         let mut strangers = HashSet::new();
         for seen in &appeared {
             // What is at a home now may have been copied there a moment ago.
             let held = self.scanned && self.is_copy_of_newcomer(seen, &appeared);
             // What comes into an empty file is new.
-            if !held && !self.appeared(seen, &names, now) && seen.size > 0 {
+            if !held && !self.appeared(seen, &listing, now) && seen.size > 0 {
                 strangers.insert(seen.key);
             }
         }
         self.finish_scan(strangers);
         self.held.retain(|key, _| listing.find(*key).is_some());
-        self.forbidden.retain(|key, _| !self.sure || listing.find(*key).is_some());
+        self.unreadable.retain(|key, _| !self.sure || listing.find(*key).is_some());
         self.folders = listing.folders;
         self.folders.iter().cloned().collect()
     }
 
     /// What the folders hold now.
     pub fn list(&self) -> Listing {
-        let known = self.tails.values().map(|tail| tail.path.as_path());
-        Listing::take(&self.patterns, &self.homes(), known)
+        Listing::take(&self.patterns, self.places())
     }
 
     /// Names move while they are looked at: a file that was not found may be there, and one that
@@ -116,7 +121,8 @@ impl Tailers {
 
     /// Files that could not be seen for a while are what they were before.
     fn seen_again(&mut self, listing: &Listing) {
-        for tail in self.tails.values_mut().filter(|tail| tail.out_of_sight) {
+        for id in self.tails.lively_where(|tail| tail.out_of_sight) {
+            let Some(tail) = self.tails.get_mut(id) else { continue };
             if listing.find(tail.key()).is_some() {
                 tail.out_of_sight = false;
                 tail.note_due = true;
@@ -139,18 +145,14 @@ impl Tailers {
     }
 
     fn compare(&self, listing: &Listing) -> Vec<FileEvent> {
-        let known: Vec<Known<'_>> = self
-            .tails
-            .values()
-            .map(|tail| Known {
-                tail: tail.id,
-                path: &tail.path,
-                key: tail.key(),
-                size: tail.size,
-                modified_millis: tail.modified_millis,
-            })
-            .collect();
-        diff(&known, &listing.files)
+        let known = self.tails.iter().map(|tail| Known {
+            tail: tail.id,
+            path: &tail.path,
+            key: tail.key(),
+            size: tail.size,
+            modified_millis: tail.modified_millis,
+        });
+        diff(known, &listing.files, &listing.by_key)
     }
 
     fn finish_scan(&mut self, strangers: HashSet<identity::FileKey>) {
@@ -160,23 +162,23 @@ impl Tailers {
             self.moving_since = None;
         }
         // Where no file is now, one may be born and rotated away before the next look.
-        self.rotated.extend(self.vacant_homes());
-        self.forget_empty_families();
+        self.rotated.extend(self.tails.take_vacant_homes());
         self.reborn.clear();
-        self.awaited.retain(|id, _| self.tails.get(id).is_some_and(|tail| tail.absent));
+        self.awaited.retain(|id, _| self.tails.get(*id).is_some_and(|tail| tail.absent));
         self.scanned = true;
-        self.by_path = self.tails.values().map(|tail| (tail.path.clone(), tail.id)).collect();
         if self.sure {
-            for tail in self.tails.values_mut() {
-                tail.known_modified_millis = Some(tail.modified_millis);
-                tail.was_empty = false;
+            for id in self.tails.lively_where(|_| true) {
+                if let Some(tail) = self.tails.get_mut(id) {
+                    tail.known_modified_millis = Some(tail.modified_millis);
+                    tail.was_empty = false;
+                }
             }
         }
         self.retry_failed();
     }
 
     fn changed(&mut self, id: TailId, listing: &Listing, now: Duration) {
-        let Some(tail) = self.tails.get_mut(&id) else { return };
+        let Some(tail) = self.tails.get_mut(id) else { return };
         if is_compressed(&tail.path) {
             // It is finished, and its size says nothing of the bytes in it: what was written at
             // another time is another file with its inode.
@@ -206,8 +208,17 @@ impl Tailers {
         }
     }
 
-    fn moved(&mut self, id: TailId, to: PathBuf) {
-        let Some(tail) = self.tails.get_mut(&id) else { return };
+    /// Whether the file at `to` is another than the tail's, which is gone: its inode was free again.
+    fn got_its_inode(&self, id: TailId, to: &Path) -> bool {
+        let Some(tail) = self.tails.get(id).filter(|tail| !tail.is_open()) else { return false };
+        // What cannot be read now is dealt with under its new name.
+        let body = open_file(to, tail.key()).ok().flatten();
+        let verdict = body.map(|mut body| verify(&mut body, &tail.identity, tail.ladder()));
+        matches!(verdict, Some(Ok(Verdict::Different)))
+    }
+
+    fn moved(&mut self, id: TailId, to: Arc<Path>) {
+        let Some(tail) = self.tails.get_mut(id) else { return };
         tracing::info!(
             flow = &*self.flow, file = %tail.path.display(), to = %to.display(),
             "the file was renamed; it is read to its end under its new name"
@@ -216,15 +227,15 @@ impl Tailers {
         tail.state = if to == tail.home { TailState::Live } else { TailState::Rotated };
         self.rotated.insert(tail.home.clone());
         tail.out_of_sight = false;
-        tail.path = to;
         tail.absent = false;
         tail.note_due = true;
+        self.tails.relocate(id, to);
         self.enqueue(id);
     }
 
     /// No name leads to the tail's file. An open one is read on.
     fn lose_sight(&mut self, id: TailId, now: Duration) {
-        let Some(tail) = self.tails.get_mut(&id) else { return };
+        let Some(tail) = self.tails.get_mut(id) else { return };
         self.rotated.insert(tail.home.clone());
         if !tail.is_open() {
             tail.absent = true;
@@ -240,7 +251,7 @@ impl Tailers {
                 return;
             }
         }
-        let Some(tail) = self.tails.get_mut(&id) else { return };
+        let Some(tail) = self.tails.get_mut(id) else { return };
         if !std::mem::replace(&mut tail.out_of_sight, true) {
             // A name that is taken again hides that the file itself is gone.
             let kind = match (tail.deleted, tail.path.exists()) {
@@ -261,7 +272,7 @@ impl Tailers {
 
     /// Rotation moved a file of this tail's to another folder; others may have gone there too.
     fn remember_old_folder(&mut self, id: TailId, path: &Path) {
-        let home = self.tails.get(&id).map(|tail| tail.home.clone());
+        let home = self.tails.get(id).map(|tail| tail.home.clone());
         if let (Some(home), Some(folder)) = (home, path.parent())
             && let Some(home_folder) = home.parent()
             && home_folder != folder
@@ -275,7 +286,7 @@ impl Tailers {
     fn miss_foreign(&mut self, listing: &Listing) {
         let tails = &mut self.tails;
         self.foreign.retain(|id| {
-            let missed = tails.get_mut(id).filter(|tail| listing.find(tail.key()).is_none());
+            let missed = tails.get_mut(*id).filter(|tail| listing.find(tail.key()).is_none());
             missed.is_none_or(|tail| {
                 tail.close();
                 tail.absent = true;
@@ -286,11 +297,10 @@ impl Tailers {
 
     /// Tails whose file was not found: under another inode, as a copy, compressed, or gone.
     fn settle_absent(&mut self, appeared: &mut Vec<Seen>, listing: &Listing, now: Duration) {
-        let absent: Vec<TailId> =
-            self.tails.values().filter(|tail| tail.absent).map(|tail| tail.id).collect();
-        for id in absent {
-            let Some(tail) = self.tails.get(&id) else { continue };
-            if listing.find(tail.key()).is_some_and(|seen| may_be_renamed(&tail.path, &seen.path)) {
+        for id in self.tails.lively_where(|tail| tail.absent) {
+            let Some(tail) = self.tails.get(id) else { continue };
+            let there = listing.find(tail.key()).filter(|seen| may_be_renamed(&tail.path, &seen.path));
+            if there.is_some_and(|seen| !self.got_its_inode(id, &seen.path)) {
                 continue;
             }
             let (path, key, unread) = (tail.path.clone(), tail.key(), tail.unread_for_sure());
@@ -342,7 +352,7 @@ impl Tailers {
     ) -> Vec<(TailId, Seen)> {
         let mut replaced = Vec::new();
         for id in std::mem::take(&mut self.foreign) {
-            let Some(tail) = self.tails.get_mut(&id) else { continue };
+            let Some(tail) = self.tails.get_mut(id) else { continue };
             let Some(present) = listing.find(tail.key()).cloned() else { continue };
             match judge(tail, &present) {
                 Ok(Some(Verdict::Same)) => {
@@ -371,7 +381,7 @@ impl Tailers {
     /// The file lost its last bytes: what is before the anchor has been read. What of it may not
     /// be settled yet is read again, since nobody could read it after a crash.
     fn go_on_from(&mut self, id: TailId, present: &Seen, anchor: Anchor, unsettled: u64, now: Duration) {
-        let Some(tail) = self.tails.get(&id) else { return };
+        let Some(tail) = self.tails.get(id) else { return };
         let (position, unread) = (tail.position, tail.unread_for_sure());
         let start = anchor.offset.min(position.saturating_sub(unsettled));
         tracing::warn!(
@@ -390,7 +400,7 @@ impl Tailers {
     /// The file was truncated, or replaced by another with the same inode: the unread rest is
     /// in its copy, if there is one, and a new life begins.
     fn replaced(&mut self, id: TailId, present: &Seen, appeared: &mut Vec<Seen>, now: Duration) {
-        let Some(tail) = self.tails.get_mut(&id) else { return };
+        let Some(tail) = self.tails.get_mut(id) else { return };
         self.rotated.insert(tail.home.clone());
         tail.close();
         let (unread, read) = (tail.unread_for_sure(), tail.position);
@@ -465,7 +475,7 @@ impl Tailers {
     /// lead to it, what need not be decompressed before the others; then any that begins alike.
     /// Also whether one went from its name meanwhile.
     fn candidates(&mut self, id: TailId, appeared: &[Seen]) -> (Vec<Seen>, bool) {
-        let Some(tail) = self.tails.get(&id) else { return (Vec::new(), false) };
+        let Some(tail) = self.tails.get(id) else { return (Vec::new(), false) };
         let (home, identity) = (&tail.home, &tail.identity);
         let (mut candidates, moved) = self.attic.bodies(home, identity.inode);
         let related = |seen: &&Seen| seen.key.1 == identity.inode || self.leads_to(&seen.path, home);
@@ -480,7 +490,7 @@ impl Tailers {
         // Unless it was just seen to hold something else than the other's bytes.
         let is_anothers = |seen: &Seen| {
             !self.reborn.contains(&seen.key)
-                && self.tails.values().any(|tail| tail.key() == seen.key && tail.id != id)
+                && self.tails.iter().any(|tail| tail.key() == seen.key && tail.id != id)
         };
         candidates.retain(|seen| !is_compressed(&seen.path) || is_unpackable(&seen.path));
         // Of a file that was empty no content is known: any would agree with it.
@@ -492,7 +502,7 @@ impl Tailers {
     /// A decoder that has to wait would only cost memory.
     pub(super) fn close_unless_it_may_be_unpacked(&mut self, id: TailId) {
         if !self.may_unpack(id)
-            && let Some(tail) = self.tails.get_mut(&id)
+            && let Some(tail) = self.tails.get_mut(id)
         {
             tail.close();
         }
@@ -508,7 +518,7 @@ impl Tailers {
     /// is there by now.
     fn take_over(&mut self, id: TailId, seen: &Seen, now: Duration) -> io::Result<Option<bool>> {
         let Some(mut body) = open_file(&seen.path, seen.key)? else { return Ok(None) };
-        let Some(tail) = self.tails.get_mut(&id) else { return Ok(Some(false)) };
+        let Some(tail) = self.tails.get_mut(id) else { return Ok(Some(false)) };
         let packed = is_compressed(&seen.path);
         if verify(&mut body, &tail.identity, tail.ladder())? == Verdict::Same {
             let is_itself = tail.identity.inode == seen.key.1 && seen.path == tail.path;
@@ -517,7 +527,7 @@ impl Tailers {
                 "the rest of the file is read from where rotation left it"
             );
             let size = if packed { tail.size.max(tail.position) } else { seen.size };
-            tail.move_to(seen.path.clone(), seen.key, body, size, seen.modified_millis);
+            tail.move_to(seen.key, body, size, seen.modified_millis);
             if !packed {
                 tail.grow_head()?;
             }
@@ -525,6 +535,7 @@ impl Tailers {
             if is_itself {
                 tail.state = TailState::Live;
             }
+            self.tails.relocate(id, seen.path.clone());
             self.close_unless_it_may_be_unpacked(id);
             self.enqueue(id);
             return Ok(Some(true));
@@ -545,14 +556,14 @@ impl Tailers {
         &mut self,
         seen: &Seen,
         mut body: Body,
-        home: PathBuf,
+        home: Arc<Path>,
         now: Duration,
     ) -> io::Result<()> {
         let identity = Identity::of(&mut body, seen.key)?;
         let mut tail = Tail::new(self.known(seen, identity, TailState::Rotated), home, now);
         tail.adopt(body, seen.size)?;
         self.notes.push_back(TailNote::Started { flow: self.key.clone(), known: tail.known(), stored: None });
-        self.insert(tail);
+        self.tails.insert(tail);
         Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! The thread of one flow's file stage: waits for mail, looks at the folders when that is due,
 //! reads in turns, and passes on what it finds. It may block on a disk; nothing else waits for it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,12 +23,19 @@ pub const CHANNEL_CAPACITY: usize = 2 * MAX_BUFFERS;
 const POLLED_SCAN: Duration = Duration::from_secs(1);
 /// How often the active files of a busy folder are looked at.
 const BUSY_POLL: Duration = Duration::from_millis(5);
+/// These looks may take one part in so many of the time.
+const POLL_SHARE: u32 = 4;
 /// A busy folder's files that changed within this time are its active ones.
 const ACTIVE: Duration = Duration::from_secs(10);
 /// A folder is calm again when at most a quarter of this many looks in a row found something.
 const CALM_LOOKS: u32 = 400;
 /// What is due with time is done this often.
 const TEND: Duration = Duration::from_secs(1);
+/// So many chunks of files with a backlog may wait for the next stage: what comes fresh to
+/// another file waits behind them.
+const AHEAD: usize = 4;
+/// While they wait it is looked this often whether they still do.
+const AHEAD_POLL: Duration = Duration::from_millis(4);
 /// The mail is looked at after this many chunks.
 const TURNS: usize = 64;
 /// Scans may take one part in so many of the time: while events are healthy, and when one asks.
@@ -44,6 +51,7 @@ pub struct Stage {
     pub outlet: mpsc::Sender<TailEvent>,
     pub notes: mpsc::Sender<TailNote>,
     pub pulse: Arc<Pulse>,
+    pub ahead: Ahead,
 }
 
 /// What the stage knows of time and folders.
@@ -56,7 +64,36 @@ struct Clockwork {
     polled: bool,
     folders: HashMap<PathBuf, bool>,
     busy: HashMap<PathBuf, Busy>,
+    /// When the busy folders are looked at again.
+    poll_due: Duration,
     blocked: bool,
+}
+
+/// How many chunks of backlogs wait in the channel to the next stage.
+#[derive(Debug, Default)]
+pub struct Ahead {
+    /// Events that were ever sent.
+    sent: u64,
+    /// Which of them were chunks of backlogs, as far as they are not taken yet.
+    backlogs: VecDeque<u64>,
+}
+
+impl Ahead {
+    fn sends(&mut self, event: &TailEvent) {
+        self.sent += 1;
+        if matches!(event, TailEvent::Chunk { caught_up: false, .. }) {
+            self.backlogs.push_back(self.sent);
+        }
+    }
+
+    /// `waiting` events are in the channel.
+    fn count(&mut self, waiting: usize) -> usize {
+        let taken = self.sent - waiting as u64;
+        while self.backlogs.front().is_some_and(|&number| number <= taken) {
+            self.backlogs.pop_front();
+        }
+        self.backlogs.len()
+    }
 }
 
 #[derive(Default)]
@@ -81,6 +118,7 @@ impl Stage {
             polled: !self.tailers.options.use_events,
             folders: HashMap::new(),
             busy: HashMap::new(),
+            poll_due: Duration::ZERO,
             blocked: false,
         };
         let mut mail = Mail::default();
@@ -120,6 +158,8 @@ impl Stage {
         clock.blocked = false;
         while turns < TURNS {
             turns += 1;
+            let waiting = self.outlet.max_capacity() - self.outlet.capacity();
+            self.tailers.hold_backlogs = self.ahead.count(waiting) >= AHEAD;
             match self.tailers.turn(now, &self.budget) {
                 Turn::Progress => self.pass_on()?,
                 Turn::Idle => break,
@@ -150,6 +190,7 @@ impl Stage {
         }
         while let Some(event) = self.tailers.events.pop_front() {
             crash_point("file.after_notes");
+            self.ahead.sends(&event);
             self.outlet.blocking_send(event).map_err(|_| Closed)?;
         }
         self.pulse.works();
@@ -202,6 +243,9 @@ impl Stage {
     }
 
     fn poll_busy(&mut self, clock: &mut Clockwork, now: Duration) {
+        if clock.busy.is_empty() || now < clock.poll_due {
+            return;
+        }
         let mut calm = Vec::new();
         for (folder, busy) in &mut clock.busy {
             busy.looks += 1;
@@ -213,6 +257,8 @@ impl Stage {
                 *busy = Busy::default();
             }
         }
+        let after = clock.started.elapsed();
+        clock.poll_due = after + BUSY_POLL.max((after - now) * POLL_SHARE);
         for folder in calm {
             clock.busy.remove(&folder);
             // The scan asks for its events again and finds what happened meanwhile.
@@ -242,7 +288,10 @@ impl Stage {
         let mut next = self.next_scan(clock).min(clock.tended + TEND);
         let now = clock.started.elapsed();
         if !clock.busy.is_empty() {
-            next = next.min(now + BUSY_POLL);
+            next = next.min(clock.poll_due);
+        }
+        if self.tailers.hold_backlogs {
+            next = next.min(now + AHEAD_POLL);
         }
         next.saturating_sub(now)
     }
@@ -250,6 +299,7 @@ impl Stage {
     /// Reads what only an open descriptor keeps, until there is nothing left or no more time.
     fn drain(&mut self, mut mail: Mail, clock: &Clockwork) {
         self.tailers.look_at_the_nameless(clock.started.elapsed());
+        self.tailers.hold_backlogs = false;
         while !mail.abandon && self.tailers.only_nameless() {
             let now = clock.started.elapsed();
             let turn = self.tailers.turn(now, &self.budget);
@@ -327,9 +377,26 @@ mod tests {
             outlet,
             notes,
             pulse: Arc::default(),
+            ahead: Ahead::default(),
         };
         let thread = std::thread::spawn(move || stage.run());
         Running { folder, mailbox, counters, thread, _behind: (events, notes_end) }
+    }
+
+    #[test]
+    fn chunks_of_backlogs_are_counted_until_they_are_taken() {
+        let chunk = |caught_up| TailEvent::Chunk {
+            chunk: crate::file::Chunk::new(crate::file::TailId(1), 0, bytes::Bytes::new(), 0),
+            end: crate::file::ChunkEnd::Line,
+            caught_up,
+        };
+        let mut ahead = Ahead::default();
+        for caught_up in [false, true, false, true, true] {
+            ahead.sends(&chunk(caught_up));
+        }
+        assert_eq!([5, 4, 3, 2].map(|waiting| ahead.count(waiting)), [2, 1, 1, 0]);
+        ahead.sends(&chunk(false));
+        assert_eq!([3, 1, 0].map(|waiting| ahead.count(waiting)), [1, 1, 0]);
     }
 
     #[track_caller]

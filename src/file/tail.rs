@@ -7,7 +7,7 @@
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,9 +27,9 @@ const SEARCH_BYTES: usize = 64 * 1024;
 #[derive(Debug)]
 pub struct Tail {
     pub id: TailId,
-    pub path: PathBuf,
+    pub path: Arc<Path>,
     /// Where the file was when the tail began, as far as that is known.
-    pub home: PathBuf,
+    pub home: Arc<Path>,
     pub identity: Identity,
     pub state: TailState,
     /// Where reading began in this process.
@@ -57,7 +57,7 @@ pub struct Tail {
     pub announced: bool,
     /// The size, path, identity or state is not what the settle stage knows.
     pub note_due: bool,
-    body: Option<Body>,
+    body: Option<Box<Body>>,
     ladder: Ladder,
     /// There is no newline in the bytes from `position` to here.
     searched: u64,
@@ -81,7 +81,7 @@ pub enum Read {
 }
 
 impl Tail {
-    pub fn new(known: KnownTail, home: PathBuf, now: Duration) -> Self {
+    pub fn new(known: KnownTail, home: Arc<Path>, now: Duration) -> Self {
         Tail {
             id: known.tail,
             path: known.path,
@@ -134,7 +134,7 @@ impl Tail {
     }
 
     pub fn body(&mut self) -> Option<&mut Body> {
-        self.body.as_mut()
+        self.body.as_deref_mut()
     }
 
     pub fn close(&mut self) {
@@ -146,6 +146,13 @@ impl Tail {
         self.is_open() && (self.deleted || self.out_of_sight)
     }
 
+    /// Whether something may have to be done about it before its file changes again.
+    pub fn is_lively(&self) -> bool {
+        let changed = self.known_modified_millis != Some(self.modified_millis);
+        let hidden = self.absent || self.out_of_sight;
+        self.is_open() || hidden || self.note_due || self.was_empty || changed
+    }
+
     /// Whether its start position is safe on disk.
     pub fn may_be_read(&self) -> bool {
         self.awaiting.as_ref().is_none_or(Stored::is_set)
@@ -153,7 +160,8 @@ impl Tail {
 
     /// What of the disk only the open descriptor holds, while there is more to be read.
     pub fn held_space(&self) -> io::Result<Option<Space>> {
-        let Some(Body::Plain(file)) = self.body.as_ref().filter(|_| self.deleted && self.unread() > 0) else {
+        let Some(Body::Plain(file)) = self.body.as_deref().filter(|_| self.deleted && self.unread() > 0)
+        else {
             return Ok(None);
         };
         let (metadata, system) = (file.metadata()?, rustix::fs::fstatvfs(file)?);
@@ -184,7 +192,7 @@ impl Tail {
 
     fn hold(&mut self, mut body: Body, size: u64) -> io::Result<Verdict> {
         let verdict = verify(&mut body, &self.identity, &self.ladder)?;
-        self.body = Some(body);
+        self.body = Some(Box::new(body));
         if verdict == Verdict::Same {
             self.verified_size = size;
             if self.ladder.newest().is_some_and(|anchor| anchor.offset != self.position) {
@@ -206,15 +214,14 @@ impl Tail {
 
     /// The open file, if it is none that is unpacked from its beginning.
     pub fn into_body(self) -> Option<Body> {
-        self.body.filter(|body| matches!(body, Body::Plain(_)))
+        self.body.map(|body| *body).filter(|body| matches!(body, Body::Plain(_)))
     }
 
     /// Goes on in another body that holds the same bytes: the copy that rotation made.
-    pub fn move_to(&mut self, path: PathBuf, key: FileKey, body: Body, size: u64, modified_millis: i64) {
-        self.path = path;
+    pub fn move_to(&mut self, key: FileKey, body: Body, size: u64, modified_millis: i64) {
         (self.identity.device, self.identity.inode) = key;
         self.state = TailState::Rotated;
-        self.body = Some(body);
+        self.body = Some(Box::new(body));
         self.size = size;
         self.modified_millis = modified_millis;
         self.verified_size = size;
@@ -223,9 +230,8 @@ impl Tail {
     }
 
     /// All was read from a file that is gone; what it held is in this compressed one too.
-    pub fn is_finished_in(&mut self, path: PathBuf, key: FileKey, modified_millis: i64) {
+    pub fn is_finished_in(&mut self, key: FileKey, modified_millis: i64) {
         self.close();
-        self.path = path;
         (self.identity.device, self.identity.inode) = key;
         self.state = TailState::Finished;
         (self.size, self.modified_millis) = (self.position, modified_millis);
@@ -236,13 +242,13 @@ impl Tail {
 
     /// Takes the open file of a new tail and begins at `start`.
     pub fn adopt(&mut self, body: Body, start: u64) -> io::Result<()> {
-        self.body = Some(body);
+        self.body = Some(Box::new(body));
         self.begin_at(start)
     }
 
     /// Looks at the open file. Whether it changed since the last look.
     pub fn look(&mut self, now: Duration) -> io::Result<bool> {
-        let Some(body) = self.body.as_mut() else { return Ok(false) };
+        let Some(body) = self.body.as_deref_mut() else { return Ok(false) };
         let Some(metadata) = body.metadata()? else { return Ok(false) };
         self.deleted = metadata.nlink() == 0;
         let changed = self.update(metadata.len(), modified_millis(&metadata), now);
@@ -273,7 +279,7 @@ impl Tail {
     /// The head covers more once there is more, but never bytes of another file.
     pub fn grow_head(&mut self) -> io::Result<()> {
         let key = self.identity.key();
-        let Some(body) = self.body.as_mut() else { return Ok(()) };
+        let Some(body) = self.body.as_deref_mut() else { return Ok(()) };
         if self.identity.head_agrees(body)? {
             self.identity = Identity::of(body, key)?;
             self.note_due = true;
@@ -350,13 +356,13 @@ impl Tail {
 
     /// Bytes behind the position. None if the file is shorter.
     fn available(&mut self, wanted: usize) -> io::Result<Option<Available>> {
-        let body = self.body.as_mut().expect("a tail is read while it is open");
+        let body = self.body.as_deref_mut().expect("a tail is read while it is open");
         body.available(self.position, wanted)
     }
 
     /// Whether the bytes before the position are still the tail's.
     pub fn verify_content(&mut self) -> io::Result<bool> {
-        let body = self.body.as_mut().expect("a tail is read while it is open");
+        let body = self.body.as_deref_mut().expect("a tail is read while it is open");
         if u64::from(self.identity.head_length) > self.position && !self.identity.head_agrees(body)? {
             return Ok(false);
         }
@@ -374,7 +380,7 @@ impl Tail {
     /// Searches what is new of a partial line, without holding on to it.
     fn newline_ahead(&mut self, available: usize) -> io::Result<bool> {
         let end = self.position + available as u64;
-        let body = self.body.as_mut().expect("a tail is read while it is open");
+        let body = self.body.as_deref_mut().expect("a tail is read while it is open");
         while self.searched < end {
             let length = (end - self.searched).min(SEARCH_BYTES as u64) as usize;
             let bytes = body.bytes_at(self.searched, length)?;
@@ -392,7 +398,7 @@ impl Tail {
         let lead = Anchor::length(self.position);
         let Some(permit) = budget.take(lead + wanted) else { return Ok(None) };
         let mut data = Vec::with_capacity(lead + wanted);
-        let body = self.body.as_mut().expect("a tail is read while it is open");
+        let body = self.body.as_deref_mut().expect("a tail is read while it is open");
         body.read_at(self.position - lead as u64, lead + wanted, &mut data)?;
         let agrees = data.len() == lead + wanted
             && self.ladder.newest().is_none_or(|anchor| Anchor::of(self.position, &data[..lead]) == anchor)
@@ -442,7 +448,7 @@ impl Tail {
     /// Begins behind the last newline before `limit`: at the end of a file of which only what
     /// comes is wanted, so that a line that is being written is sent once it is complete.
     pub fn start_before(&mut self, limit: u64, max_line: usize) -> io::Result<()> {
-        let body = self.body.as_mut().expect("a tail is read while it is open");
+        let body = self.body.as_deref_mut().expect("a tail is read while it is open");
         let mut from = limit;
         let mut start = 0;
         while from > 0 {
@@ -463,7 +469,7 @@ impl Tail {
 
     /// Begins at `start` instead of at the first byte.
     pub fn begin_at(&mut self, start: u64) -> io::Result<()> {
-        let body = self.body.as_mut().expect("a tail is read while it is open");
+        let body = self.body.as_deref_mut().expect("a tail is read while it is open");
         let length = Anchor::length(start);
         let before = body.bytes_at(start - length as u64, length)?;
         if before.len() < length {
@@ -483,13 +489,13 @@ impl Tail {
     /// Where the first byte is that somebody wrote: behind the hole that a writer without
     /// `O_APPEND` leaves when it goes on at its old offset after a truncation.
     pub fn first_written(&mut self) -> io::Result<u64> {
-        let Some(Body::Plain(file)) = &self.body else { return Ok(0) };
+        let Some(Body::Plain(file)) = self.body.as_deref() else { return Ok(0) };
         let mut at = match rustix::fs::seek(file, rustix::fs::SeekFrom::Data(0)) {
             Ok(0) | Err(_) => return Ok(0),
             Ok(at) => at,
         };
         // The first block that holds data is filled up with NULs.
-        let body = self.body.as_mut().expect("it is open");
+        let body = self.body.as_deref_mut().expect("it is open");
         loop {
             let bytes = body.bytes_at(at, SEARCH_BYTES)?;
             match bytes.iter().position(|byte| *byte != 0) {
@@ -498,10 +504,6 @@ impl Tail {
                 None => at += bytes.len() as u64,
             }
         }
-    }
-
-    pub fn shared_path(&self) -> Arc<Path> {
-        Arc::from(self.path.as_path())
     }
 }
 
@@ -518,6 +520,7 @@ mod tests {
     use super::*;
     use std::fs::{self, File};
     use std::io::Write;
+    use std::path::PathBuf;
 
     struct Case {
         _folder: tempfile::TempDir,
@@ -533,7 +536,7 @@ mod tests {
         let (mut body, metadata) = Body::open(&path).unwrap();
         let known = KnownTail {
             tail: TailId(1),
-            path: path.clone(),
+            path: path.as_path().into(),
             identity: Identity::of(&mut body, file_key(&metadata)).unwrap(),
             offset: 0,
             anchors: Vec::new(),
@@ -541,7 +544,7 @@ mod tests {
             modified_millis: 0,
             state: TailState::Live,
         };
-        let mut tail = Tail::new(known, path.clone(), Duration::ZERO);
+        let mut tail = Tail::new(known, path.as_path().into(), Duration::ZERO);
         assert_eq!(tail.open().unwrap(), Some(Verdict::Same));
         Case { _folder: folder, path, budget: Budget::new(64 << 20, 1).flow(), tail }
     }

@@ -4,7 +4,7 @@
 //! `notes`, for its stage to pass on. It has no thread and no clock, so that a test can lead it
 //! step by step. How it acts on what a look at the folders shows stands in `scan`.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,13 +16,14 @@ use super::body::{Body, is_compressed};
 use super::budget::FlowBudget;
 use super::chunk::{Chunk, TailId};
 use super::identity::{FileKey, Verdict};
-use super::listing::{Homes, home_of};
+use super::listing::{Places, home_of};
 use super::note::{ChunkEnd, KnownTail, Lost, TailEvent, TailNote, TailState};
 use super::options::Options;
 use super::pattern::{PatternError, Patterns};
 use super::removed::{Removed, Space};
 use super::rotation::{Seen, origins};
 use super::tail::{Read, Tail};
+use super::tails::Tails;
 use crate::observe::{FlowCounters, LossReason, Repeated, Troubles, crash_point};
 
 /// A file that is read to its end and was quiet for so long is closed, and verified when it
@@ -78,23 +79,20 @@ pub struct Tailers {
     pub(super) flow: Arc<str>,
     pub(super) ids: Arc<TailIds>,
     pub(super) past: Past,
-    pub(super) tails: BTreeMap<TailId, Tail>,
-    pub(super) by_path: HashMap<PathBuf, TailId>,
-    /// The tails of each home.
-    families: HashMap<PathBuf, BTreeSet<TailId>>,
+    pub(super) tails: Tails,
     /// Tails whose file no longer holds what was read from it: settled at the next scan.
     pub(super) foreign: BTreeSet<TailId>,
     /// Folders into which rotation was seen to move files, by the folder that they came from.
     pub(super) old_folders: HashMap<PathBuf, BTreeSet<PathBuf>>,
     /// The homes whose files were renamed, removed or replaced since the last look, or were gone
     /// already then.
-    pub(super) rotated: HashSet<PathBuf>,
+    pub(super) rotated: HashSet<Arc<Path>>,
     /// The folders that the last look went through.
     pub(super) folders: BTreeSet<PathBuf>,
     /// Files that hold something else than they did at the last look.
     pub(super) reborn: HashSet<FileKey>,
     /// Files of the flow that could not be read yet, and where they were first.
-    pub(super) forbidden: HashMap<FileKey, PathBuf>,
+    pub(super) unreadable: HashMap<FileKey, Arc<Path>>,
     /// Files that may be copies in the making, and since when.
     pub(super) held: HashMap<FileKey, Duration>,
     /// Compressed files that hold what an open file does, which may be deleted by now.
@@ -110,11 +108,19 @@ pub struct Tailers {
     /// Since when each look found names that moved while it was taken.
     pub(super) moving_since: Option<Duration>,
     queue: VecDeque<TailId>,
+    /// Those that are known to have more than was read in their last turn: they take turns with
+    /// the queue, so that neither waits for all of the other.
+    backlogs: VecDeque<TailId>,
+    backlog_is_next: bool,
+    backlog_was_last: bool,
+    /// In one of the two.
     queued: HashSet<TailId>,
     /// Could not be opened or read: tried again after the next scan.
     failed: Vec<TailId>,
     /// Their start position is not stored yet.
     waiting: Vec<TailId>,
+    /// Enough of the backlogs is on its way: only what is fresh has a turn.
+    pub hold_backlogs: bool,
     /// The one compressed body that is being read: each costs memory beside the budget.
     unpacking: Option<TailId>,
     /// Those that wait until it is read; the oldest comes first.
@@ -170,15 +176,13 @@ impl Tailers {
             flow: parts.flow,
             ids: parts.ids,
             past: parts.past,
-            tails: BTreeMap::new(),
-            by_path: HashMap::new(),
-            families: HashMap::new(),
+            tails: Tails::default(),
             foreign: BTreeSet::new(),
             old_folders: HashMap::new(),
             rotated: HashSet::new(),
             folders: BTreeSet::new(),
             reborn: HashSet::new(),
-            forbidden: HashMap::new(),
+            unreadable: HashMap::new(),
             held: HashMap::new(),
             compressions: HashMap::new(),
             strangers: HashSet::new(),
@@ -188,6 +192,10 @@ impl Tailers {
             sure: false,
             moving_since: None,
             queue: VecDeque::new(),
+            backlogs: VecDeque::new(),
+            backlog_is_next: false,
+            backlog_was_last: false,
+            hold_backlogs: false,
             queued: HashSet::new(),
             failed: Vec::new(),
             waiting: Vec::new(),
@@ -212,32 +220,19 @@ impl Tailers {
             let id = known.tail;
             let mut tail = Tail::new(known, home, Duration::ZERO);
             tail.known_modified_millis = Some(tail.modified_millis);
-            tailers.insert(tail);
+            tailers.tails.insert(tail);
             if unread {
                 tailers.enqueue(id);
             }
         }
         // Where no file was at the stop, one may have been born and rotated away since.
-        tailers.rotated = tailers.vacant_homes();
+        tailers.rotated = tailers.tails.take_vacant_homes();
         Ok(tailers)
     }
 
     #[cfg(test)]
     pub fn tails(&self) -> impl Iterator<Item = &Tail> {
-        self.tails.values()
-    }
-
-    /// The homes at which no tail's file is now.
-    pub(super) fn vacant_homes(&self) -> HashSet<PathBuf> {
-        let at_home = |home: &PathBuf, id: &TailId| {
-            self.tails.get(id).is_some_and(|tail| tail.path == *home && !tail.is_nameless())
-        };
-        let vacant = self.families.iter().filter(|(home, family)| !family.iter().any(|id| at_home(home, id)));
-        vacant.map(|(home, _)| home.clone()).collect()
-    }
-
-    pub(super) fn forget_empty_families(&mut self) {
-        self.families.retain(|_, family| !family.is_empty());
+        self.tails.iter()
     }
 
     /// Whether rotation may have made `path` from the file at `home`.
@@ -257,54 +252,43 @@ impl Tailers {
         let homes = origins(name)
             .into_iter()
             .flat_map(|name| folders.iter().map(move |folder| folder.join(&name)).collect::<Vec<_>>());
-        homes.filter_map(|home| self.families.get(&home)).flatten().copied().collect()
+        homes.flat_map(|home| self.tails.family(&home).collect::<Vec<_>>()).collect()
     }
 
-    pub(super) fn insert(&mut self, tail: Tail) {
-        self.by_path.insert(tail.path.clone(), tail.id);
-        self.families.entry(tail.home.clone()).or_default().insert(tail.id);
-        self.tails.insert(tail.id, tail);
-    }
-
-    /// The folders and names that rotation may derive other names from.
-    pub(super) fn homes(&self) -> Homes {
-        let mut homes = Homes::new();
-        let of_tails = self.tails.values().map(|tail| &tail.home);
-        for home in of_tails.chain(&self.rotated).chain(self.forbidden.values()) {
-            if let (Some(folder), Some(name)) = (home.parent(), home.file_name()) {
-                homes.entry(folder.to_owned()).or_default().insert(name.to_owned());
-                for old in self.old_folders.get(folder).into_iter().flatten() {
-                    homes.entry(old.clone()).or_default().insert(name.to_owned());
-                }
-            }
+    /// Where a look at the folders finds what is known.
+    pub(super) fn places(&self) -> Places<'_> {
+        Places {
+            tails: &self.tails,
+            rotated: &self.rotated,
+            unreadable: &self.unreadable,
+            old_folders: &self.old_folders,
         }
-        homes
     }
 
     /// Tells the counters whether anything is left to be read as far as is known.
     pub fn tell_caught_up(&self) {
-        let nothing_left = self.queue.is_empty() && self.waiting.is_empty();
+        let nothing_left = !self.has_turns() && self.waiting.is_empty();
         let caught_up = self.scanned && !self.scan_due && nothing_left;
         self.counters.caught_up.store(caught_up, Ordering::Release);
     }
 
     pub fn enqueue(&mut self, id: TailId) {
-        if self.tails.contains_key(&id) && self.queued.insert(id) {
+        if self.tails.contains(id) && self.queued.insert(id) {
             self.queue.push_back(id);
         }
     }
 
     /// A file of this name was written to.
     pub fn written(&mut self, path: &Path) {
-        match self.by_path.get(path) {
-            Some(&id) => self.enqueue(id),
+        match self.tails.at(path).map(|tail| tail.id) {
+            Some(id) => self.enqueue(id),
             None => self.scan_due |= self.patterns.matches(path),
         }
     }
 
     /// Something came to this name or went from it.
     pub fn renamed(&mut self, path: &Path) {
-        let concerns_us = self.by_path.contains_key(path)
+        let concerns_us = self.tails.at(path).is_some()
             || self.patterns.matches(path)
             || !self.family(path).is_empty()
             || self.folders.contains(path)
@@ -314,9 +298,11 @@ impl Tailers {
 
     /// Reads one chunk of the tail whose turn it is.
     pub fn turn(&mut self, now: Duration, budget: &Arc<FlowBudget>) -> Turn {
-        let Some(id) = self.queue.pop_front() else { return Turn::Idle };
+        let Some(id) = self.take_turn() else {
+            return if self.has_turns() { Turn::Blocked } else { Turn::Idle };
+        };
         self.queued.remove(&id);
-        let Some(tail) = self.tails.get(&id) else { return Turn::Progress };
+        let Some(tail) = self.tails.get(id) else { return Turn::Progress };
         if !tail.may_be_read() {
             // The settle stage wakes us once the position is stored.
             self.waiting.push(id);
@@ -331,7 +317,7 @@ impl Tailers {
 
     fn read(&mut self, id: TailId, now: Duration, budget: &Arc<FlowBudget>) -> Turn {
         let max_line = self.options.max_line_bytes;
-        let Some(tail) = self.tails.get_mut(&id) else { return Turn::Progress };
+        let Some(tail) = self.tails.get_mut(id) else { return Turn::Progress };
         let was_open = tail.is_open();
         let read = match open(tail, now) {
             Ok(true) if tail.position == 0 && !tail.announced && tail.size > 0 => {
@@ -356,7 +342,7 @@ impl Tailers {
             }
         }
         if matches!(read, Ok(Read::Chunk { .. } | Read::CaughtUp)) && !self.troubles.is_empty() {
-            self.troubles.mended(&self.tails[&id].path);
+            self.troubles.mended(&tail.path);
         }
         self.act_on_read(id, read, now, budget)
     }
@@ -375,7 +361,11 @@ impl Tailers {
             Ok(Read::CaughtUp) => {}
             Ok(Read::NoBudget) => {
                 self.queued.insert(id);
-                self.queue.push_front(id);
+                match self.backlog_was_last {
+                    true => self.backlogs.push_front(id),
+                    false => self.queue.push_front(id),
+                }
+                self.backlog_is_next = self.backlog_was_last;
                 return Turn::Blocked;
             }
             Ok(Read::Foreign) => {
@@ -387,17 +377,33 @@ impl Tailers {
         Turn::Progress
     }
 
+    fn take_turn(&mut self) -> Option<TailId> {
+        let of_backlogs = self.backlog_is_next || self.queue.is_empty();
+        if of_backlogs
+            && !self.hold_backlogs
+            && let Some(id) = self.backlogs.pop_front()
+        {
+            (self.backlog_is_next, self.backlog_was_last) = (false, true);
+            return Some(id);
+        }
+        (self.backlog_is_next, self.backlog_was_last) = (true, false);
+        self.queue.pop_front()
+    }
+
     fn give_out(&mut self, id: TailId, chunk: Chunk, end: ChunkEnd, caught_up: bool) {
         crash_point("tail.after_read");
         self.counters.bytes_read.add(chunk.span.len());
         self.announce(id);
-        if let Some(tail) = self.tails.get_mut(&id) {
+        if let Some(tail) = self.tails.get_mut(id) {
             // The status shows how far the file is read.
             tail.note_due = true;
         }
         self.events.push_back(TailEvent::Chunk { chunk, end, caught_up });
-        if !caught_up || self.unpacking == Some(id) {
+        if self.unpacking == Some(id) && caught_up {
             self.enqueue(id);
+        } else if !caught_up && self.queued.insert(id) {
+            self.backlogs.push_back(id);
+            self.backlog_is_next = false;
         }
     }
 
@@ -405,7 +411,7 @@ impl Tailers {
     pub(super) fn may_unpack(&mut self, id: TailId) -> bool {
         let is_packed = |id: &TailId| {
             self.tails
-                .get(id)
+                .get(*id)
                 .is_some_and(|tail| is_compressed(&tail.path) && tail.state != TailState::Finished)
         };
         if !is_packed(&id) {
@@ -427,16 +433,16 @@ impl Tailers {
 
     /// The stages behind hear of a tail before its first bytes.
     pub(super) fn announce(&mut self, id: TailId) {
-        let Some(tail) = self.tails.get_mut(&id) else { return };
+        let Some(tail) = self.tails.get_mut(id) else { return };
         if !tail.announced {
             tail.announced = true;
-            let (path, start) = (tail.shared_path(), tail.start);
+            let (path, start) = (tail.path.clone(), tail.start);
             self.events.push_back(TailEvent::Opened { tail: id, path, start });
         }
     }
 
     fn read_failed(&mut self, id: TailId, error: &io::Error, now: Duration) {
-        let Some(tail) = self.tails.get_mut(&id) else { return };
+        let Some(tail) = self.tails.get_mut(id) else { return };
         tail.close();
         self.unpacked(id);
         self.failed.push(id);
@@ -444,7 +450,7 @@ impl Tailers {
             self.scan_due = true;
             return;
         }
-        let Some(file) = self.tails.get(&id).map(|tail| tail.path.clone()) else { return };
+        let Some(file) = self.tails.get(id).map(|tail| tail.path.clone()) else { return };
         self.complain(&file, now, &error.to_string());
     }
 
@@ -463,7 +469,12 @@ impl Tailers {
     /// look, and nobody has yet to try, is no trouble any more.
     pub(super) fn retry_failed(&mut self) {
         if !self.troubles.is_empty() {
-            let untried = self.failed.iter().chain(&self.queue).filter_map(|id| self.tails.get(id));
+            let untried = self
+                .failed
+                .iter()
+                .chain(&self.queue)
+                .chain(&self.backlogs)
+                .filter_map(|id| self.tails.get(*id));
             untried.for_each(|tail| self.troubles.remains(&tail.path));
         }
         self.troubles.end_round();
@@ -475,7 +486,7 @@ impl Tailers {
     /// Tails whose start position has been stored meanwhile may be read.
     pub fn release_stored(&mut self) {
         let tails = &self.tails;
-        let is_stored = |id: &TailId| tails.get(id).is_none_or(Tail::may_be_read);
+        let is_stored = |id: &TailId| tails.get(*id).is_none_or(Tail::may_be_read);
         let (stored, waiting) = std::mem::take(&mut self.waiting).into_iter().partition(is_stored);
         self.waiting = waiting;
         let stored: Vec<TailId> = stored;
@@ -483,7 +494,7 @@ impl Tailers {
     }
 
     pub fn has_turns(&self) -> bool {
-        !self.queue.is_empty()
+        !self.queued.is_empty()
     }
 
     /// Does what is due with time: finishes rotated and deleted files that were quiet for long
@@ -492,35 +503,43 @@ impl Tailers {
         self.look_at_the_nameless(now);
         self.bound_the_removed(now);
         let quiet_for = self.options.finished_after;
-        let finished: Vec<TailId> = self
-            .tails
-            .values()
-            .filter(|tail| tail.is_open() && (tail.deleted || tail.state == TailState::Rotated))
-            .filter(|tail| {
-                now.saturating_sub(tail.changed_at) >= quiet_for && !self.queued.contains(&tail.id)
-            })
-            .map(|tail| tail.id)
-            .collect();
+        let finished = self.tails.lively_where(|tail| {
+            tail.is_open()
+                && (tail.deleted || tail.state == TailState::Rotated)
+                && now.saturating_sub(tail.changed_at) >= quiet_for
+                && !self.queued.contains(&tail.id)
+        });
         for id in finished {
             if !self.foreign.contains(&id) {
                 self.finish(id, now, budget, true);
             }
         }
         self.close_idle(now);
+        self.tails.calm_down();
     }
 
     /// No event announces what is written to a file without a name.
     pub fn look_at_the_nameless(&mut self, now: Duration) {
-        let nameless = self.tails.values_mut().filter(|tail| tail.is_nameless());
-        let changed = |tail: &mut Tail| matches!(tail.look(now), Ok(true) | Err(_));
-        let changed: Vec<TailId> = nameless.filter_map(|tail| changed(tail).then_some(tail.id)).collect();
-        changed.into_iter().for_each(|id| self.enqueue(id));
+        self.look_at_those(Tail::is_nameless, now);
+    }
+
+    /// Looks at the open files of the lively tails for which `wanted` holds; how many changed.
+    fn look_at_those(&mut self, wanted: impl Fn(&Tail) -> bool, now: Duration) -> usize {
+        let mut changed = 0;
+        for id in self.tails.lively_where(wanted) {
+            let Some(tail) = self.tails.get_mut(id) else { continue };
+            if matches!(tail.look(now), Ok(true) | Err(_)) {
+                self.enqueue(id);
+                changed += 1;
+            }
+        }
+        changed
     }
 
     /// Deleted files may hold only so much of a disk.
     fn bound_the_removed(&mut self, now: Duration) {
         let mut holds: Vec<(TailId, Space)> = Vec::new();
-        for tail in self.tails.values().filter(|tail| tail.deleted) {
+        for tail in self.tails.lively().filter(|tail| tail.deleted) {
             match tail.held_space() {
                 Ok(space) => holds.extend(space.map(|space| (tail.id, space))),
                 Err(error) => tracing::debug!(file = %tail.path.display(), %error, "its size is not known"),
@@ -540,7 +559,7 @@ impl Tailers {
             );
         }
         for id in verdict.let_go {
-            let Some(tail) = self.tails.get(&id) else { continue };
+            let Some(tail) = self.tails.get(id) else { continue };
             let unread = tail.unread();
             tracing::error!(
                 flow = &*self.flow, file = %tail.path.display(), bytes = unread,
@@ -553,7 +572,7 @@ impl Tailers {
     /// Sends the unterminated last line of a finished file; then `lets_go` of a deleted one.
     fn finish(&mut self, id: TailId, now: Duration, budget: &Arc<FlowBudget>, lets_go: bool) {
         let max_line = self.options.max_line_bytes;
-        let Some(tail) = self.tails.get_mut(&id).filter(|tail| tail.is_open()) else { return };
+        let Some(tail) = self.tails.get_mut(id).filter(|tail| tail.is_open()) else { return };
         if !tail.may_be_read() || !matches!(tail.look(now), Ok(false)) {
             self.enqueue(id);
             return;
@@ -583,9 +602,10 @@ impl Tailers {
 
     /// A deleted file was read to its end. Its compression must not be taken for another file.
     fn let_go(&mut self, id: TailId) {
-        match (self.compressions.remove(&id), self.tails.get_mut(&id)) {
+        match (self.compressions.remove(&id), self.tails.get_mut(id)) {
             (Some(packed), Some(tail)) => {
-                tail.is_finished_in(packed.path, packed.key, packed.modified_millis)
+                tail.is_finished_in(packed.key, packed.modified_millis);
+                self.tails.relocate(id, packed.path);
             }
             // Its row says how far it is settled, should we be killed before the rest is.
             _ => self.give_up(id, None),
@@ -594,7 +614,7 @@ impl Tailers {
 
     /// A rotated file that was read to its end: only looked at from now on.
     fn put_away(&mut self, id: TailId) {
-        let Some(tail) = self.tails.get_mut(&id) else { return };
+        let Some(tail) = self.tails.get_mut(id) else { return };
         tail.close();
         if is_compressed(&tail.path) {
             tail.state = TailState::Finished;
@@ -618,13 +638,7 @@ impl Tailers {
     }
 
     fn remove(&mut self, id: TailId) -> bool {
-        let Some(tail) = self.tails.remove(&id) else { return false };
-        if self.by_path.get(&tail.path) == Some(&id) {
-            self.by_path.remove(&tail.path);
-        }
-        if let Some(family) = self.families.get_mut(&tail.home) {
-            family.remove(&id);
-        }
+        let Some(tail) = self.tails.remove(id) else { return false };
         self.foreign.remove(&id);
         self.compressions.remove(&id);
         self.unpacked(id);
@@ -639,7 +653,7 @@ impl Tailers {
     fn close_idle(&mut self, now: Duration) {
         let mut idle: Vec<(Duration, TailId)> = Vec::new();
         let mut open = 0_usize;
-        for tail in self.tails.values().filter(|tail| tail.is_open()) {
+        for tail in self.tails.lively().filter(|tail| tail.is_open()) {
             open += 1;
             if tail.unread() == 0 && !tail.deleted && !self.queued.contains(&tail.id) {
                 idle.push((tail.changed_at, tail.id));
@@ -650,12 +664,12 @@ impl Tailers {
         idle.sort_unstable();
         let too_many = open.saturating_sub(self.max_open.load(Ordering::Relaxed));
         for (number, (changed_at, id)) in idle.into_iter().enumerate() {
-            let out_of_sight = self.tails.get(&id).is_some_and(|tail| tail.out_of_sight);
+            let out_of_sight = self.tails.get(id).is_some_and(|tail| tail.out_of_sight);
             let idle = if out_of_sight { FORGOTTEN } else { IDLE };
             if number >= too_many && now.saturating_sub(changed_at) < idle {
                 continue;
             }
-            if let Some(tail) = self.tails.get_mut(&id) {
+            if let Some(tail) = self.tails.get_mut(id) {
                 tail.close();
                 self.open_files -= 1;
             }
@@ -665,20 +679,14 @@ impl Tailers {
 
     /// Looks at the open files in `folder` that changed lately; how many changed.
     pub fn poll(&mut self, folder: &Path, lately: Duration, now: Duration) -> usize {
-        let mut changed = Vec::new();
-        for tail in self.tails.values_mut().filter(|tail| tail.is_open()) {
-            let active = now.saturating_sub(tail.changed_at) < lately;
-            if active && tail.path.parent() == Some(folder) && matches!(tail.look(now), Ok(true) | Err(_)) {
-                changed.push(tail.id);
-            }
-        }
-        changed.iter().for_each(|&id| self.enqueue(id));
-        changed.len()
+        let active = |tail: &Tail| tail.is_open() && now.saturating_sub(tail.changed_at) < lately;
+        self.look_at_those(|tail| active(tail) && tail.path.parent() == Some(folder), now)
     }
 
     /// Notes of what changed since they were last taken.
     pub fn take_changes(&mut self) {
-        for tail in self.tails.values_mut().filter(|tail| tail.note_due) {
+        for id in self.tails.lively_where(|tail| tail.note_due) {
+            let Some(tail) = self.tails.get_mut(id) else { continue };
             tail.note_due = false;
             self.notes.push_back(TailNote::Changed { known: tail.known() });
         }
@@ -693,8 +701,7 @@ impl Tailers {
     /// are not let go: what was read of them may not be settled in time, and what holds their
     /// bytes may be found by whoever goes on.
     pub fn finish_deleted(&mut self, now: Duration, budget: &Arc<FlowBudget>) {
-        let deleted = self.tails.values().filter(|tail| tail.is_open() && tail.deleted);
-        for id in deleted.map(|tail| tail.id).collect::<Vec<_>>() {
+        for id in self.tails.lively_where(|tail| tail.is_open() && tail.deleted) {
             self.finish(id, now, budget, false);
         }
     }
@@ -703,17 +710,18 @@ impl Tailers {
     /// those that were moved out of sight. Whether there are any left.
     pub fn only_nameless(&mut self) -> bool {
         let tails = &self.tails;
-        let nameless = |id: &TailId| tails.get(id).is_some_and(Tail::is_nameless);
+        let nameless = |id: &TailId| tails.get(*id).is_some_and(Tail::is_nameless);
         self.queue.retain(nameless);
+        self.backlogs.retain(nameless);
         self.queued.retain(nameless);
-        !self.queue.is_empty()
+        self.has_turns()
     }
 
     /// The open files, for the flow that goes on with them.
     pub fn into_held(self) -> HeldFiles {
         self.removed.hold(&self.key, &[]);
-        let held = self.tails.into_values().filter_map(|tail| {
-            let (key, path) = (tail.key(), tail.path.clone());
+        let held = self.tails.into_all().filter_map(|tail| {
+            let (key, path) = (tail.key(), tail.path.to_path_buf());
             let nameless_bytes = if tail.is_nameless() { tail.unread() } else { 0 };
             Some((key, HeldFile { path, nameless_bytes, body: tail.into_body()? }))
         });
@@ -722,9 +730,12 @@ impl Tailers {
 
     /// Goes on with those of the open files that are tails of this flow.
     pub fn go_on_with(&mut self, held: &mut HeldFiles) {
-        let known: Vec<(TailId, FileKey)> = self.tails.values().map(|tail| (tail.id, tail.key())).collect();
+        if held.is_empty() {
+            return;
+        }
+        let known: Vec<(TailId, FileKey)> = self.tails.iter().map(|tail| (tail.id, tail.key())).collect();
         for (id, key) in known {
-            let (Some(file), Some(tail)) = (held.remove(&key), self.tails.get_mut(&id)) else { continue };
+            let (Some(file), Some(tail)) = (held.remove(&key), self.tails.get_mut(id)) else { continue };
             match tail.take_over(file.body, Duration::ZERO) {
                 Ok(true) => {
                     self.open_files += 1;
@@ -739,15 +750,15 @@ impl Tailers {
 
     /// Files without a name that have unread bytes, and how many, when the agent must stop.
     pub fn unread_nameless(&self) -> Vec<(PathBuf, u64)> {
-        let unread = self.tails.values().filter(|tail| tail.is_nameless() && tail.unread() > 0);
-        unread.map(|tail| (tail.path.clone(), tail.unread())).collect()
+        let unread = self.tails.lively().filter(|tail| tail.is_nameless() && tail.unread() > 0);
+        unread.map(|tail| (tail.path.to_path_buf(), tail.unread())).collect()
     }
 }
 
 /// Of several rows with the same inode only the newest can be the file's: the others are what it
 /// was before.
 fn newest_lives(mut known: Vec<KnownTail>) -> Vec<KnownTail> {
-    known.sort_by_key(|known| std::cmp::Reverse(known.tail));
+    known.sort_unstable_by_key(|known| std::cmp::Reverse(known.tail));
     let mut taken = HashSet::new();
     known.retain(|known| taken.insert(known.identity.key()));
     known.reverse();

@@ -1,5 +1,6 @@
 //! Leads the tails of a flow by hand through each row of the table of rotations.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
@@ -1000,6 +1001,110 @@ fn what_is_truncated_away_is_lost_for_that_reason() {
     assert_eq!((flow.lost, &*flow.reasons), (7, &[LossReason::Truncated][..]));
 }
 
+/// Takes turns until a chunk of the file at `name` is given out; how many it took.
+fn turns_until(flow: &mut Flow, name: &str) -> usize {
+    let path = flow.path(name);
+    let id = flow.tailers.tails().find(|tail| *tail.path == *path).expect("it is known").id;
+    for turns in 1..1000 {
+        assert_eq!(flow.tailers.turn(flow.now, &flow.budget), Turn::Progress);
+        let events = flow.tailers.events.iter();
+        let mut tails = events.filter_map(|event| match event {
+            TailEvent::Chunk { chunk, .. } => Some(chunk.tail),
+            _ => None,
+        });
+        let found = tails.any(|tail| tail == id);
+        flow.collect();
+        if found {
+            return turns;
+        }
+    }
+    panic!("it has no turn");
+}
+
+#[test]
+fn a_fresh_line_waits_for_one_chunk_of_each_backlog_and_no_more() {
+    let mut flow = Flow::new("*.log");
+    for name in ["a.log", "b.log", "fresh.log"] {
+        flow.append(name, "first\n");
+    }
+    flow.look();
+    let backlog = "a line of a backlog\n".repeat(200_000);
+    for name in ["a.log", "b.log"] {
+        flow.append(name, &backlog);
+        flow.tailers.written(&flow.path(name));
+    }
+    for _ in 0..5 {
+        assert_eq!(flow.tailers.turn(flow.now, &flow.budget), Turn::Progress);
+    }
+    for _ in 0..3 {
+        flow.append("fresh.log", "fresh\n");
+        flow.tailers.written(&flow.path("fresh.log"));
+        assert!(turns_until(&mut flow, "fresh.log") <= 3);
+    }
+    assert!(turns_until(&mut flow, "a.log") <= 2 && turns_until(&mut flow, "b.log") <= 2);
+}
+
+#[test]
+fn when_the_memory_comes_back_a_fresh_line_still_waits_for_one_chunk_only() {
+    let mut flow = Flow::new("*.log");
+    for name in ["a.log", "fresh.log"] {
+        flow.append(name, "first\n");
+    }
+    flow.look();
+    flow.append("a.log", &"a line of a backlog\n".repeat(200_000));
+    flow.tailers.written(&flow.path("a.log"));
+    let none = Budget::new(0, 1).flow();
+    assert_eq!(flow.tailers.turn(flow.now, &none), Turn::Blocked);
+    flow.append("fresh.log", "fresh\n");
+    flow.tailers.written(&flow.path("fresh.log"));
+    assert_eq!(flow.tailers.turn(flow.now, &none), Turn::Blocked);
+    assert!(turns_until(&mut flow, "fresh.log") <= 2);
+}
+
+#[test]
+fn while_backlogs_are_held_only_fresh_lines_are_read() {
+    let mut flow = Flow::new("*.log");
+    for name in ["a.log", "fresh.log"] {
+        flow.append(name, "first\n");
+    }
+    flow.look();
+    flow.append("a.log", &"a line of a backlog\n".repeat(200_000));
+    flow.tailers.written(&flow.path("a.log"));
+    assert_eq!(turns_until(&mut flow, "a.log"), 1, "nobody knows yet that it is one");
+    flow.tailers.hold_backlogs = true;
+    assert_eq!(flow.tailers.turn(flow.now, &flow.budget), Turn::Blocked);
+    flow.append("fresh.log", "fresh\n");
+    flow.tailers.written(&flow.path("fresh.log"));
+    assert_eq!(turns_until(&mut flow, "fresh.log"), 1);
+    // A look at the folders, and an event, find what waits already.
+    flow.tailers.written(&flow.path("a.log"));
+    flow.tailers.scan(flow.now, 0);
+    assert_eq!(flow.tailers.turn(flow.now, &flow.budget), Turn::Blocked);
+    assert!(flow.tailers.has_turns());
+    flow.tailers.hold_backlogs = false;
+    flow.look();
+    assert_eq!(flow.lines.len(), 2 + 200_000 + 1);
+}
+
+#[test]
+fn what_is_done_each_second_leaves_idle_tails_alone() {
+    let mut flow = Flow::new("*.log");
+    for n in 0..300 {
+        flow.append(&format!("{n}.log"), "x\n");
+    }
+    flow.look();
+    flow.pass(120);
+    assert_eq!(flow.tailers.tails.lively().count(), 0, "all are closed, stored and looked at");
+    flow.append("7.log", "y\n");
+    flow.tailers.written(&flow.path("7.log"));
+    while flow.tailers.turn(flow.now, &flow.budget) == Turn::Progress {}
+    assert_eq!(flow.tailers.tails.lively().count(), 1);
+    flow.pass(120);
+    assert_eq!(flow.tailers.tails.lively().count(), 0);
+    flow.restart(|_| {});
+    assert!(flow.tailers.tails().all(|tail| !tail.is_open()), "what did not change is not opened");
+}
+
 #[test]
 fn many_files_do_not_exhaust_the_descriptors() {
     let mut flow = Flow::new("*.log");
@@ -1082,6 +1187,30 @@ fn a_copy_that_is_renamed_while_it_is_looked_for_is_found_by_the_next_look() {
     flow.look();
     flow.lines.sort();
     flow.expect(&["1", "2", "3"]);
+}
+
+#[test]
+fn a_copy_that_got_the_inode_of_a_deleted_file_is_still_the_rest_of_its_own() {
+    for pattern in ["*.log", "*.log*"] {
+        let mut flow = Flow::new(pattern);
+        flow.append("a.log", "1\n");
+        flow.look();
+        flow.append("b.log", "deleted\n");
+        flow.look();
+        flow.stop_after(0);
+        flow.append("a.log", "2\n");
+        flow.copy("a.log", "a.log.1");
+        flow.truncate("a.log");
+        flow.append("a.log", "3\n");
+        fs::remove_file(flow.path("b.log")).unwrap();
+        let inode = fs::metadata(flow.path("a.log.1")).unwrap().ino();
+        flow.rows.values_mut().last().unwrap().identity.inode = inode;
+        flow.start();
+        flow.look();
+        flow.lines.sort();
+        flow.expect(&["1", "2", "3", "deleted"]);
+        assert_eq!(flow.lost, 0);
+    }
 }
 
 #[test]

@@ -57,4 +57,6 @@ pub enum FilterReason {
     Header,
     /// The rest of a record that was cut at the size limit, with `oversizedRecords: truncate`.
     Truncated,
+    /// What a power cut left zeros of.
+    Zeros,
 }

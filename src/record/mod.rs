@@ -17,6 +17,8 @@ pub mod options;
 pub mod recorder;
 /// The task around the recorder.
 pub mod stage;
+/// What a power cut left of lines.
+pub mod zeros;
 
 pub use block::{Block, Dead, FilterReason, Output, Shape};
 pub use options::{MultiLine, Options, Oversized};

@@ -7,6 +7,7 @@
 //! them were seen, so that a restart in the middle of a header begins with the header again.
 
 use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use super::frame::{Frame, LineEnd, Run};
 use super::long_line::{LongLine, Rules, with_newline};
 use super::multiline::Events;
 use super::options::Options;
+use super::zeros::{self, Part};
 use crate::file::{Chunk, ChunkEnd, Settled, Span, TailEvent, TailId};
 
 /// A limit below this could not keep the characters of a line that is cut whole.
@@ -46,6 +48,10 @@ pub struct Tally {
     pub oversized: u64,
     /// The file of the last of them.
     pub oversized_in: Option<Arc<Path>>,
+    /// Bytes that a power cut left zeros of.
+    pub zeroed: u64,
+    /// The file of the last of them.
+    pub zeroed_in: Option<Arc<Path>>,
 }
 
 #[derive(Debug, Default)]
@@ -195,19 +201,19 @@ impl Recorder {
         let Recorder { options, limit, copies, tally, .. } = self;
         let rules = Rules { options, limit: *limit, copies };
         let bytes = chunk.bytes();
-        for run in Frame::new(&bytes, at, end, rules.limit) {
-            match run {
-                Run::Lines(range) => lines(tail, rules, chunk, span_of(chunk, range), out),
-                Run::Last(range) => last(tail, rules, chunk, span_of(chunk, range), out),
-                Run::Long(range, line_end) => {
-                    tally.oversized += 1;
-                    tally.oversized_in.clone_from(&tail.path);
+        for part in zeros::parts(&bytes, at, chunk.span.start) {
+            let range = match part {
+                Part::Text(range) => range,
+                Part::Zeros(range) => {
+                    tally.zeroed += range.len() as u64;
+                    tally.zeroed_in.clone_from(&tail.path);
                     tail.events.flush(out);
-                    let mut long = LongLine::default();
-                    long.push(rules, chunk, span_of(chunk, range), line_end, out);
-                    tail.long = (line_end == LineEnd::More).then_some(long);
+                    out.push(filtered(chunk, span_of(chunk, range), FilterReason::Zeros));
+                    continue;
                 }
-            }
+            };
+            let end = if range.end == bytes.len() { end } else { ChunkEnd::Line };
+            text(tail, rules, chunk, (range, end), tally, out);
         }
     }
 
@@ -261,6 +267,36 @@ impl Recorder {
     }
 }
 
+/// Bytes of a chunk from the beginning of a line on.
+fn text(
+    tail: &mut Tail,
+    rules: Rules,
+    chunk: &Chunk,
+    (range, end): (Range<usize>, ChunkEnd),
+    tally: &mut Tally,
+    out: &mut Vec<Output>,
+) {
+    for run in Frame::new(&chunk.bytes()[..range.end], range.start, end, rules.limit) {
+        match run {
+            Run::Lines(range) => lines(tail, rules, chunk, span_of(chunk, range), out),
+            Run::Last(range) => last(tail, rules, chunk, span_of(chunk, range), out),
+            Run::Long(range, line_end) => {
+                tally.oversized += 1;
+                tally.oversized_in.clone_from(&tail.path);
+                tail.events.flush(out);
+                let mut long = LongLine::default();
+                long.push(rules, chunk, span_of(chunk, range), line_end, out);
+                tail.long = (line_end == LineEnd::More).then_some(long);
+            }
+        }
+    }
+}
+
+fn filtered(chunk: &Chunk, span: Span, reason: FilterReason) -> Output {
+    let settled = Settled { tail: chunk.tail, span, anchor: chunk.anchor_at(span.end) };
+    Output::Filtered { settled, reason }
+}
+
 fn lines(tail: &mut Tail, rules: Rules, chunk: &Chunk, span: Span, out: &mut Vec<Output>) {
     match &rules.options.multi_line {
         Some(how) => tail.events.push(rules, how, chunk, span, out),
@@ -292,7 +328,7 @@ fn end(mut tail: Tail, out: &mut Vec<Output>) {
     }
 }
 
-fn span_of(chunk: &Chunk, range: std::ops::Range<usize>) -> Span {
+fn span_of(chunk: &Chunk, range: Range<usize>) -> Span {
     Span::new(chunk.span.start + range.start as u64, chunk.span.start + range.end as u64)
 }
 

@@ -27,6 +27,28 @@ fn multi_line(start: &str, max_bytes: usize) -> Option<MultiLine> {
     Some(MultiLine { start, flush_after: Duration::from_secs(1), max_bytes })
 }
 
+#[test]
+fn what_a_power_cut_left_zeros_of_is_left_out() {
+    let zeros = vec![0; 3000];
+    let text = [&b"one\ntw"[..], &zeros, b"three\nfour\nfi", &zeros].concat();
+    let out = record(&options(1000), chunks(&text, usize::MAX, &[0]));
+    let block = |output: &Output| match output {
+        Output::Block(block) => Some(block.payload.to_vec()),
+        _ => None,
+    };
+    let records: Vec<_> = out.iter().filter_map(block).collect();
+    assert_eq!(records.concat(), b"one\nthree\nfour\n");
+    let settled: u64 = out
+        .iter()
+        .map(|output| match output {
+            Output::Block(block) => block.span.len(),
+            Output::Filtered { settled, .. } => settled.span.len(),
+            Output::Dead(dead) => dead.span.len(),
+        })
+        .sum();
+    assert_eq!(settled, text.len() as u64, "every byte is settled");
+}
+
 /// Cuts `text` as the file stage does. `borders` says where, in turn: behind a line, and for
 /// lines longer than `long` how large their parts are (0: the line stays whole).
 fn chunks(text: &[u8], long: usize, borders: &[usize]) -> Vec<TailEvent> {

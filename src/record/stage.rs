@@ -14,7 +14,7 @@ use tracing::warn;
 use super::block::{Block, Dead, Output};
 use super::recorder::{Recorder, Tally};
 use crate::file::{Settled, TailEvent};
-use crate::observe::{FlowCounters, Repeated};
+use crate::observe::{FlowCounters, LossReason, Repeated};
 
 /// Where the outputs go.
 #[derive(Debug)]
@@ -95,6 +95,18 @@ fn count(tally: Tally, outlets: &Outlets, warning: &mut Repeated, now: Duration)
             more_since_the_last_such_line = more,
             "a line is longer than the destination takes in a record; it is handled as `oversizedRecords` says"
         );
+    }
+    if tally.zeroed > 0 {
+        outlets.counters.bytes_lost.add(LossReason::Cut.word(), tally.zeroed);
+        if let Some(more) = warning.ask("zeroed", now) {
+            warn!(
+                flow = outlets.name,
+                file = tally.zeroed_in.as_deref().map(|path| display(path.display())),
+                bytes = tally.zeroed,
+                more_since_the_last_such_line = more,
+                "the file holds blocks of zeros, as a power cut leaves them where lines were; they are left out, with the line that they cut short; lines in them that were not sent before are lost"
+            );
+        }
     }
 }
 

@@ -68,6 +68,11 @@ impl Arrivals {
         }
     }
 
+    /// Those with a lag, and maybe others.
+    pub fn tails(&self) -> impl Iterator<Item = TailId> {
+        self.tails.keys().copied()
+    }
+
     pub fn forget(&mut self, tail: TailId) {
         self.tails.remove(&tail);
     }

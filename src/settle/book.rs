@@ -40,7 +40,7 @@ type Tails = HashMap<TailId, Entry>;
 
 #[derive(Debug)]
 struct Entry {
-    /// `offset` and `anchors` are those of when a tail was opened; the ledger knows better.
+    /// Without anchors, and `offset` is the one of when a tail was opened: the ledger knows.
     row: TailRow,
     /// Read up to here, as of the last note; not stored.
     read: u64,
@@ -60,11 +60,16 @@ impl Book {
     }
 
     pub fn add_flow(&mut self, flow: SettlerFlow, now: Moment) {
-        for known in flow.known {
-            self.open(flow.key.clone(), known, now);
-        }
+        self.open_all(&flow.key, &flow.known, now);
         let page = FlowPage { name: flow.name, destination: flow.destination, counters: flow.counters };
         self.flows.insert(flow.key, page);
+    }
+
+    /// What a flow goes on from.
+    pub fn open_all(&mut self, flow: &Arc<str>, known: &[KnownTail], now: Moment) {
+        self.tails.reserve(known.len());
+        self.ledger.reserve(known.len());
+        known.iter().for_each(|known| self.open(flow.clone(), known, now));
     }
 
     /// Forgets the flow and its tails; what of them is not taken as a change is not stored.
@@ -89,7 +94,7 @@ impl Book {
                     self.change(known, now);
                 } else {
                     self.dirty.insert(known.tail);
-                    self.open(flow, known, now);
+                    self.open(flow, &known, now);
                 }
                 stored
             }
@@ -154,10 +159,10 @@ impl Book {
 
     /// `changes` could not be stored. What is known better by now stays.
     pub fn give_back(&mut self, changes: Changes) {
-        for row in changes.rows {
+        for mut row in changes.rows {
             let tail = row.known.tail;
             if !self.tails.contains_key(&tail) {
-                self.ledger.open(tail, row.known.offset, &row.known.anchors);
+                self.ledger.open(tail, row.known.offset, &std::mem::take(&mut row.known.anchors));
                 self.tails.insert(tail, Entry { read: row.known.offset, row });
             }
             self.dirty.insert(tail);
@@ -174,7 +179,9 @@ impl Book {
     pub fn update_lag(&self, now: Moment) {
         let mut lags: HashMap<&str, (u64, Duration)> =
             self.flows.keys().map(|key| (&**key, Default::default())).collect();
-        for line in self.lines(now) {
+        // Several times a second, so that it goes through those with a lag alone.
+        let lagging = self.arrivals.tails().filter_map(|tail| Some((tail, self.tails.get(&tail)?)));
+        for line in self.lines_of(lagging, now) {
             if let Some((lag, age)) = lags.get_mut(&*line.row.flow) {
                 *lag += line.lag;
                 *age = line.age.max(*age);
@@ -196,10 +203,18 @@ impl Book {
     /// All tails of the flows but those whose lives are over: their bytes are no part of any
     /// file.
     fn lines(&self, now: Moment) -> impl Iterator<Item = Line<'_>> {
+        self.lines_of(self.tails.iter().map(|(tail, entry)| (*tail, entry)), now)
+    }
+
+    fn lines_of<'a>(
+        &'a self,
+        tails: impl Iterator<Item = (TailId, &'a Entry)>,
+        now: Moment,
+    ) -> impl Iterator<Item = Line<'a>> {
         // Neighbours are often of one flow, and a look-up by name costs more than all the rest.
         let mut last: Option<(&Arc<str>, &str)> = None;
-        let living = self.tails.iter().filter(|(_, entry)| entry.row.known.state != TailState::Over);
-        living.filter_map(move |(&tail, entry)| {
+        let living = tails.filter(|(_, entry)| entry.row.known.state != TailState::Over);
+        living.filter_map(move |(tail, entry)| {
             let row = &entry.row;
             let flow = match last {
                 Some((key, name)) if Arc::ptr_eq(key, &row.flow) => name,
@@ -215,10 +230,13 @@ impl Book {
         })
     }
 
-    fn open(&mut self, flow: Arc<str>, known: KnownTail, now: Moment) {
+    fn open(&mut self, flow: Arc<str>, known: &KnownTail, now: Moment) {
         let tail = known.tail;
         self.ledger.open(tail, known.offset, &known.anchors);
         self.arrivals.found(tail, known.offset, known.size, known.modified_millis, now);
+        // The ledger keeps the anchors.
+        let (path, identity) = (known.path.clone(), known.identity.clone());
+        let known = KnownTail { path, identity, anchors: Vec::new(), ..*known };
         self.tails.insert(tail, Entry { read: known.offset, row: TailRow { flow, known, present: true } });
     }
 
@@ -239,7 +257,7 @@ impl Book {
         if !row.present || !is_stored(&row.known, &known) {
             self.dirty.insert(tail);
         }
-        row.known = known;
+        row.known = KnownTail { anchors: Vec::new(), ..known };
         row.present = true;
     }
 
@@ -271,7 +289,7 @@ mod tests {
     fn known(tail: u64, size: u64) -> KnownTail {
         KnownTail {
             tail: TailId(tail),
-            path: format!("/{tail}.log").into(),
+            path: Path::new(&format!("/{tail}.log")).into(),
             identity: Identity::default(),
             offset: 0,
             anchors: Vec::new(),

@@ -126,7 +126,7 @@ mod tests {
     fn row(tail: u64, path: &str, size: u64) -> TailRow {
         let known = KnownTail {
             tail: TailId(tail),
-            path: path.into(),
+            path: Path::new(path).into(),
             identity: Identity::default(),
             offset: 0,
             anchors: Vec::new(),

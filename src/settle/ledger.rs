@@ -13,6 +13,8 @@ use crate::file::{Anchor, Settled, TailId};
 #[derive(Debug, Default)]
 pub struct Ledger {
     tails: HashMap<TailId, Account>,
+    /// What is settled beyond the watermarks; most tails have nothing there.
+    beyond: HashMap<TailId, Beyond>,
 }
 
 #[derive(Debug)]
@@ -20,19 +22,27 @@ struct Account {
     watermark: u64,
     /// The newest is the one at the watermark, unless that is 0.
     ladder: Ladder,
-    /// What is settled beyond the watermark: start -> end, apart from each other.
-    beyond: BTreeMap<u64, (u64, Anchor)>,
 }
 
+/// Spans of one tail: start -> end, apart from each other.
+#[derive(Debug, Default)]
+struct Beyond(BTreeMap<u64, (u64, Anchor)>);
+
 impl Ledger {
+    pub fn reserve(&mut self, tails: usize) {
+        self.tails.reserve(tails);
+    }
+
     /// Everything before `watermark` is settled.
     pub fn open(&mut self, tail: TailId, watermark: u64, anchors: &[Anchor]) {
         let ladder = Ladder::new(anchors.to_vec());
-        self.tails.insert(tail, Account { watermark, ladder, beyond: BTreeMap::new() });
+        self.tails.insert(tail, Account { watermark, ladder });
+        self.beyond.remove(&tail);
     }
 
     pub fn forget(&mut self, tail: TailId) {
         self.tails.remove(&tail);
+        self.beyond.remove(&tail);
     }
 
     /// Whether the watermark moved.
@@ -41,8 +51,16 @@ impl Ledger {
         if settled.span.end <= account.watermark {
             return false;
         }
-        account.add(settled);
-        account.advance()
+        let beyond = self.beyond.entry(settled.tail).or_default();
+        beyond.add(settled);
+        let reached = beyond.take_from(account.watermark);
+        if beyond.0.is_empty() {
+            self.beyond.remove(&settled.tail);
+        }
+        let Some((end, anchor)) = reached else { return false };
+        account.watermark = end;
+        account.ladder.push(anchor);
+        true
     }
 
     /// 0 for a tail that is not known.
@@ -56,32 +74,31 @@ impl Ledger {
     }
 }
 
-impl Account {
+impl Beyond {
     /// Merges the span with those that it overlaps or touches.
     fn add(&mut self, settled: Settled) {
         let mut start = settled.span.start;
         let (mut end, mut anchor) = (settled.span.end, settled.anchor);
-        while let Some((&other, &(other_end, other_anchor))) = self.beyond.range(..=end).next_back()
+        while let Some((&other, &(other_end, other_anchor))) = self.0.range(..=end).next_back()
             && other_end >= start
         {
-            self.beyond.remove(&other);
+            self.0.remove(&other);
             start = start.min(other);
             if other_end > end {
                 (end, anchor) = (other_end, other_anchor);
             }
         }
-        self.beyond.insert(start, (end, anchor));
+        self.0.insert(start, (end, anchor));
     }
 
-    fn advance(&mut self) -> bool {
-        let Some((&start, &(end, anchor))) = self.beyond.first_key_value() else { return false };
-        if start > self.watermark {
-            return false;
+    /// Takes the first span, if nothing is missing between `watermark` and it.
+    fn take_from(&mut self, watermark: u64) -> Option<(u64, Anchor)> {
+        let (&start, &reached) = self.0.first_key_value()?;
+        if start > watermark {
+            return None;
         }
-        self.beyond.remove(&start);
-        self.watermark = end;
-        self.ladder.push(anchor);
-        true
+        self.0.remove(&start);
+        Some(reached)
     }
 }
 
@@ -126,7 +143,8 @@ mod tests {
                     let anchor = Anchor { offset: watermark, hash: !watermark };
                     prop_assert_eq!(ledger.anchors(TAIL)[0], anchor);
                 }
-                let beyond: Vec<_> = ledger.tails[&TAIL].beyond.iter().map(|(s, (e, _))| (*s, *e)).collect();
+                let beyond = ledger.beyond.get(&TAIL).into_iter().flat_map(|beyond| &beyond.0);
+                let beyond: Vec<_> = beyond.map(|(s, (e, _))| (*s, *e)).collect();
                 prop_assert!(beyond.windows(2).all(|pair| pair[0].1 < pair[1].0), "{beyond:?}");
             }
         }

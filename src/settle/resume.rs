@@ -10,6 +10,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::file::{KnownTail, TailId};
@@ -50,9 +51,9 @@ pub struct Resumed {
 
 /// What is in the database.
 #[derive(Debug, Default)]
-pub struct Stored {
-    /// With the keys of their flows.
-    pub tails: Vec<(String, KnownTail)>,
+pub struct Stored<T> {
+    /// With the keys of their flows. There may be very many, so that they come one by one.
+    pub tails: T,
     /// Milliseconds since the epoch.
     pub first_starts: BTreeMap<String, i64>,
     pub start_over: bool,
@@ -70,47 +71,73 @@ pub struct Plan {
     pub first_starts: Vec<i64>,
 }
 
-pub fn plan(stored: Stored, flows: &[FlowIdentity], now: SystemTime) -> Plan {
+pub fn plan(
+    stored: Stored<impl IntoIterator<Item = (Arc<str>, KnownTail)>>,
+    flows: &[FlowIdentity],
+    now: SystemTime,
+) -> Plan {
+    let Stored { tails, first_starts: stored_starts, start_over } = stored;
     let own: BTreeMap<&str, usize> =
         flows.iter().enumerate().rev().map(|(i, flow)| (flow.key.as_str(), i)).collect();
+    let of_flow = |key: &str| own.get(key).copied();
     let mut firsts: Vec<Option<i64>> =
-        flows.iter().map(|flow| stored.first_starts.get(&flow.key).copied()).collect();
+        flows.iter().map(|flow| stored_starts.get(&flow.key).copied()).collect();
     let mut known = vec![Vec::new(); flows.len()];
     let (mut adopted, mut let_go) = (Vec::new(), Vec::new());
-    let rows: HashSet<(&str, &Path)> =
-        stored.tails.iter().map(|(key, tail)| (key.as_str(), &*tail.path)).collect();
-    for (key, tail) in &stored.tails {
+    // Most often there are none that their flows do not keep.
+    let mut open = Vec::new();
+    for (key, tail) in tails {
+        let keeps = |&own: &usize| !flows[own].begins || (flows[own].matches)(&tail);
+        match of_flow(&key).filter(keeps) {
+            Some(flow) => known[flow].push(tail),
+            None => open.push((key, tail)),
+        }
+    }
+    let rows = if open.is_empty() { HashSet::new() } else { rows(flows, &known, &open) };
+    for (key, tail) in open {
         let adopts = |flow: &FlowIdentity| {
             flow.begins
                 && key.starts_with(&flow.destination_prefix)
-                && !rows.contains(&(flow.key.as_str(), &*tail.path))
-                && (flow.matches)(tail)
+                && !rows.contains(&(flow.key.clone(), tail.path.clone()))
+                && (flow.matches)(&tail)
         };
-        let own = own.get(key.as_str()).copied();
-        let keeps = own.filter(|&own| !flows[own].begins || (flows[own].matches)(tail));
-        let taker = if keeps.is_some() { None } else { flows.iter().position(adopts) };
-        let stays = own.filter(|&own| taker.is_none() && !(flows[own].lets_go)(tail));
-        match (keeps.or(stays), taker, own) {
-            (Some(flow), ..) => known[flow].push(tail.clone()),
+        let own = of_flow(&key);
+        let taker = flows.iter().position(adopts);
+        let stays = own.filter(|&own| taker.is_none() && !(flows[own].lets_go)(&tail));
+        match (stays, taker, own) {
+            (Some(flow), ..) => known[flow].push(tail),
             (None, Some(flow), _) => {
-                if let Some(&older) = stored.first_starts.get(key) {
+                if let Some(&older) = stored_starts.get(&*key) {
                     firsts[flow] = Some(firsts[flow].map_or(older, |first| first.min(older)));
                 }
                 adopted.push((tail.tail, flow));
-                known[flow].push(tail.clone());
+                known[flow].push(tail);
             }
             (None, None, Some(flow)) => let_go.push((tail.tail, flow)),
             (None, None, None) => {}
         }
     }
-    let fallback = if stored.start_over { 0 } else { millis(now) };
+    let fallback = if start_over { 0 } else { millis(now) };
     let first_starts: Vec<i64> = firsts.iter().map(|first| first.unwrap_or(fallback)).collect();
     let resumed = known.into_iter().enumerate().map(|(flow, known)| Resumed {
         known,
         first_start: UNIX_EPOCH + Duration::from_millis(first_starts[flow].max(0).unsigned_abs()),
-        is_first: firsts[flow].is_none() && !stored.start_over,
+        is_first: firsts[flow].is_none() && !start_over,
     });
     Plan { resumed: resumed.collect(), adopted, let_go, first_starts }
+}
+
+/// The paths of all rows, with the keys of their flows.
+fn rows(
+    flows: &[FlowIdentity],
+    kept: &[Vec<KnownTail>],
+    open: &[(Arc<str>, KnownTail)],
+) -> HashSet<(String, Arc<Path>)> {
+    let kept = flows
+        .iter()
+        .zip(kept)
+        .flat_map(|(flow, tails)| tails.iter().map(|tail| (flow.key.clone(), tail.path.clone())));
+    kept.chain(open.iter().map(|(key, tail)| (key.to_string(), tail.path.clone()))).collect()
 }
 
 /// Milliseconds since the epoch; 0 for a clock that stands before it.
@@ -127,7 +154,7 @@ mod tests {
     fn tail(id: u64, path: &str) -> KnownTail {
         KnownTail {
             tail: TailId(id),
-            path: path.into(),
+            path: Path::new(path).into(),
             identity: Identity::default(),
             offset: id,
             anchors: Vec::new(),
@@ -176,8 +203,8 @@ mod tests {
         plan.resumed.iter().map(of).collect()
     }
 
-    fn stored(tails: &[(&str, u64, &str)]) -> Stored {
-        let tails = tails.iter().map(|(key, id, path)| (key.to_string(), tail(*id, path)));
+    fn stored(tails: &[(&str, u64, &str)]) -> Stored<Vec<(Arc<str>, KnownTail)>> {
+        let tails = tails.iter().map(|(key, id, path)| ((*key).into(), tail(*id, path)));
         Stored { tails: tails.collect(), ..Stored::default() }
     }
 
@@ -216,9 +243,9 @@ mod tests {
     #[test]
     fn a_flow_starts_for_the_first_time_unless_the_agent_starts_over() {
         let flows = [flow("k", "/")];
-        let first = plan(Stored::default(), &flows, at(900));
+        let first = plan(stored(&[]), &flows, at(900));
         assert_eq!((first.resumed[0].first_start, first.resumed[0].is_first), (at(900), true));
-        let over = plan(Stored { start_over: true, ..Stored::default() }, &flows, at(900));
+        let over = plan(Stored { start_over: true, ..stored(&[]) }, &flows, at(900));
         assert_eq!((over.resumed[0].first_start, over.resumed[0].is_first), (at(0), false));
         assert_eq!(over.first_starts, [0]);
     }

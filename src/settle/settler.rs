@@ -387,10 +387,12 @@ impl Settler {
     fn changed(&mut self, change: FlowChange, resumed: FlowsResumed) {
         if let Ok(resumed) = &resumed {
             change.removed.iter().for_each(|key| self.book.remove_flow(key));
-            for mut flow in change.added {
-                let at = change.flows.iter().position(|identity| *identity.key == *flow.key);
-                flow.known = at.map(|at| resumed[at].known.clone()).unwrap_or_default();
-                self.book.add_flow(flow, moment(self.began));
+            for flow in change.added {
+                let (key, now) = (flow.key.clone(), moment(self.began));
+                self.book.add_flow(flow, now);
+                let at = change.flows.iter().position(|identity| *identity.key == *key);
+                let known = at.map_or(&[][..], |at| &resumed[at].known);
+                self.book.open_all(&key, known, now);
             }
             // Were the backup used, it should know of the new flows' first starts.
             self.commits.backup_due = Instant::now();

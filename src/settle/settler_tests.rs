@@ -87,7 +87,7 @@ fn start(folder: &TempDir, max_letter_bytes: u64) -> (Outlets, JoinHandle<Summar
 fn started(tail: u64, offset: u64, stored: Option<Stored>) -> TailNote {
     let known = KnownTail {
         tail: TailId(tail),
-        path: "/var/log/a.log".into(),
+        path: std::path::Path::new("/var/log/a.log").into(),
         identity: Identity::default(),
         offset,
         anchors: Vec::new(),

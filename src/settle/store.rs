@@ -4,6 +4,7 @@
 //! Offsets may be lost by a power cut (that only repeats lines) unless the commit is durable.
 //! It decides nothing about what it stores, and it blocks: call it from a thread that may.
 
+use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsString;
 use std::fs::DirBuilder;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -16,7 +17,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, params}
 
 use super::lock::{Lock, LockError};
 use super::recovery::{self, Warning, folder_of, io_at, with_suffix};
-use super::resume::{self, FlowIdentity, Resumed, Stored, millis};
+use super::resume::{self, FlowIdentity, Plan, Resumed, Stored, millis};
 use crate::file::{Anchor, Identity, KnownTail, TailId, TailState};
 use crate::observe::crash_point;
 
@@ -271,7 +272,9 @@ fn inspect_content(path: &Path) -> rusqlite::Result<Content> {
         return Ok(Content::Damaged(verdict));
     }
     connection.prepare("SELECT key, value FROM meta")?;
-    stored(&connection)?;
+    // Each row is read once, and none kept.
+    connection.prepare(SELECT_TAILS)?.query_map([], tail_of)?.try_for_each(|row| row.map(drop))?;
+    first_starts(&connection)?;
     Ok(Content::Good)
 }
 
@@ -413,8 +416,7 @@ fn resume(
     connection.pragma_update(None, "synchronous", "FULL")?;
     let transaction = connection.transaction()?;
     transaction.execute("DELETE FROM tails WHERE state = ?1", [state_to_number(TailState::Over)])?;
-    let stored = Stored { start_over, ..stored(&transaction)? };
-    let plan = resume::plan(stored, flows, now);
+    let plan = planned(&transaction, flows, start_over, now)?;
     let adopted = plan.adopted.iter().map(|(tail, flow)| (tail, &flows[*flow].key));
     // No flow has this key, since each has something behind the destination.
     let let_go = plan.let_go.iter().map(|(tail, flow)| (tail, &flows[*flow].destination_prefix));
@@ -434,16 +436,32 @@ fn resume(
     Ok(plan.resumed)
 }
 
-fn stored(connection: &Connection) -> rusqlite::Result<Stored> {
-    let tails = connection
-        .prepare(SELECT_TAILS)?
-        .query_map([], |row| Ok((row.get(0)?, tail_of(row)?)))?
-        .collect::<rusqlite::Result<_>>()?;
-    let first_starts = connection
-        .prepare("SELECT key, first_start FROM flows")?
-        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
-        .collect::<rusqlite::Result<_>>()?;
-    Ok(Stored { tails, first_starts, start_over: false })
+/// What is in the database, given to whoever plans with it.
+fn planned(
+    connection: &Connection,
+    flows: &[FlowIdentity],
+    start_over: bool,
+    now: SystemTime,
+) -> rusqlite::Result<Plan> {
+    let first_starts = first_starts(connection)?;
+    let mut keys: HashSet<Arc<str>> = HashSet::new();
+    let mut row_of = |row: &Row<'_>| {
+        let key = row.get_ref(0)?.as_str()?;
+        let key = keys.get(key).cloned().unwrap_or_else(|| key.into());
+        keys.insert(key.clone());
+        Ok((key, tail_of(row)?))
+    };
+    let mut statement = connection.prepare(SELECT_TAILS)?;
+    let mut failed = None;
+    let rows = statement.query_map([], |row| row_of(row))?;
+    let tails = rows.map_while(|row| row.map_err(|error| failed = Some(error)).ok());
+    let plan = resume::plan(Stored { tails, first_starts, start_over }, flows, now);
+    failed.map_or(Ok(plan), Err)
+}
+
+fn first_starts(connection: &Connection) -> rusqlite::Result<BTreeMap<String, i64>> {
+    let mut statement = connection.prepare("SELECT key, first_start FROM flows")?;
+    statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
 }
 
 fn commit(connection: &mut Connection, changes: &Changes, now: i64) -> rusqlite::Result<()> {
@@ -506,7 +524,7 @@ fn tail_of(row: &Row) -> rusqlite::Result<KnownTail> {
     let unsigned = |column: usize| row.get::<_, i64>(column).map(i64::cast_unsigned);
     Ok(KnownTail {
         tail: TailId(unsigned(1)?),
-        path: OsString::from_vec(row.get(2)?).into(),
+        path: Path::new(&OsString::from_vec(row.get(2)?)).into(),
         identity: Identity {
             inode: unsigned(3)?,
             device: unsigned(4)?,

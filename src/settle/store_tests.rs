@@ -19,7 +19,7 @@ fn row(id: u64, path: &str, offset: u64) -> TailRow {
         flow: "f".into(),
         known: KnownTail {
             tail: TailId(id),
-            path: path.into(),
+            path: std::path::Path::new(path).into(),
             identity: Identity { device: u64::MAX, inode: 5, head_length: 1024, head_hash: u64::MAX - 1 },
             offset,
             anchors: vec![Anchor { offset, hash: u64::MAX }, Anchor { offset: 1, hash: 2 }],
@@ -89,7 +89,7 @@ fn what_was_committed_is_read_again() {
 fn paths_need_not_be_utf_8() {
     let (_folder, path) = used();
     let mut odd = row(2, "", 3);
-    odd.known.path = OsString::from_vec(b"/var/log/\xff\xfe\n.log".to_vec()).into();
+    odd.known.path = PathBuf::from(OsString::from_vec(b"/var/log/\xff\xfe\n.log".to_vec())).into();
     let (mut store, _) = open(&path);
     store.commit(&Changes { rows: vec![odd.clone()], durable: true, ..Changes::default() }, at(1)).unwrap();
     drop(store);

@@ -1,37 +1,61 @@
-//! Kill -9 at random moments while three files are written and rotated: nothing may be lost.
+//! Kill -9 and SIGSTOP at random moments while logs are written and rotated in every way: nothing
+//! may be lost, no stored position may pass a line that is not safe, and what was stored as safe
+//! is not sent again.
 //!
-//! `LIVES` is the number of lives (8 by default), `RATE` the lines a second and file (2,000),
+//! `LIVES` is the number of lives (8 by default), `RATE` the lines a second and file (600),
 //! `SEED` replays a schedule; the timing is not deterministic, so that a seed that failed once
 //! may need several runs.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::support::{Destination, Repeats, Rotator, Scene, World, let_pass};
+use crate::support::{AgentProcess, Destination, Positions, Repeats, Rotator, Scene, World, let_pass};
 
 /// How many lines are written between two pauses of a writer.
 const BURST: u64 = 20;
+
+/// Each log with its way of rotation, all matched by `*.log*`.
+const LOGS: [(&str, Rotator); 8] = [
+    ("a.log", Rotator::Rename),
+    ("b.log", Rotator::RenameShift),
+    ("c.log", Rotator::CopyTruncate),
+    ("d.log", Rotator::RenameDated),
+    ("e.log", Rotator::RenameThenCompress),
+    ("f.log", Rotator::CopyTruncateOutOfPattern),
+    ("app.log", Rotator::CreateDated),
+    ("g.log", Rotator::DeleteRecreate),
+];
 
 fn setting(name: &str, default: impl FnOnce() -> u64) -> u64 {
     let parse = |text: String| text.parse().unwrap_or_else(|_| panic!("{name} is a number"));
     std::env::var(name).map_or_else(|_| default(), parse)
 }
 
+/// Writers stand still while it is locked.
+type Gate = Mutex<()>;
+
 /// Writes and rotates one log until it is told to stop.
-fn write_log(world: &World, file: &str, rotator: Rotator, seed: u64, stop: &AtomicBool) {
+fn write_log(world: &World, file: &str, rotator: Rotator, seed: u64, stop: &AtomicBool, gate: &Gate) {
     let mut random = fastrand::Rng::with_seed(seed);
     let begin = Instant::now();
-    let rate = setting("RATE", || 2000);
+    let rate = setting("RATE", || 600);
     let mut next_rotation = random.u64(200..1500);
-    let mut written = 0;
+    let (mut written, mut file) = (0, file.to_owned());
     while !stop.load(Ordering::Relaxed) {
-        world.lines(file, BURST as usize);
+        let open = gate.lock().unwrap();
+        world.lines(&file, BURST as usize);
         written += BURST;
         let elapsed = begin.elapsed();
         if elapsed.as_millis() as u64 > next_rotation {
-            rotator.rotate(world, file);
+            if !rotator.keeps_unread() {
+                // Nobody else has them once the agent is killed.
+                world.excuse_file(&file);
+            }
+            file = rotator.rotate(world, &file);
             next_rotation += random.u64(200..1500);
         }
+        drop(open);
         let due = Duration::from_secs_f64(written as f64 / rate as f64);
         let_pass(due.saturating_sub(elapsed));
     }
@@ -46,32 +70,50 @@ impl Drop for StopOnDrop<'_> {
     }
 }
 
+/// It runs, stands still for a while or until its end, or both, and is killed.
+fn live(agent: AgentProcess, random: &mut fastrand::Rng) {
+    let_pass(Duration::from_millis(random.u64(200..1500)));
+    if random.bool() {
+        agent.pause();
+        let_pass(Duration::from_millis(random.u64(50..1000)));
+        if random.bool() {
+            agent.resume();
+            let_pass(Duration::from_millis(random.u64(0..500)));
+        }
+    }
+    agent.kill9();
+}
+
 fn lives(destination: Destination) {
     let seed = setting("SEED", || fastrand::u64(..));
     let count = setting("LIVES", || 8);
     println!("SEED={seed} LIVES={count}");
     let mut random = fastrand::Rng::with_seed(seed);
     let mut scene = Scene::new(destination, "*.log*");
-    let stop = AtomicBool::new(false);
-    let logs =
-        [("a.log", Rotator::Rename), ("b.log", Rotator::RenameShift), ("c.log", Rotator::CopyTruncate)];
-    let (world, endpoint, config) = (&scene.world, &scene.endpoint, &scene.config);
+    let (stop, gate) = (AtomicBool::new(false), Gate::default());
+    let mut stored = Vec::new();
+    let Scene { world, endpoint, config, oracle, .. } = &mut scene;
+    let world = &*world;
     std::thread::scope(|scope| {
         let _stop = StopOnDrop(&stop);
-        for (file, rotator) in logs {
-            let (seed, stop) = (random.u64(..), &stop);
-            scope.spawn(move || write_log(world, file, rotator, seed, stop));
+        for (file, rotator) in LOGS {
+            let (seed, stop, gate) = (random.u64(..), &stop, &gate);
+            scope.spawn(move || write_log(world, file, rotator, seed, stop, gate));
         }
         for _ in 0..count {
-            let agent = crate::support::AgentProcess::start(world, config);
-            let_pass(Duration::from_millis(random.u64(200..2000)));
-            agent.kill9();
+            live(AgentProcess::start(world, config), &mut random);
+            // What is written to a file stands in the journal then, and the other way round.
+            let _still = gate.lock().unwrap();
+            stored.push(Positions::check(world, endpoint, oracle));
         }
     });
     println!("{} calls before the last life", endpoint.call_count());
     scene.start();
     scene.wait_for_all_within(Duration::from_secs(60));
     let counts = scene.delivers_everything(Repeats::Allowed);
+    for positions in stored {
+        positions.were_kept(&scene.world, &scene.endpoint, &mut scene.oracle);
+    }
     println!("{counts}, none lost");
 }
 

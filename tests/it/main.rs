@@ -32,12 +32,16 @@ mod known_losses;
 mod licences;
 /// The agent beside the logrotate that hosts really run.
 mod logrotate;
+/// Very many files.
+mod many;
 /// The memory during an outage.
 mod memory;
 /// What Prometheus reads, and the documents, rules and dashboard that go with it.
 mod metrics;
 /// `check --online`.
 mod online;
+/// Nothing can be delivered for long.
+mod outage;
 /// The service and the packages, without building or booting anything.
 mod packaging;
 /// What a power cut leaves of the database and of logs.

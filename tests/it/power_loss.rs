@@ -122,3 +122,111 @@ fn a_database_that_a_power_cut_damaged_loses_nothing_with_a_backup() {
 fn a_database_that_a_power_cut_damaged_loses_nothing_without_a_backup() {
     survive_all(false);
 }
+
+/// A log that was written and delivered in steps, so that anchors stand in it.
+fn delivered_in_steps() -> (Scene, PathBuf) {
+    let mut scene = Scene::new(Kinesis, "app.log");
+    scene.start();
+    for _ in 0..20 {
+        scene.world.lines("app.log", LINES);
+        scene.wait_for_all();
+    }
+    let log = scene.world.path("app.log");
+    (scene, log)
+}
+
+/// In a step; a line has 60 bytes.
+const LINES: usize = 100;
+
+/// Lines between the newest anchor that agrees and the end may come twice, others may not.
+#[track_caller]
+fn repeats_only_the_end(scene: &mut Scene, lost_bytes: usize) {
+    let counts = scene.delivers_everything(Repeats::Allowed);
+    println!("{counts}");
+    let may_repeat = (lost_bytes + 16 * 1024) / 60 + LINES;
+    assert!(counts.repeated <= may_repeat, "{counts}, of which {may_repeat} may be");
+}
+
+fn zero_the_last(log: &Path, bytes: usize) {
+    let mut content = fs::read(log).unwrap();
+    let from = content.len() - bytes;
+    content[from..].fill(0);
+    // In place, as the file system leaves it: the inode stays.
+    fs::write(log, content).unwrap();
+}
+
+#[test]
+fn a_log_whose_last_pages_are_gone_goes_on_from_the_anchor_that_agrees() {
+    for clean in [true, false] {
+        // Whole lines: what is behind a torn one would be joined to it.
+        for bytes in [4080, 8220] {
+            let (mut scene, log) = delivered_in_steps();
+            if clean {
+                scene.stop()
+            } else {
+                scene.kill9()
+            }
+            let size = fs::metadata(&log).unwrap().len();
+            fs::OpenOptions::new().write(true).open(&log).unwrap().set_len(size - bytes).unwrap();
+            scene.world.lines("app.log", LINES);
+            scene.start();
+            repeats_only_the_end(&mut scene, bytes as usize);
+        }
+    }
+}
+
+#[test]
+fn a_log_whose_last_pages_are_zeros_goes_on_from_the_anchor_that_agrees() {
+    for clean in [true, false] {
+        for bytes in [4096, 8192 + 30] {
+            let (mut scene, log) = delivered_in_steps();
+            if clean {
+                scene.stop()
+            } else {
+                scene.kill9()
+            }
+            zero_the_last(&log, bytes);
+            scene.world.lines("app.log", LINES);
+            scene.start();
+            repeats_only_the_end(&mut scene, bytes);
+        }
+    }
+}
+
+/// Zeros in what was not yet read: what is lost is said, what is behind is sent.
+#[test]
+fn zeros_in_what_was_not_read_are_left_out() {
+    let (mut scene, log) = delivered_in_steps();
+    scene.stop();
+    let unread = scene.world.lines("app.log", LINES);
+    zero_the_last(&log, 4096);
+    scene.world.excuse(unread);
+    scene.world.lines("app.log", LINES);
+    scene.start();
+    scene.wait_for_all();
+    assert!(scene.agent().log_text().contains("blocks of zeros"));
+    scene.delivers_everything_once();
+}
+
+#[test]
+fn a_reboot_that_changes_device_numbers_repeats_nothing() {
+    let mut scene = Scene::new(Kinesis, "*.log*");
+    for n in 0..5 {
+        scene.world.lines(&format!("{n}.log"), LINES);
+    }
+    scene.start();
+    scene.wait_for_all();
+    scene.world.rename("0.log", "0.log.1");
+    scene.world.lines("0.log", LINES);
+    scene.wait_for_all();
+    scene.stop();
+    let connection = rusqlite::Connection::open(scene.world.checkpoint_file()).unwrap();
+    let changed = connection.execute("UPDATE tails SET device = device + 77", []).unwrap();
+    assert!(changed >= 6, "only {changed} rows");
+    drop(connection);
+    scene.world.lines("1.log", LINES);
+    scene.world.rename("2.log", "2.log.1");
+    scene.world.lines("2.log", LINES);
+    scene.start();
+    scene.delivers_everything_once();
+}

@@ -166,7 +166,7 @@ impl Agent {
             if let TailNote::Started { known, .. } | TailNote::Changed { known } = &note {
                 let start = matches!(note, TailNote::Started { .. }).then_some(known.offset);
                 let (tail, path, inode) = (known.tail, known.path.clone(), known.identity.inode);
-                self.sights.push(Sight::Tail { tail, path, inode, start });
+                self.sights.push(Sight::Tail { tail, path: path.to_path_buf(), inode, start });
             }
             self.notes.push_back(note);
         }

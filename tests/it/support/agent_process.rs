@@ -51,19 +51,6 @@ impl AgentProcess {
         Self::start_command(world, started, &config_file, &[])
     }
 
-    /// Behind another command, such as one that enters a namespace, with this user's rights.
-    pub fn start_through(world: &World, config: &Config, entrance: &str) -> Self {
-        let agent = command(world).get_program().to_owned();
-        let starter = world.root().join("entering-agent");
-        fs::write(&starter, format!("#!/bin/sh\nexec {entrance} '{}' \"$@\"\n", agent.display())).unwrap();
-        fs::set_permissions(&starter, fs::Permissions::from_mode(0o755)).unwrap();
-        let config_file = world.root().join("config.yaml");
-        fs::write(&config_file, config.to_yaml()).unwrap();
-        let mut entering = Command::new(&starter);
-        entering.env_clear().current_dir(world.root());
-        Self::start_command(world, entering, &config_file, &[])
-    }
-
     /// With variables in its environment, as a host that gives it credentials has them.
     pub fn start_with_env(world: &World, config: &Config, env: &[(&str, &str)]) -> Self {
         let config_file = world.root().join("config.yaml");

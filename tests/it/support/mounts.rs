@@ -53,6 +53,11 @@ impl Mount {
         Self::new(&["-t", "tmpfs", "none"], at)
     }
 
+    /// With room for so many bytes.
+    pub fn small_tmpfs(at: &Path, bytes: u64) -> Self {
+        Self::new(&["-t", "tmpfs", "-o", &format!("size={bytes}"), "none"], at)
+    }
+
     pub fn bind(from: &Path, at: &Path) -> Self {
         Self::new(&["--bind", text(from)], at)
     }

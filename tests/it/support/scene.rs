@@ -86,16 +86,16 @@ impl Scene {
         self.agent = Some(AgentProcess::start_by_shell(&self.world, &self.config, before));
     }
 
-    /// Behind another command.
-    pub fn start_through(&mut self, entrance: &str) {
-        assert!(self.agent.is_none(), "the agent is started once at a time");
-        self.agent = Some(AgentProcess::start_through(&self.world, &self.config, entrance));
-    }
-
     /// With variables in its environment.
     pub fn start_with_env(&mut self, env: &[(&str, &str)]) {
         assert!(self.agent.is_none(), "the agent is started once at a time");
         self.agent = Some(AgentProcess::start_with_env(&self.world, &self.config, env));
+    }
+
+    /// `prelude` is a command that sets limits of a user namespace in which the agent is alone.
+    pub fn start_in_user_namespace(&mut self, prelude: &str) {
+        let inside = format!("{prelude} && exec \"$0\" \"$@\"");
+        self.start_by_shell(&format!("exec unshare --user --map-root-user sh -c '{inside}'"));
     }
 
     /// Appends a line again and again until one more is delivered, which shows that the agent
