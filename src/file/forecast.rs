@@ -66,9 +66,9 @@ pub fn forecast(options: &Options, past: &Past, within: Duration) -> Result<Fore
     for known in live() {
         tails.insert(Tail::new(known.clone(), home_of(&known.path, &patterns), Duration::ZERO));
     }
-    let (rotated, unreadable, old_folders) = Default::default();
+    let (rotated, forbidden, old_folders) = Default::default();
     let places =
-        Places { tails: &tails, rotated: &rotated, unreadable: &unreadable, old_folders: &old_folders };
+        Places { tails: &tails, rotated: &rotated, forbidden: &forbidden, old_folders: &old_folders };
     let listing = Listing::take(&patterns, places);
     let mut forecast = Forecast { errors: listing.errors, ..Forecast::default() };
     let by_key: HashMap<FileKey, &KnownTail> = live().map(|known| (known.identity.key(), known)).collect();

@@ -52,7 +52,7 @@ pub struct Places<'a> {
     /// Homes beside those of the tails.
     pub rotated: &'a HashSet<Arc<Path>>,
     /// And where files were that could not be read yet.
-    pub unreadable: &'a HashMap<FileKey, Arc<Path>>,
+    pub forbidden: &'a HashMap<FileKey, Arc<Path>>,
     /// Folders into which rotation moves files, by the folder that they come from.
     pub old_folders: &'a HashMap<PathBuf, BTreeSet<PathBuf>>,
 }
@@ -63,7 +63,7 @@ impl Places<'_> {
         let mut homes: HashSet<&Path> = HashSet::new();
         let mut last = None;
         let of_tails = self.tails.iter().map(|tail| &tail.home);
-        for home in of_tails.chain(self.rotated).chain(self.unreadable.values()) {
+        for home in of_tails.chain(self.rotated).chain(self.forbidden.values()) {
             let folder = home.parent();
             // Neighbours are often of one folder.
             if folder != last {
@@ -79,8 +79,8 @@ impl Places<'_> {
     }
 
     fn is_home(&self, path: &Path) -> bool {
-        let unreadable = || self.unreadable.values().any(|home| **home == *path);
-        self.tails.is_home(path) || self.rotated.contains(path) || unreadable()
+        let forbidden = || self.forbidden.values().any(|home| **home == *path);
+        self.tails.is_home(path) || self.rotated.contains(path) || forbidden()
     }
 }
 
@@ -348,9 +348,9 @@ mod tests {
     use super::*;
 
     fn take(patterns: &Patterns, rotated: HashSet<Arc<Path>>) -> Listing {
-        let (tails, unreadable, old_folders) = (Tails::default(), HashMap::new(), HashMap::new());
+        let (tails, forbidden, old_folders) = (Tails::default(), HashMap::new(), HashMap::new());
         let known =
-            Places { tails: &tails, rotated: &rotated, unreadable: &unreadable, old_folders: &old_folders };
+            Places { tails: &tails, rotated: &rotated, forbidden: &forbidden, old_folders: &old_folders };
         Listing::take(patterns, known)
     }
 

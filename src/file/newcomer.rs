@@ -49,7 +49,7 @@ impl Tailers {
         }
         let family = self.family(&seen.path);
         let reborn = self.reborn.contains(&seen.key);
-        let matched = seen.matched || self.unreadable.contains_key(&seen.key);
+        let matched = seen.matched || self.forbidden.contains_key(&seen.key);
         let own = (matched || reborn) && !is_compressed(&seen.path);
         if !own && !self.is_generation(seen, &family) {
             return false;
@@ -214,7 +214,7 @@ impl Tailers {
     fn cannot_read(&mut self, seen: &Seen, error: &io::Error, now: Duration) {
         self.complain(&seen.path, now, &error.to_string());
         if seen.matched {
-            self.unreadable.insert(seen.key, seen.path.clone());
+            self.forbidden.insert(seen.key, seen.path.clone());
         }
     }
 
@@ -251,7 +251,7 @@ impl Tailers {
         let stored = tail.awaiting.clone();
         self.notes.push_back(TailNote::Started { flow: self.key.clone(), known: tail.known(), stored });
         let id = tail.id;
-        self.unreadable.remove(&seen.key);
+        self.forbidden.remove(&seen.key);
         self.tails.insert(tail);
         self.close_unless_it_may_be_unpacked(id);
         self.enqueue(id);

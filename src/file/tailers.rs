@@ -92,7 +92,7 @@ pub struct Tailers {
     /// Files that hold something else than they did at the last look.
     pub(super) reborn: HashSet<FileKey>,
     /// Files of the flow that could not be read yet, and where they were first.
-    pub(super) unreadable: HashMap<FileKey, Arc<Path>>,
+    pub(super) forbidden: HashMap<FileKey, Arc<Path>>,
     /// Files that may be copies in the making, and since when.
     pub(super) held: HashMap<FileKey, Duration>,
     /// Compressed files that hold what an open file does, which may be deleted by now.
@@ -182,7 +182,7 @@ impl Tailers {
             rotated: HashSet::new(),
             folders: BTreeSet::new(),
             reborn: HashSet::new(),
-            unreadable: HashMap::new(),
+            forbidden: HashMap::new(),
             held: HashMap::new(),
             compressions: HashMap::new(),
             strangers: HashSet::new(),
@@ -260,7 +260,7 @@ impl Tailers {
         Places {
             tails: &self.tails,
             rotated: &self.rotated,
-            unreadable: &self.unreadable,
+            forbidden: &self.forbidden,
             old_folders: &self.old_folders,
         }
     }
