@@ -513,10 +513,11 @@ impl Tailers {
         if beyond_the_head && (tail.unread_for_sure() > 0 || !self.scanned) {
             candidates.extend(self.attic.alike(home, identity));
         }
-        // Unless it was just seen to hold something else than the other's bytes.
+        // Unless it was just seen to hold something else than the other's bytes, or is not where the
+        // other was: then only the numbers of inode and device are the same.
         let is_anothers = |seen: &Seen| {
             !self.reborn.contains(&seen.key)
-                && self.tails.iter().any(|tail| tail.key() == seen.key && tail.id != id)
+                && self.tails.iter().any(|tail| tail.key() == seen.key && tail.id != id && !tail.absent)
         };
         candidates.retain(|seen| !is_compressed(&seen.path) || is_unpackable(&seen.path));
         // Of a file that was empty no content is known: any would agree with it.
