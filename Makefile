@@ -41,7 +41,7 @@ lint-packaging: peers ## Holds manifests, the ECS task and IAM policies to their
 unit: ## Runs the tests of the pure parts alone (seconds).
 	$(CARGO) nextest run --locked --lib
 
-simulate: ## Steps all stages through what may happen to files, for SECONDS (60); SEED=n EXACT=0|1 repeats a case, CASE=file one that failed.
+simulate: ## Steps all stages through what may happen to files, for SECONDS (60); SEED, EXACT, RACES, CASE: see tests/it/simulation/mod.rs.
 	SECONDS=$(or $(SECONDS),60) $(CARGO) test --locked --test it simulation::simulate -- --ignored --nocapture
 
 simulate-planted: ## Plants five bugs, one after the other, and shows how soon the simulation finds each.

@@ -92,7 +92,7 @@ impl Tailers {
         let mut strangers = HashSet::new();
         for seen in &appeared {
             // What is at a home now may have been copied there a moment ago.
-            let held = self.scanned && self.is_copy_of_newcomer(seen, &appeared);
+            let held = self.is_copy_of_newcomer(seen, &appeared);
             // What comes into an empty file is new.
             if !held && !self.appeared(seen, &listing, now) && seen.size > 0 {
                 strangers.insert(seen.key);

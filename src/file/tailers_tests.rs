@@ -590,6 +590,17 @@ fn a_file_that_was_first_seen_under_a_rotated_name_is_found_compressed_under_ano
 }
 
 #[test]
+fn a_copy_in_the_making_is_held_back_also_at_the_first_look() {
+    let mut flow = Flow::new("app.log*");
+    flow.append("app.log", "1\n2\n");
+    flow.append("app.log.1", "1\n");
+    let earlier = std::time::SystemTime::now() - Duration::from_secs(10);
+    File::open(flow.path("app.log.1")).unwrap().set_modified(earlier).unwrap();
+    flow.look();
+    flow.expect(&["1", "2"]);
+}
+
+#[test]
 fn a_copy_that_was_still_empty_at_the_last_look_is_no_older_file() {
     let mut flow = Flow::new("app.log");
     flow.append("app.log", "");

@@ -133,13 +133,11 @@ impl Disk {
         self.touch(&File::options().append(true).open(path).unwrap(), body, Some(time));
     }
 
-    /// Cuts the file, a new life where nothing is left of it.
+    /// Cuts the file: what comes into it afterwards is another life.
     pub fn cut(&mut self, file: &File, body: BodyId, length: usize) {
         file.set_len(length as u64).unwrap();
         self.bodies[body].content.cut(length);
-        if length == 0 {
-            self.bodies[body].life = self.life();
-        }
+        self.bodies[body].life = self.life();
         self.touch(file, body, None);
     }
 

@@ -221,7 +221,6 @@ impl Oracle {
         self.lives = self.stored_lives.clone();
         for body in self.bodies.values_mut() {
             body.known = body.stored;
-            body.modified = body.modified.max(body.stored_modified);
             body.seen = None;
         }
         self.forgotten(world);
@@ -231,6 +230,7 @@ impl Oracle {
     pub fn forgotten(&mut self, world: &mut World) {
         for body in self.bodies.values_mut() {
             body.left_alone |= std::mem::take(&mut body.held_empty);
+            body.modified = body.modified.max(body.stored_modified);
         }
         let mut covered = BTreeSet::new();
         for tail in self.tails.values() {

@@ -33,6 +33,8 @@ enum Kind {
     Optional,
     /// Afterwards nobody can tell a file from a copy: repeats are permitted.
     Ambiguous,
+    /// Only where RACES is set.
+    Race,
 }
 
 steps! {
@@ -79,7 +81,7 @@ steps! {
     /// A look at the folders.
     Scan "scan" 14 Needed,
     /// The folders are listed; what changes before the listing is acted on is not in it.
-    List "list" 3 Optional,
+    List "list" 3 Race,
     /// `a` chunks are read.
     Turns "turns" 20 Needed,
     /// What is due with time.
@@ -136,6 +138,7 @@ impl Swarm {
         let off = [1, 3, 6][rng.usize(..3)];
         let weight = |&(_, _, weight, kind): &(What, &str, u32, Kind)| match kind {
             Kind::Ambiguous if exact => 0,
+            Kind::Race if std::env::var_os("RACES").is_none() => 0,
             Kind::Optional | Kind::Ambiguous if rng.u32(..10) < off => 0,
             _ => weight * rng.u32(2..=8),
         };

@@ -409,6 +409,9 @@ impl World {
     fn replace(&mut self, source: usize) {
         let Some(path) = self.present(source) else { return };
         let Some(body) = self.disk.at(&path) else { return };
+        if !self.writers[source].rest.is_empty() {
+            self.append(source, 0, false);
+        }
         let new = path.with_file_name("new.tmp");
         self.disk.copy(body, &new, usize::MAX, None);
         self.move_to(&new, &path);
@@ -423,7 +426,10 @@ impl World {
             Layout::Numbered => path.with_file_name(format!("{}-{}.log", SOURCES[source], self.names_made)),
             _ => PathBuf::from(format!("{}.{}", path.display(), 100 + self.names_made)),
         };
-        self.disk.copy(body, &to, usize::MAX, None);
+        let copy = self.disk.copy(body, &to, usize::MAX, None);
+        if self.setup.layout == Layout::Numbered {
+            self.disk.bodies[copy].home.clone_from(&to);
+        }
         self.hint(&to, true);
     }
 }
