@@ -19,8 +19,10 @@ pub mod store;
 /// Any file as a compressed one.
 pub mod unpack;
 
+pub type Property = fn(&[u8]);
+
 /// By the names of the fuzz targets.
-pub const ALL: [(&str, fn(&[u8])); 8] = [
+pub const ALL: [(&str, Property); 8] = [
     ("aggregate", entries::pack_within_the_limits),
     ("config", config::every_mistake_has_a_line),
     ("frame", lines::cut_the_same_whatever_the_borders),
