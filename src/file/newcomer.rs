@@ -3,7 +3,9 @@
 //!
 //! Where a file cannot be told from a copy it is held back, but not for ever.
 
+use std::collections::HashMap;
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use super::body::{is_compressed, is_unpackable};
@@ -90,10 +92,10 @@ impl Tailers {
 
     /// Whether the file holds nothing but bytes of another one that begins at this look, and whose
     /// name it may be derived from. The next look holds it against that one's tail.
-    pub(super) fn is_copy_of_newcomer(&self, seen: &Seen, newcomers: &[Seen]) -> bool {
-        let mut origins = newcomers
-            .iter()
-            .filter(|other| other.matched && other.key != seen.key && self.leads_to(&seen.path, &other.path));
+    pub(super) fn is_copy_of_newcomer(&self, seen: &Seen, newcomers: &HashMap<&Path, &Seen>) -> bool {
+        let homes = self.possible_homes(&seen.path);
+        let origins = homes.iter().filter_map(|home| newcomers.get(home.as_path()));
+        let mut origins = origins.filter(|other| other.matched && other.key != seen.key);
         // What cannot be opened here is dealt with where it begins.
         let is_copy = |origin: &Seen| -> io::Result<bool> {
             let (Some(mut copy), Some(mut origin)) =
@@ -131,7 +133,8 @@ impl Tailers {
     /// looks: its name says so, the tail's file was rotated since the last look, and it was not
     /// written earlier than any of the family was known to be. The times of files move in steps.
     fn is_generation(&self, seen: &Seen, family: &[TailId]) -> bool {
-        let rotated = self.rotated.iter().any(|home| self.leads_to(&seen.path, home));
+        let homes = self.possible_homes(&seen.path);
+        let rotated = homes.iter().any(|home| self.rotated.contains(home.as_path()));
         let known = family.iter().filter_map(|id| self.tails.get(*id)?.known_modified_millis).max();
         rotated
             && known.is_none_or(|latest| latest <= seen.modified_millis)

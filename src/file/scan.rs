@@ -90,9 +90,10 @@ impl Tailers {
         // place: after a crash the new life alone would hide the older one's rest.
         self.take_changes();
         let mut strangers = HashSet::new();
+        let newcomers = appeared.iter().map(|seen| (&*seen.path, seen)).collect();
         for seen in &appeared {
             // What is at a home now may have been copied there a moment ago.
-            let held = self.is_copy_of_newcomer(seen, &appeared);
+            let held = self.is_copy_of_newcomer(seen, &newcomers);
             // What comes into an empty file is new.
             if !held && !self.appeared(seen, &listing, now) && seen.size > 0 {
                 strangers.insert(seen.key);

@@ -211,15 +211,19 @@ impl Tailers {
             removed: parts.removed,
             open_files: 0,
         };
-        let all = newest_lives(std::mem::take(&mut tailers.past.known));
+        let known = std::mem::take(&mut tailers.past.known);
+        tailers.take_up(newest_lives(known));
+        Ok(tailers)
+    }
+
+    fn take_up(&mut self, all: Vec<KnownTail>) {
         let live = all.iter().filter(|known| known.state == TailState::Live);
         let live: HashSet<Arc<Path>> = live.map(|known| known.path.clone()).collect();
         for mut known in all {
             let home = match known.state {
                 TailState::Live => known.path.clone(),
                 // A file that a link leads to matches no pattern.
-                _ => rotated_from(&known.path, &live)
-                    .unwrap_or_else(|| home_of(&known.path, &tailers.patterns)),
+                _ => rotated_from(&known.path, &live).unwrap_or_else(|| home_of(&known.path, &self.patterns)),
             };
             let unread = known.size > known.offset;
             if unread && known.state == TailState::Finished {
@@ -229,14 +233,13 @@ impl Tailers {
             let id = known.tail;
             let mut tail = Tail::new(known, home, Duration::ZERO);
             tail.known_modified_millis = Some(tail.modified_millis);
-            tailers.tails.insert(tail);
+            self.tails.insert(tail);
             if unread {
-                tailers.enqueue(id);
+                self.enqueue(id);
             }
         }
         // Where no file was at the stop, one may have been born and rotated away since.
-        tailers.rotated = tailers.tails.take_vacant_homes();
-        Ok(tailers)
+        self.rotated = self.tails.take_vacant_homes();
     }
 
     #[cfg(test)]
@@ -252,16 +255,20 @@ impl Tailers {
         (folder == home_folder || old()) && origins(name).iter().any(|origin| origin == home_name)
     }
 
-    /// The tails that rotation may have made `path` from.
-    pub(super) fn family(&self, path: &Path) -> Vec<TailId> {
+    /// The paths that rotation may have made `path` from.
+    pub(super) fn possible_homes(&self, path: &Path) -> Vec<PathBuf> {
         let (Some(name), Some(folder)) = (path.file_name(), path.parent()) else { return Vec::new() };
         let came_from =
             self.old_folders.iter().filter(|(_, old)| old.contains(folder)).map(|(from, _)| from.as_path());
         let folders: Vec<&Path> = came_from.chain([folder]).collect();
-        let homes = origins(name)
-            .into_iter()
-            .flat_map(|name| folders.iter().map(move |folder| folder.join(&name)).collect::<Vec<_>>());
-        homes.flat_map(|home| self.tails.family(&home).collect::<Vec<_>>()).collect()
+        let names = origins(name);
+        names.iter().flat_map(|name| folders.iter().map(move |folder| folder.join(name))).collect()
+    }
+
+    /// The tails that rotation may have made `path` from.
+    pub(super) fn family(&self, path: &Path) -> Vec<TailId> {
+        let homes = self.possible_homes(path);
+        homes.iter().flat_map(|home| self.tails.family(home)).collect()
     }
 
     /// Where a look at the folders finds what is known.
