@@ -3,7 +3,7 @@
 //! `rotation` says from names and inodes what may have happened; here it is verified on the open
 //! files, and tails begin, move and end.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::body::{Body, is_compressed, is_unpackable};
 use super::chunk::{Anchor, TailId};
-use super::identity::{self, HEAD_BYTES, Verdict, anchor_agrees, verify};
+use super::identity::{FileKey, HEAD_BYTES, Verdict, anchor_agrees, verify};
 use super::listing::Listing;
 use super::newcomer::Start;
 use super::note::{Lost, TailState};
@@ -89,13 +89,13 @@ impl Tailers {
         // What became of the files that are known is stored before, or with, what begins in their
         // place: after a crash the new life alone would hide the older one's rest.
         self.take_changes();
-        let mut strangers = HashSet::new();
+        let mut strangers = HashMap::new();
         for seen in &appeared {
             // What is at a home now may have been copied there a moment ago.
             let held = self.is_copy_of_newcomer(seen, &appeared);
             // What comes into an empty file is new.
             if !held && !self.appeared(seen, &listing, now) && seen.size > 0 {
-                strangers.insert(seen.key);
+                strangers.insert(seen.key, seen.clone());
             }
         }
         if !self.scanned {
@@ -176,7 +176,7 @@ impl Tailers {
         }
     }
 
-    fn finish_scan(&mut self, strangers: HashSet<identity::FileKey>) {
+    fn finish_scan(&mut self, strangers: HashMap<FileKey, Seen>) {
         if self.sure {
             self.strangers = strangers;
             self.rotated.clear();

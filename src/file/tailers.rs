@@ -97,8 +97,8 @@ pub struct Tailers {
     pub(super) held: HashMap<FileKey, Duration>,
     /// Compressed files that hold what an open file does, which may be deleted by now.
     pub(super) compressions: HashMap<TailId, Seen>,
-    /// Files that were there at the last scan and are no tail's.
-    pub(super) strangers: HashSet<FileKey>,
+    /// Files that were there at the last scan and are no tail's: as they were then.
+    pub(super) strangers: HashMap<FileKey, Seen>,
     /// Absent tails whose bytes may be in a file that cannot be read, and since when.
     pub(super) awaited: HashMap<TailId, Duration>,
     pub(super) attic: Attic,
@@ -185,7 +185,7 @@ impl Tailers {
             forbidden: HashMap::new(),
             held: HashMap::new(),
             compressions: HashMap::new(),
-            strangers: HashSet::new(),
+            strangers: HashMap::new(),
             awaited: HashMap::new(),
             attic: Attic::default(),
             scanned: false,

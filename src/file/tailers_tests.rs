@@ -823,6 +823,24 @@ fn a_generation_between_two_looks_is_read_also_outside_the_pattern_and_compresse
 }
 
 #[test]
+fn a_generation_with_the_inode_of_a_file_that_was_left_alone_is_read() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log.3", "ancient\n");
+    let old = std::time::SystemTime::now() - Duration::from_secs(1);
+    File::options().append(true).open(flow.path("app.log.3")).unwrap().set_modified(old).unwrap();
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.rename("app.log", "app.log.2");
+    // The file that has its inode now was born and rotated away since.
+    fs::write(flow.path("app.log.3"), "2\n").unwrap();
+    let later = std::time::SystemTime::now() + Duration::from_secs(2);
+    File::options().write(true).open(flow.path("app.log.3")).unwrap().set_modified(later).unwrap();
+    flow.rename("app.log.3", "app.log.1");
+    flow.look();
+    flow.expect(&["1", "2"]);
+}
+
+#[test]
 fn older_siblings_outside_the_pattern_are_left_alone_and_so_is_their_compression() {
     let mut flow = Flow::new("app.log");
     flow.append("app.log.1", "ancient\n");

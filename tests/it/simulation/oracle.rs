@@ -304,10 +304,8 @@ impl Oracle {
         for (id, unit) in world.text.units.iter_mut().enumerate() {
             if readable.contains(&id) {
                 unit.was_complete = true;
-            } else if !unit.settled && !unit.in_memory && unit.delivered == 0 && unit.excuse.is_none() {
-                if unit.was_complete {
-                    unit.excuse = Some(why.to_owned());
-                }
+            } else if unit.was_complete && !unit.settled && !unit.in_memory && unit.delivered == 0 {
+                unit.excuse.get_or_insert_with(|| why.to_owned());
             }
         }
     }
