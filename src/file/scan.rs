@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::attic::seen_at;
 use super::body::{Body, is_compressed, is_unpackable};
 use super::chunk::{Anchor, TailId};
 use super::identity::{FileKey, HEAD_BYTES, Verdict, anchor_agrees, verify};
@@ -267,6 +268,10 @@ impl Tailers {
         if !tail.deleted && !tail.out_of_sight {
             let (elsewhere, _) = self.attic.bodies(&tail.home, tail.identity.inode);
             if let Some(seen) = elsewhere.into_iter().find(|seen| seen.key == tail.key()) {
+                // It may have been copied and cut before.
+                if !holds_what_was_read(tail, now) {
+                    self.foreign.insert(id);
+                }
                 self.remember_old_folder(id, &seen.path);
                 self.moved(id, seen.path);
                 return;
@@ -307,7 +312,7 @@ impl Tailers {
     fn miss_foreign(&mut self, listing: &Listing) {
         let tails = &mut self.tails;
         self.foreign.retain(|id| {
-            let missed = tails.get_mut(*id).filter(|tail| listing.find(tail.key()).is_none());
+            let missed = tails.get_mut(*id).filter(|tail| present(tail, listing).is_none());
             missed.is_none_or(|tail| {
                 tail.close();
                 tail.absent = true;
@@ -374,7 +379,7 @@ impl Tailers {
         let mut replaced = Vec::new();
         for id in std::mem::take(&mut self.foreign) {
             let Some(tail) = self.tails.get_mut(id) else { continue };
-            let Some(present) = listing.find(tail.key()).cloned() else { continue };
+            let Some(present) = present(tail, listing) else { continue };
             match judge(tail, &present) {
                 Ok(Some(Verdict::Same)) => {
                     if is_compressed(&tail.path) {
@@ -580,6 +585,12 @@ impl Tailers {
         self.tails.relocate(id, seen.path.clone());
         Ok(Some(true))
     }
+}
+
+/// The tail's file as it was listed, or as it is at the name that it was found under since.
+fn present(tail: &Tail, listing: &Listing) -> Option<Seen> {
+    let found = || seen_at(&tail.path).filter(|seen| seen.key == tail.key());
+    listing.find(tail.key()).cloned().or_else(found)
 }
 
 /// Whether rotation may have made both names from one.

@@ -841,6 +841,24 @@ fn a_generation_with_the_inode_of_a_file_that_was_left_alone_is_read() {
 }
 
 #[test]
+fn a_file_that_was_copied_cut_and_moved_away_is_read_from_its_copy_also_by_the_next_run() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.append("app.log", "2\n");
+    flow.copy("app.log", "app.log.1");
+    flow.truncate("app.log");
+    flow.rename("app.log", "saved.dat");
+    flow.append("app.log", "3\n");
+    flow.tailers.scan(flow.now, 0);
+    flow.tailers.take_changes();
+    flow.collect();
+    flow.restart(|_| {});
+    flow.lines.sort();
+    flow.expect(&["1", "2", "3"]);
+}
+
+#[test]
 fn older_siblings_outside_the_pattern_are_left_alone_and_so_is_their_compression() {
     let mut flow = Flow::new("app.log");
     flow.append("app.log.1", "ancient\n");
