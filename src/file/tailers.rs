@@ -345,7 +345,8 @@ impl Tailers {
         };
         if !was_open && tail.is_open() && !tail.deleted {
             self.open_files += 1;
-            if self.open_files > self.max_open.load(Ordering::Relaxed) {
+            // The one that is unpacked must stay open to be finished, or the others would wait for ever.
+            if self.open_files > self.max_open.load(Ordering::Relaxed) && self.unpacking != Some(id) {
                 tail.close();
                 self.open_files -= 1;
             }
@@ -669,7 +670,8 @@ impl Tailers {
         let mut open = 0_usize;
         for tail in self.tails.lively().filter(|tail| tail.is_open()) {
             open += 1;
-            if tail.unread() == 0 && !tail.deleted && !self.queued.contains(&tail.id) {
+            let in_use = self.queued.contains(&tail.id) || self.unpacking == Some(tail.id);
+            if tail.unread() == 0 && !tail.deleted && !in_use {
                 idle.push((tail.changed_at, tail.id));
             }
         }

@@ -1005,6 +1005,27 @@ fn several_compressed_generations_while_stopped_are_read_one_at_a_time_and_oldes
 }
 
 #[test]
+fn compressed_generations_are_read_also_where_no_more_files_may_stay_open() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "first\n");
+    flow.look();
+    flow.stop_after(0);
+    for number in [3, 2] {
+        let name = format!("app.log.{number}");
+        flow.append(&name, &format!("{number}\n"));
+        flow.gzip(&name, &format!("{name}.gz"));
+    }
+    flow.rename("app.log", "app.log.4");
+    flow.gzip("app.log.4", "app.log.4.gz");
+    flow.start();
+    flow.tailers.max_open.store(0, Ordering::Relaxed);
+    flow.look();
+    flow.look();
+    flow.lines.sort();
+    flow.expect(&["2", "3", "first"]);
+}
+
+#[test]
 fn a_compressed_rest_that_cannot_be_read_yet_is_waited_for() {
     for mended in [true, false] {
         let mut flow = Flow::new("app.log");
