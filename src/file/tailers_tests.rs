@@ -1005,6 +1005,21 @@ fn several_compressed_generations_while_stopped_are_read_one_at_a_time_and_oldes
 }
 
 #[test]
+fn what_comes_into_an_empty_file_is_known_where_no_more_files_may_stay_open() {
+    let mut flow = Flow::new("app.log");
+    flow.tailers.max_open.store(0, Ordering::Relaxed);
+    flow.append("app.log", "");
+    flow.look();
+    flow.append("app.log", "1\n");
+    flow.tailers.scan(flow.now, 0);
+    flow.rename("app.log", "app.log.1");
+    flow.gzip("app.log.1", "app.log.1.gz");
+    flow.look();
+    flow.pass(60);
+    flow.expect(&["1"]);
+}
+
+#[test]
 fn compressed_generations_are_read_also_where_no_more_files_may_stay_open() {
     let mut flow = Flow::new("app.log");
     flow.append("app.log", "first\n");
