@@ -263,15 +263,13 @@ impl Tailers {
             tail.absent = true;
             return;
         }
-        // An error here shows again at the next read.
-        let _ = tail.look(now);
+        // It may have been copied and cut before: its copy may be there now, but not for long.
+        if !holds_what_was_read(tail, now) {
+            self.foreign.insert(id);
+        }
         if !tail.deleted && !tail.out_of_sight {
             let (elsewhere, _) = self.attic.bodies(&tail.home, tail.identity.inode);
             if let Some(seen) = elsewhere.into_iter().find(|seen| seen.key == tail.key()) {
-                // It may have been copied and cut before.
-                if !holds_what_was_read(tail, now) {
-                    self.foreign.insert(id);
-                }
                 self.remember_old_folder(id, &seen.path);
                 self.moved(id, seen.path);
                 return;

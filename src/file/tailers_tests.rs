@@ -859,6 +859,20 @@ fn a_file_that_was_copied_cut_and_moved_away_is_read_from_its_copy_also_by_the_n
 }
 
 #[test]
+fn the_copy_of_a_file_that_was_cut_and_deleted_is_gone_on_with_at_the_first_look() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.tailers.scan(flow.now, 0);
+    flow.copy("app.log", "app.log.1");
+    flow.truncate("app.log");
+    fs::remove_file(flow.path("app.log")).unwrap();
+    flow.tailers.scan(flow.now, 0);
+    fs::remove_file(flow.path("app.log.1")).unwrap();
+    flow.look();
+    flow.expect(&["1"]);
+}
+
+#[test]
 fn older_siblings_outside_the_pattern_are_left_alone_and_so_is_their_compression() {
     let mut flow = Flow::new("app.log");
     flow.append("app.log.1", "ancient\n");
