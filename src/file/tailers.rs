@@ -15,7 +15,7 @@ use super::attic::Attic;
 use super::body::{Body, is_compressed};
 use super::budget::FlowBudget;
 use super::chunk::{Chunk, TailId};
-use super::identity::{FileKey, Verdict};
+use super::identity::{FileKey, Verdict, verify};
 use super::listing::{Places, home_of};
 use super::note::{ChunkEnd, KnownTail, Lost, TailEvent, TailNote, TailState};
 use super::options::Options;
@@ -600,7 +600,11 @@ impl Tailers {
             // Only a look at the folders shows its compression.
             Ok(Read::CaughtUp) if deleted && lets_go && out_of_sight => self.let_go(id, now),
             Ok(Read::CaughtUp) if deleted || (out_of_sight && !packed) => {}
-            Ok(Read::CaughtUp) => self.put_away(id),
+            Ok(Read::CaughtUp) => match self.goes_on_compressed(id, now) {
+                Ok(true) => {}
+                Ok(false) => self.put_away(id),
+                Err(error) => self.read_failed(id, &error, now),
+            },
             Ok(Read::NoBudget) => {}
             Ok(Read::Foreign) => {
                 self.foreign.insert(id);
@@ -608,6 +612,23 @@ impl Tailers {
             }
             Err(error) => self.read_failed(id, &error, now),
         }
+    }
+
+    /// Goes on in a compressed file that holds what was read and more: the tail's own was a copy of
+    /// less, as somebody makes one by hand.
+    fn goes_on_compressed(&mut self, id: TailId, now: Duration) -> io::Result<bool> {
+        let Some(packed) = self.compressions.remove(&id) else { return Ok(false) };
+        let Some(tail) = self.tails.get(id).filter(|tail| tail.state == TailState::Rotated) else {
+            return Ok(false);
+        };
+        let mut body = match open_file(&packed.path, packed.key) {
+            Ok(Some(body)) => body,
+            // Without it there is no more.
+            _ => return Ok(false),
+        };
+        let holds_it = verify(&mut body, &tail.identity, tail.ladder())? == Verdict::Same;
+        let more = holds_it && body.available(tail.position, 1)?.is_some_and(|more| more.bytes > 0);
+        Ok(more && self.take_over(id, &packed, now)? == Some(true))
     }
 
     /// A deleted file was read to its end. Its compression must not be taken for another file, but

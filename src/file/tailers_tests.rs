@@ -1055,6 +1055,22 @@ fn compressed_generations_are_read_also_where_no_more_files_may_stay_open() {
 }
 
 #[test]
+fn what_a_stale_copy_lacks_is_read_from_the_compression() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.tailers.scan(flow.now, 0);
+    flow.tailers.tend(flow.now + Duration::from_secs(61), &flow.budget);
+    flow.copy("app.log", "app.log.102");
+    flow.append("app.log", "2\n");
+    flow.copy("app.log", "app.log.1");
+    flow.truncate("app.log");
+    flow.gzip("app.log.1", "app.log.1.gz");
+    flow.look();
+    flow.pass(60);
+    flow.expect(&["1", "2"]);
+}
+
+#[test]
 fn a_compressed_rest_that_cannot_be_read_yet_is_waited_for() {
     for mended in [true, false] {
         let mut flow = Flow::new("app.log");
