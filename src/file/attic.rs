@@ -150,7 +150,7 @@ fn head_of(path: &Path, key: FileKey) -> Option<u64> {
 }
 
 /// The regular file at `path`; a link is not followed, since its target has a name of its own.
-fn seen_at(path: &Path) -> Option<Seen> {
+pub(super) fn seen_at(path: &Path) -> Option<Seen> {
     let metadata = fs::symlink_metadata(path).ok().filter(fs::Metadata::is_file)?;
     let (key, modified_millis) = (file_key(&metadata), modified_millis(&metadata));
     Some(Seen { path: path.into(), key, size: metadata.len(), modified_millis, matched: false })

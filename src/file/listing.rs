@@ -322,12 +322,15 @@ impl Look<'_> {
 }
 
 /// The name that a tail was first found under, as far as its present name tells: `app.log` for
-/// a tail at `app.log.1` where the patterns match `app.log`.
+/// a tail at `app.log.1` where the patterns match `app.log`, or a link that led to it.
 pub fn home_of(path: &Arc<Path>, patterns: &Patterns) -> Arc<Path> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     let name = path.file_name().unwrap_or(OsStr::new(""));
-    let mut homes = origins(name).into_iter().map(|origin| folder.join(origin));
-    homes.rfind(|home| patterns.matches(home)).map_or_else(|| path.clone(), Arc::from)
+    let homes: Vec<PathBuf> = origins(name).into_iter().map(|origin| folder.join(origin)).collect();
+    let matched = homes.iter().rfind(|home| patterns.matches(home));
+    // What a link leads to matches no pattern, and the link may lead elsewhere by now.
+    let linked = || homes.last().filter(|_| !patterns.matches(path));
+    matched.or_else(linked).map_or_else(|| path.clone(), |home| home.as_path().into())
 }
 
 /// Whether the patterns match the tail's file, or the name that it was rotated from: beside it,
@@ -467,5 +470,7 @@ mod tests {
         for path in ["/l/app.log.1", "/l/app.log"] {
             assert_eq!(&*home_of(&Path::new(path).into(), &patterns), Path::new("/l/app.log"));
         }
+        let linked = home_of(&Path::new("/data/app.txt.2.gz").into(), &patterns);
+        assert_eq!(&*linked, Path::new("/data/app.txt"), "a link led to it");
     }
 }

@@ -139,8 +139,16 @@ impl Tailers {
         rotated
             && known.is_none_or(|latest| latest <= seen.modified_millis)
             && seen.modified_millis + CLOCK_SLACK_MILLIS >= self.past.first_start_millis
-            && !self.strangers.contains(&seen.key)
+            && !self.is_stranger(seen)
             && !self.patterns.excluded(&seen.path)
+    }
+
+    /// Whether the file was there at the last look and no tail's. One that was written to since may
+    /// be another file with its inode.
+    fn is_stranger(&self, seen: &Seen) -> bool {
+        self.strangers
+            .get(&seen.key)
+            .is_some_and(|known| (known.size, known.modified_millis) == (seen.size, seen.modified_millis))
     }
 
     /// Whether the file holds nothing but bytes of a known one: a copy, complete or in the making.

@@ -3,15 +3,16 @@
 //! `rotation` says from names and inodes what may have happened; here it is verified on the open
 //! files, and tails begin, move and end.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::attic::seen_at;
 use super::body::{Body, is_compressed, is_unpackable};
 use super::chunk::{Anchor, TailId};
-use super::identity::{self, HEAD_BYTES, Verdict, anchor_agrees, verify};
+use super::identity::{FileKey, HEAD_BYTES, Verdict, anchor_agrees, verify};
 use super::listing::Listing;
 use super::newcomer::Start;
 use super::note::{Lost, TailState};
@@ -89,14 +90,14 @@ impl Tailers {
         // What became of the files that are known is stored before, or with, what begins in their
         // place: after a crash the new life alone would hide the older one's rest.
         self.take_changes();
-        let mut strangers = HashSet::new();
+        let mut strangers = HashMap::new();
         let newcomers = appeared.iter().map(|seen| (&*seen.path, seen)).collect();
         for seen in &appeared {
             // What is at a home now may have been copied there a moment ago.
             let held = self.is_copy_of_newcomer(seen, &newcomers);
             // What comes into an empty file is new.
             if !held && !self.appeared(seen, &listing, now) && seen.size > 0 {
-                strangers.insert(seen.key);
+                strangers.insert(seen.key, seen.clone());
             }
         }
         if !self.scanned {
@@ -177,7 +178,7 @@ impl Tailers {
         }
     }
 
-    fn finish_scan(&mut self, strangers: HashSet<identity::FileKey>) {
+    fn finish_scan(&mut self, strangers: HashMap<FileKey, Seen>) {
         if self.sure {
             self.strangers = strangers;
             self.rotated.clear();
@@ -263,8 +264,10 @@ impl Tailers {
             tail.absent = true;
             return;
         }
-        // An error here shows again at the next read.
-        let _ = tail.look(now);
+        // It may have been copied and cut before: its copy may be there now, but not for long.
+        if !holds_what_was_read(tail, now) {
+            self.foreign.insert(id);
+        }
         if !tail.deleted && !tail.out_of_sight {
             let (elsewhere, _) = self.attic.bodies(&tail.home, tail.identity.inode);
             if let Some(seen) = elsewhere.into_iter().find(|seen| seen.key == tail.key()) {
@@ -308,7 +311,7 @@ impl Tailers {
     fn miss_foreign(&mut self, listing: &Listing) {
         let tails = &mut self.tails;
         self.foreign.retain(|id| {
-            let missed = tails.get_mut(*id).filter(|tail| listing.find(tail.key()).is_none());
+            let missed = tails.get_mut(*id).filter(|tail| present(tail, listing).is_none());
             missed.is_none_or(|tail| {
                 tail.close();
                 tail.absent = true;
@@ -375,7 +378,7 @@ impl Tailers {
         let mut replaced = Vec::new();
         for id in std::mem::take(&mut self.foreign) {
             let Some(tail) = self.tails.get_mut(id) else { continue };
-            let Some(present) = listing.find(tail.key()).cloned() else { continue };
+            let Some(present) = present(tail, listing) else { continue };
             match judge(tail, &present) {
                 Ok(Some(Verdict::Same)) => {
                     if is_compressed(&tail.path) {
@@ -581,6 +584,12 @@ impl Tailers {
         self.tails.relocate(id, seen.path.clone());
         Ok(Some(true))
     }
+}
+
+/// The tail's file as it was listed, or as it is at the name that it was found under since.
+fn present(tail: &Tail, listing: &Listing) -> Option<Seen> {
+    let found = || seen_at(&tail.path).filter(|seen| seen.key == tail.key());
+    listing.find(tail.key()).cloned().or_else(found)
 }
 
 /// Whether rotation may have made both names from one.

@@ -198,6 +198,12 @@ impl Tail {
             if self.ladder.newest().is_some_and(|anchor| anchor.offset != self.position) {
                 self.begin_at(self.position)?;
             }
+            let plain = matches!(self.body.as_deref(), Some(Body::Plain(_)));
+            let head = self.identity.head_length;
+            if plain && (head as usize) < HEAD_BYTES && size > u64::from(head) {
+                // Its size is known by now, and no look will find it changed.
+                self.grow_head()?;
+            }
         }
         Ok(verdict)
     }

@@ -15,7 +15,7 @@ use super::attic::Attic;
 use super::body::{Body, is_compressed};
 use super::budget::FlowBudget;
 use super::chunk::{Chunk, TailId};
-use super::identity::{FileKey, Verdict};
+use super::identity::{FileKey, Verdict, verify};
 use super::listing::{Places, home_of};
 use super::note::{ChunkEnd, KnownTail, Lost, TailEvent, TailNote, TailState};
 use super::options::Options;
@@ -97,8 +97,8 @@ pub struct Tailers {
     pub(super) held: HashMap<FileKey, Duration>,
     /// Compressed files that hold what an open file does, which may be deleted by now.
     pub(super) compressions: HashMap<TailId, Seen>,
-    /// Files that were there at the last scan and are no tail's.
-    pub(super) strangers: HashSet<FileKey>,
+    /// Files that were there at the last scan and are no tail's: as they were then.
+    pub(super) strangers: HashMap<FileKey, Seen>,
     /// Absent tails whose bytes may be in a file that cannot be read, and since when.
     pub(super) awaited: HashMap<TailId, Duration>,
     pub(super) attic: Attic,
@@ -185,7 +185,7 @@ impl Tailers {
             forbidden: HashMap::new(),
             held: HashMap::new(),
             compressions: HashMap::new(),
-            strangers: HashSet::new(),
+            strangers: HashMap::new(),
             awaited: HashMap::new(),
             attic: Attic::default(),
             scanned: false,
@@ -352,7 +352,8 @@ impl Tailers {
         };
         if !was_open && tail.is_open() && !tail.deleted {
             self.open_files += 1;
-            if self.open_files > self.max_open.load(Ordering::Relaxed) {
+            // The one that is unpacked must stay open to be finished, or the others would wait for ever.
+            if self.open_files > self.max_open.load(Ordering::Relaxed) && self.unpacking != Some(id) {
                 tail.close();
                 self.open_files -= 1;
             }
@@ -606,7 +607,11 @@ impl Tailers {
             // Only a look at the folders shows its compression.
             Ok(Read::CaughtUp) if deleted && lets_go && out_of_sight => self.let_go(id, now),
             Ok(Read::CaughtUp) if deleted || (out_of_sight && !packed) => {}
-            Ok(Read::CaughtUp) => self.put_away(id),
+            Ok(Read::CaughtUp) => match self.goes_on_compressed(id, now) {
+                Ok(true) => {}
+                Ok(false) => self.put_away(id),
+                Err(error) => self.read_failed(id, &error, now),
+            },
             Ok(Read::NoBudget) => {}
             Ok(Read::Foreign) => {
                 self.foreign.insert(id);
@@ -614,6 +619,23 @@ impl Tailers {
             }
             Err(error) => self.read_failed(id, &error, now),
         }
+    }
+
+    /// Goes on in a compressed file that holds what was read and more: the tail's own was a copy of
+    /// less, as somebody makes one by hand.
+    fn goes_on_compressed(&mut self, id: TailId, now: Duration) -> io::Result<bool> {
+        let Some(packed) = self.compressions.remove(&id) else { return Ok(false) };
+        let Some(tail) = self.tails.get(id).filter(|tail| tail.state == TailState::Rotated) else {
+            return Ok(false);
+        };
+        let mut body = match open_file(&packed.path, packed.key) {
+            Ok(Some(body)) => body,
+            // Without it there is no more.
+            _ => return Ok(false),
+        };
+        let holds_it = verify(&mut body, &tail.identity, tail.ladder())? == Verdict::Same;
+        let more = holds_it && body.available(tail.position, 1)?.is_some_and(|more| more.bytes > 0);
+        Ok(more && self.take_over(id, &packed, now)? == Some(true))
     }
 
     /// A deleted file was read to its end. Its compression must not be taken for another file, but
@@ -676,7 +698,8 @@ impl Tailers {
         let mut open = 0_usize;
         for tail in self.tails.lively().filter(|tail| tail.is_open()) {
             open += 1;
-            if tail.unread() == 0 && !tail.deleted && !self.queued.contains(&tail.id) {
+            let in_use = self.queued.contains(&tail.id) || self.unpacking == Some(tail.id);
+            if tail.unread() == 0 && !tail.deleted && !in_use {
                 idle.push((tail.changed_at, tail.id));
             }
         }

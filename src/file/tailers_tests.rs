@@ -823,6 +823,56 @@ fn a_generation_between_two_looks_is_read_also_outside_the_pattern_and_compresse
 }
 
 #[test]
+fn a_generation_with_the_inode_of_a_file_that_was_left_alone_is_read() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log.3", "ancient\n");
+    let old = std::time::SystemTime::now() - Duration::from_secs(1);
+    File::options().append(true).open(flow.path("app.log.3")).unwrap().set_modified(old).unwrap();
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.rename("app.log", "app.log.2");
+    // The file that has its inode now was born and rotated away since.
+    fs::write(flow.path("app.log.3"), "2\n").unwrap();
+    let later = std::time::SystemTime::now() + Duration::from_secs(2);
+    File::options().write(true).open(flow.path("app.log.3")).unwrap().set_modified(later).unwrap();
+    flow.rename("app.log.3", "app.log.1");
+    flow.look();
+    flow.expect(&["1", "2"]);
+}
+
+#[test]
+fn a_file_that_was_copied_cut_and_moved_away_is_read_from_its_copy_also_by_the_next_run() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.append("app.log", "2\n");
+    flow.copy("app.log", "app.log.1");
+    flow.truncate("app.log");
+    flow.rename("app.log", "saved.dat");
+    flow.append("app.log", "3\n");
+    flow.tailers.scan(flow.now, 0);
+    flow.tailers.take_changes();
+    flow.collect();
+    flow.restart(|_| {});
+    flow.lines.sort();
+    flow.expect(&["1", "2", "3"]);
+}
+
+#[test]
+fn the_copy_of_a_file_that_was_cut_and_deleted_is_gone_on_with_at_the_first_look() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.tailers.scan(flow.now, 0);
+    flow.copy("app.log", "app.log.1");
+    flow.truncate("app.log");
+    fs::remove_file(flow.path("app.log")).unwrap();
+    flow.tailers.scan(flow.now, 0);
+    fs::remove_file(flow.path("app.log.1")).unwrap();
+    flow.look();
+    flow.expect(&["1"]);
+}
+
+#[test]
 fn older_siblings_outside_the_pattern_are_left_alone_and_so_is_their_compression() {
     let mut flow = Flow::new("app.log");
     flow.append("app.log.1", "ancient\n");
@@ -966,6 +1016,58 @@ fn several_compressed_generations_while_stopped_are_read_one_at_a_time_and_oldes
     assert_eq!(at_once, 1, "each decoder costs memory");
     assert_eq!(flow.lines[0], "first");
     assert!(flow.lines[1..] == lines, "{} lines, in another order", flow.lines.len());
+}
+
+#[test]
+fn what_comes_into_an_empty_file_is_known_where_no_more_files_may_stay_open() {
+    let mut flow = Flow::new("app.log");
+    flow.tailers.max_open.store(0, Ordering::Relaxed);
+    flow.append("app.log", "");
+    flow.look();
+    flow.append("app.log", "1\n");
+    flow.tailers.scan(flow.now, 0);
+    flow.rename("app.log", "app.log.1");
+    flow.gzip("app.log.1", "app.log.1.gz");
+    flow.look();
+    flow.pass(60);
+    flow.expect(&["1"]);
+}
+
+#[test]
+fn compressed_generations_are_read_also_where_no_more_files_may_stay_open() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "first\n");
+    flow.look();
+    flow.stop_after(0);
+    for number in [3, 2] {
+        let name = format!("app.log.{number}");
+        flow.append(&name, &format!("{number}\n"));
+        flow.gzip(&name, &format!("{name}.gz"));
+    }
+    flow.rename("app.log", "app.log.4");
+    flow.gzip("app.log.4", "app.log.4.gz");
+    flow.start();
+    flow.tailers.max_open.store(0, Ordering::Relaxed);
+    flow.look();
+    flow.look();
+    flow.lines.sort();
+    flow.expect(&["2", "3", "first"]);
+}
+
+#[test]
+fn what_a_stale_copy_lacks_is_read_from_the_compression() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.tailers.scan(flow.now, 0);
+    flow.tailers.tend(flow.now + Duration::from_secs(61), &flow.budget);
+    flow.copy("app.log", "app.log.102");
+    flow.append("app.log", "2\n");
+    flow.copy("app.log", "app.log.1");
+    flow.truncate("app.log");
+    flow.gzip("app.log.1", "app.log.1.gz");
+    flow.look();
+    flow.pass(60);
+    flow.expect(&["1", "2"]);
 }
 
 #[test]

@@ -55,8 +55,8 @@ impl Content {
 
     /// The end of the last line that is not beyond `length`.
     pub fn line_end(&self, length: usize) -> usize {
-        let ends = self.pieces.iter().filter(|(end, _, ends_line)| *ends_line && *end <= length);
-        ends.last().map_or(0, |(end, ..)| *end)
+        let mut ends = self.pieces.iter().filter(|(end, _, ends_line)| *ends_line && *end <= length);
+        ends.next_back().map_or(0, |(end, ..)| *end)
     }
 
     fn push(&mut self, length: usize, unit: Option<UnitId>, ends_line: bool) {

@@ -25,6 +25,7 @@ pub fn hunt(seed: u64, exact: bool, most: u64, time: Duration) -> (Tally, Option
         match attempt(&case) {
             Ok(counted) => tally.add(counted),
             Err(error) => {
+                println!("seed {seed}: {error}; it is made shorter");
                 let (case, error) = shrink(case, error);
                 return (tally, Some(Found { seed, case, error }));
             }

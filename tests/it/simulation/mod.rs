@@ -49,18 +49,17 @@ fn check(seed: u64, exact: bool, most: u64, time: Duration) {
     panic!("seed {}: {}\n{}(written to {})", found.seed, found.error, found.case, path.display());
 }
 
-/// For CI: the same cases each time, as many as the time allows.
+/// For CI: the same cases each time, however fast the machine is.
 const CI_CASES: u64 = 170;
-const CI_TIME: Duration = Duration::from_secs(50);
 
 #[test]
 fn nothing_is_lost_and_nothing_repeated() {
-    check(1, true, CI_CASES, CI_TIME);
+    check(1, true, CI_CASES, Duration::MAX);
 }
 
 #[test]
 fn nothing_is_lost_where_files_cannot_be_told_from_copies() {
-    check(1_000_001, false, CI_CASES, CI_TIME);
+    check(1_000_001, false, CI_CASES, Duration::MAX);
 }
 
 #[test]

@@ -131,7 +131,9 @@ impl Oracle {
                 continue;
             }
             let last = self.last_attempt.insert(text.life, unit);
-            if last.is_some_and(|last| last > unit) {
+            // What was there before the flow comes only with what cannot be told from a copy of it.
+            let unwanted = text.prior && !world.setup.exact;
+            if last.is_some_and(|last| last > unit) && !unwanted {
                 return Err(format!("P4 {} is first sent after a later line of its file", show(world, unit)));
             }
         }
@@ -181,6 +183,13 @@ impl Oracle {
         let disk = &world.disk;
         let named: Vec<(BodyId, bool)> =
             disk.names.values().map(|body| (*body, self.is_findable(world, *body))).collect();
+        // A copy is not opened while its origin is there.
+        let at_home = |body: &BodyId| disk.bodies[*body].path.as_ref() == Some(&disk.bodies[*body].home);
+        let is_origin = |body: &BodyId, of: &BodyId| {
+            at_home(body) && body != of && disk.bodies[*body].life == disk.bodies[*of].life
+        };
+        let is_copy = |of: &BodyId| disk.names.values().any(|body| is_origin(body, of));
+        let copies: BTreeSet<BodyId> = disk.names.values().copied().filter(is_copy).collect();
         for (body, findable) in named {
             let empty = disk.bodies[body].content.len() == 0;
             let own = disk.bodies[body].path.as_ref().is_some_and(|path| is_own(world, path));
@@ -196,7 +205,7 @@ impl Oracle {
             let (life, length) = (disk.bodies[body].life, disk.bodies[body].content.len());
             let known = self.bodies.entry(body).or_default();
             known.known = true;
-            known.seen = Some((life, length));
+            known.seen = (!copies.contains(&body)).then_some((life, length));
             if length > 0 {
                 self.lives.insert(life);
             }
@@ -304,10 +313,8 @@ impl Oracle {
         for (id, unit) in world.text.units.iter_mut().enumerate() {
             if readable.contains(&id) {
                 unit.was_complete = true;
-            } else if !unit.settled && !unit.in_memory && unit.delivered == 0 && unit.excuse.is_none() {
-                if unit.was_complete {
-                    unit.excuse = Some(why.to_owned());
-                }
+            } else if unit.was_complete && !unit.settled && !unit.in_memory && unit.delivered == 0 {
+                unit.excuse.get_or_insert_with(|| why.to_owned());
             }
         }
     }

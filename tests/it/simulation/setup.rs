@@ -49,7 +49,7 @@ macro_rules! flags {
             }
 
             fn draw_flags(&mut self, rng: &mut Rng) {
-                $(self.$name = rng.u32(..10) < $of_ten;)*
+                $(self.$name = happens(rng, $of_ten);)*
             }
         }
     };
@@ -80,6 +80,11 @@ flags! {
     keeps_time "keeps-time" 5,
     /// Files get the same time for several writes, as clocks that go in steps make it.
     coarse_clock "coarse-clock" 2,
+}
+
+/// So many times of ten.
+fn happens(rng: &mut Rng, of_ten: u32) -> bool {
+    rng.u32(..10) < of_ten
 }
 
 impl Setup {

@@ -14,8 +14,6 @@ pub type LifeId = usize;
 pub struct Unit {
     pub text: Vec<u8>,
     pub life: LifeId,
-    /// Whether its line's newline is in it.
-    pub ends_line: bool,
     /// There before the flow was first started: nobody asked for it.
     pub prior: bool,
     /// Somebody could have read it as a part of a complete line.
@@ -74,7 +72,6 @@ impl Text {
             self.units.push(Unit {
                 text: text.into_bytes(),
                 life,
-                ends_line,
                 prior,
                 was_complete: false,
                 in_memory: false,

@@ -166,7 +166,9 @@ impl World {
         let mut units: Vec<Option<UnitId>> = self.writers[source].rest.drain(..).map(Some).collect();
         let life = self.disk.bodies[body].life;
         for line in 0..lines {
-            if self.setup.only_noise || (self.setup.noise && (self.names_made + line as u32) % 3 == 0) {
+            if self.setup.only_noise
+                || (self.setup.noise && (self.names_made + line as u32).is_multiple_of(3))
+            {
                 units.push(None);
             }
             if !self.setup.only_noise {
@@ -330,7 +332,7 @@ impl World {
         self.disk.cut(&file, body, 0);
         self.hint(&path, false);
         while regrow && self.disk.bodies[body].content.len() <= before {
-            if !self.writers[source].open.as_ref().is_some_and(|(_, open)| *open == body) {
+            if self.writers[source].open.as_ref().is_none_or(|(_, open)| *open != body) {
                 self.writers[source].rest.clear();
                 self.writers[source].open = None;
             }
