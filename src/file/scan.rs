@@ -90,7 +90,14 @@ impl Tailers {
         // place: after a crash the new life alone would hide the older one's rest.
         self.take_changes();
         let mut strangers = HashSet::new();
+        // What took the place of rotated files comes last: only what is older tells of them.
+        appeared.sort_by_key(|seen| self.rotated.contains(&seen.path));
         for seen in &appeared {
+            if !self.sure && self.rotated.contains(&seen.path) {
+                // A generation before it may have been missed, and with the row of a file that is
+                // at its home nothing would tell of it after a crash.
+                continue;
+            }
             // What is at a home now may have been copied there a moment ago.
             let held = self.is_copy_of_newcomer(seen, &appeared);
             // What comes into an empty file is new.
@@ -425,7 +432,12 @@ impl Tailers {
         self.rotated.insert(tail.home.clone());
         tail.close();
         let (unread, read) = (tail.unread_for_sure(), tail.position);
-        let rest = self.find_rest(id, appeared, now);
+        let mut rest = self.find_rest(id, appeared, now);
+        if let Rest::Nowhere = rest
+            && self.may_have_missed_its_copy(present, now)
+        {
+            rest = Rest::Moved;
+        }
         if let Rest::Moved = rest {
             // The next look tells it again.
             self.foreign.insert(id);
@@ -451,6 +463,16 @@ impl Tailers {
             }
             self.end(id, Lost::of(unread, LossReason::Truncated));
         }
+    }
+
+    /// Whether the file was truncated after its folder was listed, so that its copy is not in the
+    /// listing.
+    fn may_have_missed_its_copy(&mut self, present: &Seen, now: Duration) -> bool {
+        let size = std::fs::metadata(&present.path).map_or(0, |metadata| metadata.len());
+        if size < present.size {
+            self.names_move(now);
+        }
+        !self.sure
     }
 
     pub(super) fn count_rotation(&self, kind: RotationKind) {
@@ -521,7 +543,8 @@ impl Tailers {
         };
         candidates.retain(|seen| !is_compressed(&seen.path) || is_unpackable(&seen.path));
         // Of a file that was empty no content is known: any would agree with it.
-        candidates.retain(|seen| identity.head_length > 0 || seen.key.1 == identity.inode);
+        let is_itself = |seen: &Seen| seen.key.1 == identity.inode && may_be_renamed(&tail.path, &seen.path);
+        candidates.retain(|seen| identity.head_length > 0 || is_itself(seen));
         candidates.retain(|seen| !is_anothers(seen));
         (candidates, moved)
     }
