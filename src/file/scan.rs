@@ -239,10 +239,21 @@ impl Tailers {
     /// Whether the file at `to` is another than the tail's, which is gone: its inode was free again.
     fn got_its_inode(&self, id: TailId, to: &Path) -> bool {
         let Some(tail) = self.tails.get(id).filter(|tail| !tail.is_open()) else { return false };
+        if tail.identity.head_length == 0 && !self.may_be_the_empty_one(tail, to) {
+            return true;
+        }
         // What cannot be read now is dealt with under its new name.
         let body = open_file(to, tail.key()).ok().flatten();
         let verdict = body.map(|mut body| verify(&mut body, &tail.identity, tail.ladder()));
         matches!(verdict, Some(Ok(Verdict::Different)))
+    }
+
+    /// Whether the file at `path`, which has the inode of a tail of which no content is known, can
+    /// be the tail's: its name says so, or explains it in no other way.
+    fn may_be_the_empty_one(&self, tail: &Tail, path: &Path) -> bool {
+        let is_anothers = || self.patterns.matches(path) || !self.family(path).is_empty();
+        let is_its_name = *path == *tail.path || is_sibling(path, &tail.path);
+        may_be_renamed(&tail.path, path) && (is_its_name || self.leads_to(path, &tail.home) || !is_anothers())
     }
 
     fn moved(&mut self, id: TailId, to: Arc<Path>) {
@@ -543,8 +554,9 @@ impl Tailers {
         };
         candidates.retain(|seen| !is_compressed(&seen.path) || is_unpackable(&seen.path));
         // Of a file that was empty no content is known: any would agree with it.
-        let is_itself = |seen: &Seen| seen.key.1 == identity.inode && may_be_renamed(&tail.path, &seen.path);
-        candidates.retain(|seen| identity.head_length > 0 || is_itself(seen));
+        let may_be_it =
+            |seen: &Seen| seen.key.1 == identity.inode && self.may_be_the_empty_one(tail, &seen.path);
+        candidates.retain(|seen| identity.head_length > 0 || may_be_it(seen));
         candidates.retain(|seen| !is_anothers(seen));
         (candidates, moved)
     }

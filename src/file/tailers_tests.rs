@@ -1969,3 +1969,24 @@ fn a_file_that_is_compressed_while_it_is_first_looked_at_is_read() {
     flow.lines.sort();
     flow.expect(&["1", "2"]);
 }
+
+#[test]
+fn a_file_that_was_empty_is_not_the_copy_that_got_its_inode() {
+    for pattern in ["*.log", "*.log*"] {
+        let mut flow = Flow::new(pattern);
+        flow.append("e.log", "");
+        flow.append("f.log", "1\n");
+        flow.look();
+        flow.settle();
+        flow.append("f.log", "2\n");
+        flow.rename("e.log", "f.log.1");
+        flow.copy("f.log", "f.log.1");
+        flow.truncate("f.log");
+        flow.append("f.log", "3\n");
+        flow.append("e.log", "4\n");
+        flow.start();
+        flow.look();
+        flow.lines.sort();
+        flow.expect(&["1", "2", "3", "4"]);
+    }
+}
