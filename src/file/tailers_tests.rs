@@ -1990,3 +1990,30 @@ fn a_file_that_was_empty_is_not_the_copy_that_got_its_inode() {
         flow.expect(&["1", "2", "3", "4"]);
     }
 }
+
+#[test]
+fn a_tail_that_moved_into_a_copy_is_newer_than_the_file_whose_inode_the_copy_got() {
+    for shifted in [false, true] {
+        let mut flow = Flow::new("*.log*");
+        flow.append("c.log", "1\n");
+        flow.look();
+        flow.append("c.log", "2\n");
+        flow.copy("c.log", "c.log.1");
+        flow.truncate("c.log");
+        flow.append("c.log", "3\n");
+        flow.look();
+        flow.settle();
+        let copy = flow.rows.values().find(|row| row.path.ends_with("c.log.1")).unwrap();
+        let mut gone = KnownTail { tail: TailId(1000), path: flow.path("g.log").into(), ..copy.clone() };
+        gone.identity.head_hash ^= 1;
+        (gone.offset, gone.anchors) = (0, Vec::new());
+        gone.modified_millis -= 1000;
+        flow.rows.insert(gone.tail, gone);
+        if shifted {
+            flow.rename("c.log.1", "c.log.2");
+        }
+        flow.start();
+        flow.look();
+        flow.expect(&["1", "2", "3"]);
+    }
+}
