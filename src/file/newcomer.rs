@@ -69,7 +69,7 @@ impl Tailers {
             Ok(true) if !self.held_for_too_long(seen, now) => return true,
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.names_move(now);
+                self.left_its_name(seen, now);
                 return true;
             }
             Err(error) => {
@@ -155,7 +155,7 @@ impl Tailers {
     fn is_known_content(&mut self, seen: &Seen, family: &[TailId], now: Duration) -> io::Result<bool> {
         for id in family {
             let Some(mut body) = open_file(&seen.path, seen.key)? else {
-                self.names_move(now);
+                self.left_its_name(seen, now);
                 return Ok(true);
             };
             let Some(tail) = self.tails.get_mut(*id) else { continue };
@@ -214,11 +214,18 @@ impl Tailers {
         self.begin(&seen, Start::At(written), now);
     }
 
+    /// It was listed, and is not there any more: rotation renamed or compressed it, and the next
+    /// look finds it by the name that it had.
+    fn left_its_name(&mut self, seen: &Seen, now: Duration) {
+        self.rotated.insert(home_of(&seen.path, &self.patterns));
+        self.names_move(now);
+    }
+
     /// A new tail for the file at `seen`.
     pub(super) fn begin(&mut self, seen: &Seen, start: Start, now: Duration) {
         match self.try_begin(seen, start, now) {
             Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => self.names_move(now),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.left_its_name(seen, now),
             Err(error) => self.cannot_read(seen, &error, now),
         }
     }
@@ -233,7 +240,7 @@ impl Tailers {
 
     fn try_begin(&mut self, seen: &Seen, start: Start, now: Duration) -> io::Result<()> {
         let Some(mut body) = open_file(&seen.path, seen.key)? else {
-            self.names_move(now);
+            self.left_its_name(seen, now);
             return Ok(());
         };
         let packed = is_compressed(&seen.path);

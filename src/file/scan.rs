@@ -91,8 +91,15 @@ impl Tailers {
         // place: after a crash the new life alone would hide the older one's rest.
         self.take_changes();
         let mut strangers = HashMap::new();
+        // What took the place of rotated files comes last: only what is older tells of them.
+        appeared.sort_by_key(|seen| self.rotated.contains(&seen.path));
         let newcomers = appeared.iter().map(|seen| (&*seen.path, seen)).collect();
         for seen in &appeared {
+            if !self.sure && self.rotated.contains(&seen.path) {
+                // A generation before it may have been missed, and with the row of a file that is
+                // at its home nothing would tell of it after a crash.
+                continue;
+            }
             // What is at a home now may have been copied there a moment ago.
             let held = self.is_copy_of_newcomer(seen, &newcomers);
             // What comes into an empty file is new.
@@ -234,10 +241,21 @@ impl Tailers {
     /// Whether the file at `to` is another than the tail's, which is gone: its inode was free again.
     fn got_its_inode(&self, id: TailId, to: &Path) -> bool {
         let Some(tail) = self.tails.get(id).filter(|tail| !tail.is_open()) else { return false };
+        if tail.identity.head_length == 0 && !self.may_be_the_empty_one(tail, to) {
+            return true;
+        }
         // What cannot be read now is dealt with under its new name.
         let body = open_file(to, tail.key()).ok().flatten();
         let verdict = body.map(|mut body| verify(&mut body, &tail.identity, tail.ladder()));
         matches!(verdict, Some(Ok(Verdict::Different)))
+    }
+
+    /// Whether the file at `path`, which has the inode of a tail of which no content is known, can
+    /// be the tail's: its name says so, or explains it in no other way.
+    fn may_be_the_empty_one(&self, tail: &Tail, path: &Path) -> bool {
+        let is_anothers = || self.patterns.matches(path) || !self.family(path).is_empty();
+        let is_its_name = *path == *tail.path || is_sibling(path, &tail.path);
+        may_be_renamed(&tail.path, path) && (is_its_name || self.leads_to(path, &tail.home) || !is_anothers())
     }
 
     fn moved(&mut self, id: TailId, to: Arc<Path>) {
@@ -429,7 +447,12 @@ impl Tailers {
         self.rotated.insert(tail.home.clone());
         tail.close();
         let (unread, read) = (tail.unread_for_sure(), tail.position);
-        let rest = self.find_rest(id, appeared, now);
+        let mut rest = self.find_rest(id, appeared, now);
+        if let Rest::Nowhere = rest
+            && self.may_have_missed_its_copy(present, now)
+        {
+            rest = Rest::Moved;
+        }
         if let Rest::Moved = rest {
             // The next look tells it again.
             self.foreign.insert(id);
@@ -455,6 +478,16 @@ impl Tailers {
             }
             self.end(id, Lost::of(unread, LossReason::Truncated));
         }
+    }
+
+    /// Whether the file was truncated after its folder was listed, so that its copy is not in the
+    /// listing.
+    fn may_have_missed_its_copy(&mut self, present: &Seen, now: Duration) -> bool {
+        let size = std::fs::metadata(&present.path).map_or(0, |metadata| metadata.len());
+        if size < present.size {
+            self.names_move(now);
+        }
+        !self.sure
     }
 
     pub(super) fn count_rotation(&self, kind: RotationKind) {
@@ -525,7 +558,9 @@ impl Tailers {
         };
         candidates.retain(|seen| !is_compressed(&seen.path) || is_unpackable(&seen.path));
         // Of a file that was empty no content is known: any would agree with it.
-        candidates.retain(|seen| identity.head_length > 0 || seen.key.1 == identity.inode);
+        let may_be_it =
+            |seen: &Seen| seen.key.1 == identity.inode && self.may_be_the_empty_one(tail, &seen.path);
+        candidates.retain(|seen| identity.head_length > 0 || may_be_it(seen));
         candidates.retain(|seen| !is_anothers(seen));
         (candidates, moved)
     }

@@ -806,13 +806,25 @@ fn rotated_from(path: &Path, files: &HashSet<Arc<Path>>) -> Option<Arc<Path>> {
 }
 
 /// Of several rows with the same inode only the newest can be the file's: the others are what it
-/// was before.
+/// was before. A tail that moved into a copy may be older than one whose inode the copy got.
 fn newest_lives(mut known: Vec<KnownTail>) -> Vec<KnownTail> {
-    known.sort_unstable_by_key(|known| std::cmp::Reverse(known.tail));
-    let mut taken = HashSet::new();
-    known.retain(|known| taken.insert(known.identity.key()));
-    known.reverse();
+    known.sort_unstable_by_key(|known| known.tail);
+    let mut newest: HashMap<FileKey, usize> = HashMap::new();
+    for (place, row) in known.iter().enumerate() {
+        let age = |row: &KnownTail| (is_at_its_path(row), row.modified_millis, row.tail);
+        newest
+            .entry(row.identity.key())
+            .and_modify(|other| *other = std::cmp::max_by_key(*other, place, |at| age(&known[*at])))
+            .or_insert(place);
+    }
+    let mut place = 0..;
+    known.retain(|row| place.next() == newest.get(&row.identity.key()).copied());
     known
+}
+
+fn is_at_its_path(known: &KnownTail) -> bool {
+    let metadata = std::fs::symlink_metadata(&known.path);
+    metadata.is_ok_and(|metadata| super::identity::file_key(&metadata) == known.identity.key())
 }
 
 /// Opens the tail's file if it is not, and looks at it. False if it is another file's content.

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::file::budget::Budget;
+use crate::file::listing::Listing;
+use crate::file::note::Identity;
 use crate::file::options::InitialPosition;
 
 const KEY: &str = "kinesis:stream#flow";
@@ -1957,4 +1959,163 @@ fn a_generation_that_moved_between_the_look_and_its_opening_is_read_at_the_next(
     flow.look();
     flow.lines.sort();
     flow.expect(&["1", "2", "3"]);
+}
+
+/// A look at what was listed, and a crash when all that it told is stored but nothing more.
+fn act_and_crash(flow: &mut Flow, listing: Listing) {
+    flow.tailers.act_on(listing, flow.now, 0);
+    flow.collect();
+    flow.settle();
+    flow.start();
+    flow.look();
+}
+
+#[test]
+fn a_generation_that_is_compressed_while_it_is_looked_at_is_read_also_after_a_crash() {
+    for pattern in ["app.log", "app.log*"] {
+        for stopped in [false, true] {
+            let mut flow = Flow::new(pattern);
+            flow.append("app.log", "1\n");
+            flow.look();
+            if stopped {
+                flow.settle();
+                flow.start();
+            }
+            flow.rename("app.log", "app.log.1");
+            flow.append("app.log", "2\n");
+            flow.rename("app.log", "app.log.2");
+            flow.append("app.log", "3\n");
+            let listing = flow.tailers.list();
+            flow.gzip("app.log.2", "app.log.2.gz");
+            act_and_crash(&mut flow, listing);
+            flow.lines.sort();
+            flow.expect(&["1", "2", "3"]);
+        }
+    }
+}
+
+#[test]
+fn a_generation_that_a_look_missed_since_names_moved_is_read_also_after_a_crash() {
+    for pattern in ["app.log", "app.log*"] {
+        let mut flow = Flow::new(pattern);
+        flow.append("app.log", "1\n");
+        flow.look();
+        flow.rename("app.log", "app.log.1");
+        flow.append("app.log", "2\n");
+        flow.gzip("app.log", "app.log.2.gz");
+        flow.append("app.log", "3\n");
+        let listing = flow.tailers.list().having_missed(&flow.path("app.log.2.gz"));
+        act_and_crash(&mut flow, listing);
+        flow.lines.sort();
+        flow.expect(&["1", "2", "3"]);
+    }
+}
+
+#[test]
+fn a_copy_that_was_made_after_the_listing_repeats_nothing() {
+    for pattern in ["app.log", "app.log*"] {
+        for moves in [false, true] {
+            let mut flow = Flow::new(pattern);
+            flow.append("app.log", "1\n");
+            flow.look();
+            flow.append("app.log", "2\n");
+            let mut listing = flow.tailers.list();
+            flow.copy("app.log", "app.log.1");
+            flow.truncate("app.log");
+            if moves {
+                // The names were read before the copy came, and the sizes after the truncation.
+                listing = flow.tailers.list().having_missed(&flow.path("app.log.1"));
+            }
+            flow.tailers.act_on(listing, flow.now, 0);
+            flow.append("app.log", "3\n");
+            flow.look();
+            flow.restart(|_| {});
+            flow.expect(&["1", "2", "3"]);
+        }
+    }
+}
+
+#[test]
+fn a_file_that_was_empty_is_not_what_was_compressed_into_its_inode() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.settle();
+    let inode = {
+        flow.gzip("app.log", "app.log.1.gz");
+        fs::metadata(flow.path("app.log.1.gz")).unwrap().ino()
+    };
+    // Of a life that was seen when it was empty the row is left.
+    let mut empty = flow.rows.values().next().unwrap().clone();
+    empty.tail = TailId(0);
+    empty.identity =
+        Identity { inode, head_length: 0, head_hash: xxhash_rust::xxh3::xxh3_64(b""), ..empty.identity };
+    (empty.offset, empty.size, empty.anchors) = (0, 0, Vec::new());
+    flow.rows.insert(empty.tail, empty);
+    flow.offsets.insert(TailId(0), 0);
+    flow.append("app.log", "2\n");
+    flow.start();
+    flow.look();
+    flow.expect(&["1", "2"]);
+}
+
+#[test]
+fn a_file_that_is_compressed_while_it_is_first_looked_at_is_read() {
+    let mut flow = Flow::new("app.log*");
+    flow.append("app.log.1", "1\n");
+    flow.append("app.log", "2\n");
+    let listing = flow.tailers.list();
+    flow.gzip("app.log.1", "app.log.1.gz");
+    flow.tailers.act_on(listing, flow.now, 0);
+    flow.look();
+    flow.lines.sort();
+    flow.expect(&["1", "2"]);
+}
+
+#[test]
+fn a_file_that_was_empty_is_not_the_copy_that_got_its_inode() {
+    for pattern in ["*.log", "*.log*"] {
+        let mut flow = Flow::new(pattern);
+        flow.append("e.log", "");
+        flow.append("f.log", "1\n");
+        flow.look();
+        flow.settle();
+        flow.append("f.log", "2\n");
+        flow.rename("e.log", "f.log.1");
+        flow.copy("f.log", "f.log.1");
+        flow.truncate("f.log");
+        flow.append("f.log", "3\n");
+        flow.append("e.log", "4\n");
+        flow.start();
+        flow.look();
+        flow.lines.sort();
+        flow.expect(&["1", "2", "3", "4"]);
+    }
+}
+
+#[test]
+fn a_tail_that_moved_into_a_copy_is_newer_than_the_file_whose_inode_the_copy_got() {
+    for shifted in [false, true] {
+        let mut flow = Flow::new("*.log*");
+        flow.append("c.log", "1\n");
+        flow.look();
+        flow.append("c.log", "2\n");
+        flow.copy("c.log", "c.log.1");
+        flow.truncate("c.log");
+        flow.append("c.log", "3\n");
+        flow.look();
+        flow.settle();
+        let copy = flow.rows.values().find(|row| row.path.ends_with("c.log.1")).unwrap();
+        let mut gone = KnownTail { tail: TailId(1000), path: flow.path("g.log").into(), ..copy.clone() };
+        gone.identity.head_hash ^= 1;
+        (gone.offset, gone.anchors) = (0, Vec::new());
+        gone.modified_millis -= 1000;
+        flow.rows.insert(gone.tail, gone);
+        if shifted {
+            flow.rename("c.log.1", "c.log.2");
+        }
+        flow.start();
+        flow.look();
+        flow.expect(&["1", "2", "3"]);
+    }
 }

@@ -4,7 +4,8 @@
 //! The watchdog is fed only while every stage makes progress or rightly waits. A disk or file
 //! server that does not answer is nothing that a restart could mend, so it is fed then, too.
 
-use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use sd_notify::NotifyState;
@@ -21,6 +22,9 @@ const STATUS_EVERY: Duration = Duration::from_secs(5);
 const READY_LOOK: Duration = Duration::from_millis(20);
 /// A folder that does not answer must not keep the others from being ready.
 const READY_AT_LAST: Duration = Duration::from_secs(30);
+
+/// So much is kept for a service manager that does not listen now.
+const UNHEARD: usize = 100;
 
 /// Waits until every flow has looked at its files, and says that the agent is ready.
 pub async fn become_ready(board: &Board) {
@@ -135,11 +139,26 @@ fn sentence(board: &Board, rate: f64) -> String {
     }
 }
 
-/// Nobody may listen, and a manager that cannot be reached is no reason to stop delivering.
+/// Nobody may listen, and a manager that cannot be reached is no reason to stop delivering. One
+/// that does not read what it is told blocks whoever tells it: that is a thread of its own.
 fn tell(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        tracing::debug!(%error, "the service manager cannot be told anything");
+    static TELLER: OnceLock<SyncSender<String>> = OnceLock::new();
+    let text = states.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    if TELLER.get_or_init(start_teller).try_send(text).is_err() {
+        tracing::debug!("the service manager does not listen");
     }
+}
+
+fn start_teller() -> SyncSender<String> {
+    let (teller, told) = sync_channel::<String>(UNHEARD);
+    std::thread::spawn(move || {
+        for text in told {
+            if let Err(error) = sd_notify::notify(&[NotifyState::Custom(&text)]) {
+                tracing::debug!(%error, "the service manager cannot be told anything");
+            }
+        }
+    });
+    teller
 }
 
 #[cfg(test)]

@@ -14,6 +14,8 @@ use super::receipt::Receipt;
 #[derive(Debug)]
 pub struct Pieces {
     waiting: VecDeque<Piece>,
+    /// The last request got no answer in time.
+    unanswered: bool,
 }
 
 /// Entries that are sent in one request.
@@ -52,12 +54,19 @@ pub struct After {
 
 impl Pieces {
     pub fn new(entries: Vec<Entry>) -> Self {
-        Pieces { waiting: [Piece { entries, refused_at: None, stuck: false }].into() }
+        Pieces { waiting: [Piece { entries, refused_at: None, stuck: false }].into(), unanswered: false }
     }
 
-    /// What is sent next. None when everything is settled or given up.
+    /// What is sent next. None when everything is settled or given up. While nothing is answered
+    /// it is one entry, which gets the shortest time: the destination may be well again long
+    /// before a large request would be given up.
     pub fn pop(&mut self) -> Option<Piece> {
-        self.waiting.pop_front()
+        let mut piece = self.waiting.pop_front()?;
+        if self.unanswered && piece.entries.len() > 1 {
+            let entries = piece.entries.split_off(1);
+            self.waiting.push_front(Piece { entries, refused_at: piece.refused_at, stuck: piece.stuck });
+        }
+        Some(piece)
     }
 
     pub fn is_empty(&self) -> bool {
@@ -73,6 +82,7 @@ impl Pieces {
         refused_at: u64,
         accepted: u64,
     ) -> After {
+        self.unanswered = false;
         let refused_at = piece.refused_at.unwrap_or(refused_at);
         let sent = piece.entries.len();
         let (mut again, mut refused) = (Vec::new(), Vec::new());
@@ -99,6 +109,7 @@ impl Pieces {
     /// The request of the piece failed as a whole.
     pub fn failed(&mut self, mut piece: Piece, failure: &Failure, accepted: u64) -> After {
         let mut after = After::new();
+        self.unanswered = failure.class == FailureClass::TimedOut;
         if failure.class == FailureClass::Invalid {
             let refused_at = *piece.refused_at.get_or_insert(accepted);
             if piece.entries.len() > 1 {

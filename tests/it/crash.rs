@@ -35,8 +35,55 @@ fn setting(name: &str, default: impl FnOnce() -> u64) -> u64 {
 /// Writers stand still while it is locked.
 type Gate = Mutex<()>;
 
+/// What the writers share.
+struct Script<'a> {
+    world: &'a World,
+    stop: AtomicBool,
+    gate: Gate,
+    unknown: Unknown,
+}
+
+/// What was compressed while no position was stored of any file, and the agent is killed then:
+/// nothing tells it from what was compressed before the agent.
+struct Unknown {
+    /// The lives of files that were written to and are compressed when they are rotated.
+    lives: Mutex<Vec<usize>>,
+    /// Whether the last life ended so.
+    is_so: AtomicBool,
+}
+
+impl Unknown {
+    /// A life ended: nothing that was compressed until the next begins is known if it left no rows.
+    fn killed(&self, world: &World, positions: &Positions) {
+        self.is_so.store(!positions.know_files, Ordering::Relaxed);
+        let lives = std::mem::take(&mut *self.lives.lock().unwrap());
+        if !positions.know_files {
+            println!("no row was stored of any file: what was compressed is excused");
+            world.excuse_lives(&lives);
+        }
+    }
+
+    /// `file` is about to be compressed.
+    fn compressed(&self, world: &World, file: &str) {
+        if self.is_so.load(Ordering::Relaxed) {
+            world.excuse_file(file);
+        }
+    }
+
+    fn written(&self, world: &World, last_line: usize) {
+        let life = world.journal().lines[last_line].life;
+        let mut lives = self.lives.lock().unwrap();
+        if lives.last() != Some(&life) {
+            lives.push(life);
+        }
+    }
+}
+
 /// Writes and rotates one log until it is told to stop.
-fn write_log(world: &World, file: &str, rotator: Rotator, seed: u64, stop: &AtomicBool, gate: &Gate) {
+fn write_log(log: (&str, Rotator), script: &Script<'_>, seed: u64) {
+    let (file, rotator) = log;
+    let Script { world, stop, gate, unknown } = script;
+    let compresses = rotator == Rotator::RenameThenCompress;
     let mut random = fastrand::Rng::with_seed(seed);
     let begin = Instant::now();
     let rate = setting("RATE", || 600);
@@ -44,13 +91,19 @@ fn write_log(world: &World, file: &str, rotator: Rotator, seed: u64, stop: &Atom
     let (mut written, mut file) = (0, file.to_owned());
     while !stop.load(Ordering::Relaxed) {
         let open = gate.lock().unwrap();
-        world.lines(&file, BURST as usize);
+        let lines = world.lines(&file, BURST as usize);
+        if compresses {
+            unknown.written(world, lines.end - 1);
+        }
         written += BURST;
         let elapsed = begin.elapsed();
         if elapsed.as_millis() as u64 > next_rotation {
             if !rotator.keeps_unread() {
                 // Nobody else has them once the agent is killed.
                 world.excuse_file(&file);
+            }
+            if compresses {
+                unknown.compressed(world, &file);
             }
             file = rotator.rotate(world, &file);
             next_rotation += random.u64(200..1500);
@@ -90,21 +143,25 @@ fn lives(destination: Destination) {
     println!("SEED={seed} LIVES={count}");
     let mut random = fastrand::Rng::with_seed(seed);
     let mut scene = Scene::new(destination, "*.log*");
-    let (stop, gate) = (AtomicBool::new(false), Gate::default());
     let mut stored = Vec::new();
     let Scene { world, endpoint, config, oracle, .. } = &mut scene;
     let world = &*world;
+    let unknown = Unknown { lives: Mutex::default(), is_so: AtomicBool::new(false) };
+    let script = Script { world, stop: AtomicBool::new(false), gate: Gate::default(), unknown };
+    let script = &script;
     std::thread::scope(|scope| {
-        let _stop = StopOnDrop(&stop);
-        for (file, rotator) in LOGS {
-            let (seed, stop, gate) = (random.u64(..), &stop, &gate);
-            scope.spawn(move || write_log(world, file, rotator, seed, stop, gate));
+        let _stop = StopOnDrop(&script.stop);
+        for log in LOGS {
+            let seed = random.u64(..);
+            scope.spawn(move || write_log(log, script, seed));
         }
         for _ in 0..count {
             live(AgentProcess::start(world, config), &mut random);
             // What is written to a file stands in the journal then, and the other way round.
-            let _still = gate.lock().unwrap();
-            stored.push(Positions::check(world, endpoint, oracle));
+            let _still = script.gate.lock().unwrap();
+            let positions = Positions::check(world, endpoint, oracle);
+            script.unknown.killed(world, &positions);
+            stored.push(positions);
         }
     });
     println!("{} calls before the last life", endpoint.call_count());

@@ -75,6 +75,22 @@ fn the_service_manager_hears_of_each_step() {
 }
 
 #[test]
+fn a_service_manager_that_does_not_listen_holds_nothing_up() {
+    let (world, endpoint) = (World::new(), Endpoint::start());
+    let manager = Manager::listen(&world);
+    let filler = UnixDatagram::unbound().unwrap();
+    filler.set_nonblocking(true).unwrap();
+    while filler.send_to(b"FILLED=1", &manager.path).is_ok() {}
+    let socket = manager.path.display().to_string();
+    let mut agent = start(&world, &endpoint, &[("NOTIFY_SOCKET", &socket), ("WATCHDOG_USEC", "400000")]);
+    eventually("the agent runs", SOON, || {
+        if agent.log_text().contains("the agent runs") { Ok(()) } else { Err("not yet".into()) }
+    });
+    agent.terminate();
+    assert!(agent.wait_exit(SOON).success());
+}
+
+#[test]
 fn an_agent_that_stands_still_feeds_no_watchdog() {
     let (world, endpoint) = (World::new(), Endpoint::start());
     let mut manager = Manager::listen(&world);

@@ -254,10 +254,19 @@ async fn a_batch_that_gets_no_answer_is_halved() {
     let mut world = start(one_at_a_time(), destination);
     world.write("a b c d").await;
     assert_eq!(world.drain().await, [(0, 8)]);
-    assert_eq!(world.requests(), ["abcd", "ab", "cd", "a", "b", "c", "d"]);
+    assert_eq!(world.requests(), ["abcd", "a", "b", "cd", "c", "d"]);
     let waited = world.times()[1] - world.times()[0];
     let (least, most) = (Duration::from_millis(10_050), Duration::from_millis(10_110));
     assert!((least..most).contains(&waited), "{waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_nothing_is_answered_one_entry_at_a_time_is_sent() {
+    let destination = Scripted::new(|number, _| if number < 3 { Reply::Hang } else { Reply::Accept });
+    let mut world = start(one_at_a_time(), destination);
+    world.write("a b c d e f g h").await;
+    assert_eq!(world.drain().await, [(0, 16)]);
+    assert_eq!(world.requests(), ["abcdefgh", "a", "b", "c", "d", "efgh", "a", "b"]);
 }
 
 #[tokio::test(start_paused = true)]

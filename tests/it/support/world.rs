@@ -193,10 +193,15 @@ impl World {
     /// The same for all lines of the present life of `file`.
     pub fn excuse_file(&self, file: &str) {
         let path = fs::canonicalize(self.path(file)).unwrap();
+        let life = self.journal().life_at(path);
+        self.excuse_lives(&[life]);
+    }
+
+    /// The same for all lines of these lives.
+    pub fn excuse_lives(&self, lives: &[usize]) {
         let mut journal = self.journal();
-        let life = journal.life_at(path);
         journal.excuses += 1;
-        for line in journal.lines.iter_mut().filter(|line| line.life == life) {
+        for line in journal.lines.iter_mut().filter(|line| lives.contains(&line.life)) {
             line.excused = true;
         }
     }
