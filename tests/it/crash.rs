@@ -2,7 +2,8 @@
 //! may be lost, no stored position may pass a line that is not safe, and what was stored as safe
 //! is not sent again.
 //!
-//! `LIVES` is the number of lives (8 by default), `RATE` the lines a second and file (600),
+//! `LIVES` is the number of lives (8 by default), `LIFE` the longest in milliseconds (1500; a short
+//! one hits the start), `RATE` the lines a second and file (600),
 //! `SEED` replays a schedule; the timing is not deterministic, so that a seed that failed once
 //! may need several runs.
 
@@ -125,7 +126,8 @@ impl Drop for StopOnDrop<'_> {
 
 /// It runs, stands still for a while or until its end, or both, and is killed.
 fn live(agent: AgentProcess, random: &mut fastrand::Rng) {
-    let_pass(Duration::from_millis(random.u64(200..1500)));
+    let longest = setting("LIFE", || 1500);
+    let_pass(Duration::from_millis(random.u64(longest / 8..longest)));
     if random.bool() {
         agent.pause();
         let_pass(Duration::from_millis(random.u64(50..1000)));
