@@ -2119,3 +2119,23 @@ fn a_tail_that_moved_into_a_copy_is_newer_than_the_file_whose_inode_the_copy_got
         flow.expect(&["1", "2", "3"]);
     }
 }
+
+#[test]
+fn a_file_that_moved_to_the_name_of_another_that_had_its_inode_is_not_read_again() {
+    for later in [-1000, 1000] {
+        let mut flow = Flow::new("*.log*");
+        flow.append("app.log.2", "1\n");
+        flow.look();
+        flow.expect(&["1"]);
+        flow.settle();
+        let row = flow.rows.values().next().unwrap();
+        let mut gone = KnownTail { tail: TailId(1000), path: flow.path("app.log.1").into(), ..row.clone() };
+        gone.identity.head_hash ^= 1;
+        gone.modified_millis += later;
+        flow.rows.insert(gone.tail, gone);
+        flow.rename("app.log.2", "app.log.1");
+        flow.start();
+        flow.look();
+        flow.expect(&[]);
+    }
+}
