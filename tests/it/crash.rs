@@ -11,7 +11,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::support::{AgentProcess, Destination, Positions, Repeats, Rotator, Scene, World, let_pass};
+use crate::support::{
+    AgentProcess, Destination, Positions, Repeats, Rotator, Scene, World, is_first_start_stored, let_pass,
+};
 
 /// How many lines are written between two pauses of a writer.
 const BURST: u64 = 20;
@@ -41,50 +43,31 @@ struct Script<'a> {
     world: &'a World,
     stop: AtomicBool,
     gate: Gate,
-    unknown: Unknown,
+    compressed: Compressed,
 }
 
-/// What was compressed while no position was stored of any file, and the agent is killed then:
-/// nothing tells it from what was compressed before the agent.
-struct Unknown {
-    /// The lives of files that were written to and are compressed when they are rotated.
-    lives: Mutex<Vec<usize>>,
-    /// Whether the last life ended so.
-    is_so: AtomicBool,
-}
+/// The lives of files that were compressed: nothing tells what was compressed before the first look
+/// that the flow ever took from what was compressed before the agent.
+#[derive(Default)]
+struct Compressed(Mutex<Vec<usize>>);
 
-impl Unknown {
-    /// A life ended: nothing that was compressed until the next begins is known if it left no rows.
-    fn killed(&self, world: &World, positions: &Positions) {
-        self.is_so.store(!positions.know_files, Ordering::Relaxed);
-        let lives = std::mem::take(&mut *self.lives.lock().unwrap());
-        if !positions.know_files {
-            println!("no row was stored of any file: what was compressed is excused");
-            world.excuse_lives(&lives);
-        }
-    }
-
+impl Compressed {
     /// `file` is about to be compressed.
-    fn compressed(&self, world: &World, file: &str) {
-        if self.is_so.load(Ordering::Relaxed) {
-            world.excuse_file(file);
-        }
+    fn add(&self, world: &World, file: &str) {
+        self.0.lock().unwrap().push(world.life_of(file));
     }
 
-    fn written(&self, world: &World, last_line: usize) {
-        let life = world.journal().lines[last_line].life;
-        let mut lives = self.lives.lock().unwrap();
-        if lives.last() != Some(&life) {
-            lives.push(life);
-        }
+    fn excuse(&self, world: &World) {
+        let lives = std::mem::take(&mut *self.0.lock().unwrap());
+        println!("{} compressed files may be older than the first look", lives.len());
+        world.excuse_lives(&lives);
     }
 }
 
 /// Writes and rotates one log until it is told to stop.
 fn write_log(log: (&str, Rotator), script: &Script<'_>, seed: u64) {
     let (file, rotator) = log;
-    let Script { world, stop, gate, unknown } = script;
-    let compresses = rotator == Rotator::RenameThenCompress;
+    let Script { world, stop, gate, compressed } = script;
     let mut random = fastrand::Rng::with_seed(seed);
     let begin = Instant::now();
     let rate = setting("RATE", || 600);
@@ -92,10 +75,7 @@ fn write_log(log: (&str, Rotator), script: &Script<'_>, seed: u64) {
     let (mut written, mut file) = (0, file.to_owned());
     while !stop.load(Ordering::Relaxed) {
         let open = gate.lock().unwrap();
-        let lines = world.lines(&file, BURST as usize);
-        if compresses {
-            unknown.written(world, lines.end - 1);
-        }
+        world.lines(&file, BURST as usize);
         written += BURST;
         let elapsed = begin.elapsed();
         if elapsed.as_millis() as u64 > next_rotation {
@@ -103,8 +83,8 @@ fn write_log(log: (&str, Rotator), script: &Script<'_>, seed: u64) {
                 // Nobody else has them once the agent is killed.
                 world.excuse_file(&file);
             }
-            if compresses {
-                unknown.compressed(world, &file);
+            if rotator == Rotator::RenameThenCompress {
+                compressed.add(world, &file);
             }
             file = rotator.rotate(world, &file);
             next_rotation += random.u64(200..1500);
@@ -148,9 +128,9 @@ fn lives(destination: Destination) {
     let mut stored = Vec::new();
     let Scene { world, endpoint, config, oracle, .. } = &mut scene;
     let world = &*world;
-    let unknown = Unknown { lives: Mutex::default(), is_so: AtomicBool::new(false) };
-    let script = Script { world, stop: AtomicBool::new(false), gate: Gate::default(), unknown };
-    let script = &script;
+    let (stop, gate, compressed) = Default::default();
+    let script = &Script { world, stop, gate, compressed };
+    let mut was_started = false;
     std::thread::scope(|scope| {
         let _stop = StopOnDrop(&script.stop);
         for log in LOGS {
@@ -161,12 +141,17 @@ fn lives(destination: Destination) {
             live(AgentProcess::start(world, config), &mut random);
             // What is written to a file stands in the journal then, and the other way round.
             let _still = script.gate.lock().unwrap();
-            let positions = Positions::check(world, endpoint, oracle);
-            script.unknown.killed(world, &positions);
-            stored.push(positions);
+            stored.push(Positions::check(world, endpoint, oracle));
+            if !was_started {
+                script.compressed.excuse(world);
+                was_started = is_first_start_stored(world);
+            }
         }
     });
     println!("{} calls before the last life", endpoint.call_count());
+    if !was_started {
+        script.compressed.excuse(world);
+    }
     scene.start();
     scene.wait_for_all_within(Duration::from_secs(60));
     let counts = scene.delivers_everything(Repeats::Allowed);
