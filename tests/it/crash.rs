@@ -18,7 +18,10 @@ use crate::support::{
 /// How many lines are written between two pauses of a writer.
 const BURST: u64 = 20;
 
-/// Each log with its way of rotation, all matched by `*.log*`.
+/// With the names that rotation makes, and without.
+const PATTERNS: [&str; 2] = ["*.log*", "*.log"];
+
+/// Each log with its way of rotation.
 const LOGS: [(&str, Rotator); 8] = [
     ("a.log", Rotator::Rename),
     ("b.log", Rotator::RenameShift),
@@ -43,23 +46,25 @@ struct Script<'a> {
     world: &'a World,
     stop: AtomicBool,
     gate: Gate,
-    compressed: Compressed,
+    pattern: &'static str,
+    hidden: Hidden,
 }
 
-/// The lives of files that were compressed: nothing tells what was compressed before the first look
-/// that the flow ever took from what was compressed before the agent.
+/// The lives of files that were compressed or rotated to names that the pattern does not match:
+/// nothing tells those from before the first look that the flow ever took from those before the
+/// agent.
 #[derive(Default)]
-struct Compressed(Mutex<Vec<usize>>);
+struct Hidden(Mutex<Vec<usize>>);
 
-impl Compressed {
-    /// `file` is about to be compressed.
+impl Hidden {
+    /// `file` is about to be rotated away.
     fn add(&self, world: &World, file: &str) {
         self.0.lock().unwrap().push(world.life_of(file));
     }
 
     fn excuse(&self, world: &World) {
         let lives = std::mem::take(&mut *self.0.lock().unwrap());
-        println!("{} compressed files may be older than the first look", lives.len());
+        println!("{} rotated files may be older than the first look", lives.len());
         world.excuse_lives(&lives);
     }
 }
@@ -67,7 +72,7 @@ impl Compressed {
 /// Writes and rotates one log until it is told to stop.
 fn write_log(log: (&str, Rotator), script: &Script<'_>, seed: u64) {
     let (file, rotator) = log;
-    let Script { world, stop, gate, compressed } = script;
+    let Script { world, stop, gate, pattern, hidden } = script;
     let mut random = fastrand::Rng::with_seed(seed);
     let begin = Instant::now();
     let rate = setting("RATE", || 600);
@@ -83,8 +88,8 @@ fn write_log(log: (&str, Rotator), script: &Script<'_>, seed: u64) {
                 // Nobody else has them once the agent is killed.
                 world.excuse_file(&file);
             }
-            if rotator == Rotator::RenameThenCompress {
-                compressed.add(world, &file);
+            if rotator == Rotator::RenameThenCompress || *pattern == "*.log" {
+                hidden.add(world, &file);
             }
             file = rotator.rotate(world, &file);
             next_rotation += random.u64(200..1500);
@@ -122,14 +127,15 @@ fn live(agent: AgentProcess, random: &mut fastrand::Rng) {
 fn lives(destination: Destination) {
     let seed = setting("SEED", || fastrand::u64(..));
     let count = setting("LIVES", || 8);
-    println!("SEED={seed} LIVES={count}");
     let mut random = fastrand::Rng::with_seed(seed);
-    let mut scene = Scene::new(destination, "*.log*");
+    let pattern = PATTERNS[random.usize(..PATTERNS.len())];
+    println!("SEED={seed} LIVES={count} {pattern}");
+    let mut scene = Scene::new(destination, pattern);
     let mut stored = Vec::new();
     let Scene { world, endpoint, config, oracle, .. } = &mut scene;
     let world = &*world;
-    let (stop, gate, compressed) = Default::default();
-    let script = &Script { world, stop, gate, compressed };
+    let (stop, gate, hidden) = Default::default();
+    let script = &Script { world, stop, gate, pattern, hidden };
     let mut was_started = false;
     std::thread::scope(|scope| {
         let _stop = StopOnDrop(&script.stop);
@@ -143,14 +149,14 @@ fn lives(destination: Destination) {
             let _still = script.gate.lock().unwrap();
             stored.push(Positions::check(world, endpoint, oracle));
             if !was_started {
-                script.compressed.excuse(world);
+                script.hidden.excuse(world);
                 was_started = is_first_start_stored(world);
             }
         }
     });
     println!("{} calls before the last life", endpoint.call_count());
     if !was_started {
-        script.compressed.excuse(world);
+        script.hidden.excuse(world);
     }
     scene.start();
     scene.wait_for_all_within(Duration::from_secs(60));
