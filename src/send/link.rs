@@ -6,12 +6,13 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 use super::clients::Client;
 use super::entry::{DeadLetter, Entry};
 use super::outcome::{self, Cause, Failure, FailureClass, Outcome};
+use super::patience::Patience;
 use super::receipt::Receipt;
 use super::sender::Setup;
 use crate::observe::Repeated;
@@ -29,6 +30,8 @@ pub struct Link {
     pub setup: Setup,
     client: Mutex<Client>,
     pub slots: Arc<Semaphore>,
+    /// How fast the destination was seen to be.
+    pub patience: watch::Sender<Patience>,
     logged: Mutex<Repeated>,
     /// Since when credentials are refused.
     unauthenticated: Mutex<Option<Instant>>,
@@ -40,6 +43,7 @@ impl Link {
         Link {
             client: Mutex::new(setup.client.clone()),
             slots,
+            patience: watch::Sender::default(),
             logged: Mutex::default(),
             unauthenticated: Mutex::default(),
             started: Instant::now(),
@@ -50,6 +54,15 @@ impl Link {
     /// The time since the sender was made, for the pure cores.
     pub fn now(&self) -> Duration {
         self.started.elapsed()
+    }
+
+    /// Those that wait for an answer hear of it if it changes how long they wait.
+    pub fn learn(&self, update: impl FnOnce(&mut Patience)) {
+        self.patience.send_if_modified(|patience| {
+            let before = *patience;
+            update(patience);
+            *patience != before
+        });
     }
 
     pub fn client(&self) -> Client {

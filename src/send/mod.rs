@@ -33,6 +33,8 @@ pub mod options;
 pub mod outcome;
 /// Which shard an entry goes to.
 pub mod partition;
+/// How long a request is waited for.
+pub mod patience;
 /// A batch as it falls into pieces.
 pub mod pieces;
 /// What was delivered, merged per tail.
