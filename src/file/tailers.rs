@@ -226,6 +226,8 @@ impl Tailers {
                 _ => rotated_from(&known.path, &live).unwrap_or_else(|| home_of(&known.path, &self.patterns)),
             };
             let unread = known.size > known.offset;
+            let was_cut = known.size < known.offset.max(known.identity.head_length.into())
+                && !is_compressed(&known.path);
             if unread && known.state == TailState::Finished {
                 // It was read to its end, but not all of that was settled.
                 known.state = TailState::Rotated;
@@ -234,7 +236,8 @@ impl Tailers {
             let mut tail = Tail::new(known, home, Duration::ZERO);
             tail.known_modified_millis = Some(tail.modified_millis);
             self.tails.insert(tail);
-            if unread {
+            // A file that was seen to be cut is no other than then: no look finds it changed.
+            if unread || was_cut {
                 self.enqueue(id);
             }
         }
@@ -727,9 +730,10 @@ impl Tailers {
         self.look_at_those(|tail| active(tail) && tail.path.parent() == Some(folder), now)
     }
 
-    /// Notes of what changed since they were last taken.
+    /// Notes of what changed since they were last taken. What is seen of a file that is no longer
+    /// the tail's says nothing of the tail, and the next run has to find it changed.
     pub fn take_changes(&mut self) {
-        for id in self.tails.lively_where(|tail| tail.note_due) {
+        for id in self.tails.lively_where(|tail| tail.note_due && !self.foreign.contains(&tail.id)) {
             let Some(tail) = self.tails.get_mut(id) else { continue };
             tail.note_due = false;
             self.notes.push_back(TailNote::Changed { known: tail.known() });

@@ -2119,3 +2119,33 @@ fn a_tail_that_moved_into_a_copy_is_newer_than_the_file_whose_inode_the_copy_got
         flow.expect(&["1", "2", "3"]);
     }
 }
+
+#[test]
+fn a_copytruncate_that_is_noticed_just_before_a_stop_is_gone_on_with() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.tailers.scan(flow.now, 0);
+    flow.copy("app.log", "app.log.1");
+    flow.truncate("app.log");
+    flow.gzip("app.log.1", "app.log.1.gz");
+    flow.tailers.turn(flow.now, &flow.budget);
+    // What is stored must not say that the file, empty as it is now, was the one that was known.
+    flow.restart(|_| ());
+    flow.expect(&["1"]);
+}
+
+#[test]
+fn a_copytruncate_whose_reading_waits_at_a_stop_is_gone_on_with() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.append("app.log", "2\n");
+    flow.tailers.scan(flow.now, 0);
+    flow.copy("app.log", "app.log.1");
+    flow.truncate("app.log");
+    flow.gzip("app.log.1", "app.log.1.gz");
+    // The folder is busy and polled; there is no memory for a read.
+    flow.tailers.poll(flow.folder.path(), Duration::from_secs(60), flow.now);
+    flow.restart(|_| ());
+    flow.expect(&["1", "2"]);
+}
