@@ -49,7 +49,7 @@ impl Tailers {
         if is_compressed(&seen.path) && !is_unpackable(&seen.path) {
             return false;
         }
-        let family = self.family(&seen.path);
+        let mut family = self.family(&seen.path);
         let reborn = self.reborn.contains(&seen.key);
         let matched = seen.matched || self.forbidden.contains_key(&seen.key);
         let own = (matched || reborn) && !is_compressed(&seen.path);
@@ -61,6 +61,9 @@ impl Tailers {
         if is_compressed(&seen.path) && listing.has(&seen.path.with_extension("")) {
             // It is being compressed right now: its origin is still there.
             return true;
+        }
+        if is_compressed(&seen.path) {
+            family.extend(self.nameless_siblings(&seen.path));
         }
         // An emptied file that is written to again is no copy, though it is the beginning of all.
         let emptied = reborn && seen.size == 0;

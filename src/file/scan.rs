@@ -16,7 +16,7 @@ use super::identity::{FileKey, HEAD_BYTES, Verdict, anchor_agrees, verify};
 use super::listing::Listing;
 use super::newcomer::Start;
 use super::note::{Lost, TailState};
-use super::rotation::{FileEvent, Known, Seen, diff, may_be_renamed, origins};
+use super::rotation::{FileEvent, Known, Seen, diff, is_sibling, may_be_renamed};
 use super::tail::Tail;
 use super::tailers::{Tailers, open_file};
 use crate::observe::{LossReason, RotationKind, crash_point};
@@ -625,13 +625,6 @@ impl Tailers {
 fn present(tail: &Tail, listing: &Listing) -> Option<Seen> {
     let found = || seen_at(&tail.path).filter(|seen| seen.key == tail.key());
     listing.find(tail.key()).cloned().or_else(found)
-}
-
-/// Whether rotation may have made both names from one.
-fn is_sibling(a: &Path, b: &Path) -> bool {
-    let (Some(name), Some(other)) = (a.file_name(), b.file_name()) else { return false };
-    let others = origins(other);
-    a.parent() == b.parent() && origins(name).iter().any(|origin| others.contains(origin))
 }
 
 /// Whether an open tail's file still holds what was read from it. What cannot be told now shows

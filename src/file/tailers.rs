@@ -21,7 +21,7 @@ use super::note::{ChunkEnd, KnownTail, Lost, TailEvent, TailNote, TailState};
 use super::options::Options;
 use super::pattern::{PatternError, Patterns};
 use super::removed::{Removed, Space};
-use super::rotation::{Seen, origins};
+use super::rotation::{Seen, is_sibling, origins};
 use super::tail::{Read, Tail};
 use super::tails::Tails;
 use crate::observe::{FlowCounters, LossReason, Repeated, Troubles, crash_point};
@@ -272,6 +272,12 @@ impl Tailers {
     pub(super) fn family(&self, path: &Path) -> Vec<TailId> {
         let homes = self.possible_homes(path);
         homes.iter().flat_map(|home| self.tails.family(home)).collect()
+    }
+
+    /// The tails without a name that rotation may have made `path` from under any of the names
+    /// that it gives: a file that was first seen as `app.log.1` is in `app.log.2.gz` by now.
+    pub(super) fn nameless_siblings(&self, path: &Path) -> Vec<TailId> {
+        self.tails.lively_where(|tail| tail.is_nameless() && is_sibling(path, &tail.path))
     }
 
     /// Where a look at the folders finds what is known.

@@ -2149,3 +2149,18 @@ fn a_copytruncate_whose_reading_waits_at_a_stop_is_gone_on_with() {
     flow.restart(|_| ());
     flow.expect(&["1", "2"]);
 }
+
+#[test]
+fn a_copy_that_was_first_seen_as_a_file_of_its_own_is_not_read_again_from_its_compression() {
+    let mut flow = Flow::new("app.log*");
+    flow.append("app.log", "1\n");
+    flow.copy("app.log", "app.log.1");
+    flow.truncate("app.log");
+    flow.tailers.scan(flow.now, 0);
+    flow.rename("app.log.1", "app.log.2");
+    flow.rename("app.log", "app.log.1");
+    flow.append("app.log", "");
+    flow.gzip("app.log.2", "app.log.2.gz");
+    flow.look();
+    flow.expect(&["1"]);
+}

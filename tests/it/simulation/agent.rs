@@ -35,6 +35,8 @@ const KEY: &str = "kinesis:stream#flow";
 pub enum Sight {
     /// A tail begins, or has another file now.
     Tail { tail: TailId, path: PathBuf, inode: u64, start: Option<u64> },
+    /// A tail's file is no longer kept open.
+    LetGo { tail: TailId },
     /// Bytes of a tail that reach to `end`.
     Read { tail: TailId, end: u64, bytes: Vec<u8> },
     /// An entry is sent.
@@ -162,7 +164,11 @@ impl Agent {
     }
 
     fn pass_on(&mut self, wall: i64) {
+        let mut let_go = Vec::new();
         for note in std::mem::take(&mut self.tailers.notes) {
+            if let TailNote::Gone { tail, .. } = note {
+                let_go.push(Sight::LetGo { tail });
+            }
             if let TailNote::Started { known, .. } | TailNote::Changed { known } = &note {
                 let start = matches!(note, TailNote::Started { .. }).then_some(known.offset);
                 let (tail, path, inode) = (known.tail, known.path.clone(), known.identity.inode);
@@ -178,6 +184,7 @@ impl Agent {
             }
             self.recorder.push(event, self.now(wall), &mut out);
         }
+        self.sights.extend(let_go);
         self.take_outputs(out);
     }
 

@@ -70,6 +70,7 @@ impl Oracle {
     pub fn observe(&mut self, world: &mut World, sight: Sight) -> Result<(), String> {
         match sight {
             Sight::Tail { tail, path, inode, start } => self.tail(&world.disk, tail, &path, inode, start),
+            Sight::LetGo { tail } => self.let_go(world, tail),
             Sight::Read { tail, end, bytes } => self.read(world, tail, end, &bytes)?,
             Sight::Attempted(payload) => self.attempted(world, &payload)?,
             Sight::Delivered(payload, answered) => self.delivered(world, &payload, answered)?,
@@ -102,6 +103,21 @@ impl Oracle {
         if let (Some(start), Some(body)) = (start.filter(|start| *start > 0), body) {
             known.start = Some((body, disk.bodies[body].life, start));
             known.read_to = start;
+        }
+    }
+
+    /// Nobody reads a deleted file again that was read to its end: what was read of it is in memory
+    /// alone.
+    fn let_go(&mut self, world: &World, tail: TailId) {
+        let Some(body) = self.tails.get(&tail).and_then(|tail| tail.body) else { return };
+        let Some(known) = self.bodies.get_mut(&body) else { return };
+        let Body { path: None, content, .. } = &world.disk.bodies[body] else { return };
+        let was_read = |unit: UnitId| {
+            let unit = &world.text.units[unit];
+            unit.in_memory || unit.settled || unit.prior
+        };
+        if content.units().take_while(|(end, _)| *end <= content.complete()).all(|(_, unit)| was_read(unit)) {
+            known.seen = None;
         }
     }
 
