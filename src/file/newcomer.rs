@@ -138,7 +138,9 @@ impl Tailers {
     fn is_generation(&self, seen: &Seen, family: &[TailId]) -> bool {
         let homes = self.possible_homes(&seen.path);
         let rotated = homes.iter().any(|home| self.rotated.contains(home.as_path()));
-        let known = family.iter().filter_map(|id| self.tails.get(*id)?.known_modified_millis).max();
+        let departed = homes.iter().filter_map(|home| self.departed.get(home.as_path()).copied());
+        let present = family.iter().filter_map(|id| self.tails.get(*id)?.known_modified_millis);
+        let known = present.chain(departed).max();
         rotated
             && known.is_none_or(|latest| latest <= seen.modified_millis)
             && seen.modified_millis + CLOCK_SLACK_MILLIS >= self.past.first_start_millis

@@ -189,6 +189,7 @@ impl Tailers {
         if self.sure {
             self.strangers = strangers;
             self.rotated.clear();
+            self.departed.clear();
             self.moving_since = None;
         }
         // Where no file is now, one may be born and rotated away before the next look.

@@ -87,6 +87,9 @@ pub struct Tailers {
     /// The homes whose files were renamed, removed or replaced since the last look, or were gone
     /// already then.
     pub(super) rotated: HashSet<Arc<Path>>,
+    /// When the tails that ended since the last look were known to be written, by their homes: what
+    /// is older was no file between two looks.
+    pub(super) departed: HashMap<Arc<Path>, i64>,
     /// The folders that the last look went through.
     pub(super) folders: BTreeSet<PathBuf>,
     /// Files that hold something else than they did at the last look.
@@ -180,6 +183,7 @@ impl Tailers {
             foreign: BTreeSet::new(),
             old_folders: HashMap::new(),
             rotated: HashSet::new(),
+            departed: HashMap::new(),
             folders: BTreeSet::new(),
             reborn: HashSet::new(),
             forbidden: HashMap::new(),
@@ -694,6 +698,10 @@ impl Tailers {
         self.foreign.remove(&id);
         self.compressions.remove(&id);
         self.unpacked(id);
+        if let Some(known) = tail.known_modified_millis {
+            let latest = self.departed.entry(tail.home.clone()).or_insert(known);
+            *latest = known.max(*latest);
+        }
         if tail.announced {
             self.events.push_back(TailEvent::Ended { tail: id });
         }

@@ -2164,3 +2164,17 @@ fn a_copy_that_was_first_seen_as_a_file_of_its_own_is_not_read_again_from_its_co
     flow.look();
     flow.expect(&["1"]);
 }
+
+#[test]
+fn what_is_older_than_a_file_that_was_deleted_while_stopped_is_no_generation() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log.1", "old\n");
+    set_ahead(&flow, "app.log.1", 1);
+    flow.append("app.log", "1\n");
+    set_ahead(&flow, "app.log", 2);
+    flow.look();
+    flow.restart(|flow| {
+        fs::remove_file(flow.path("app.log")).unwrap();
+    });
+    flow.expect(&["1"]);
+}
