@@ -608,8 +608,10 @@ impl Tailers {
             self.enqueue(id);
             return Ok(Some(true));
         }
-        // The file itself, where it was cut, is no copy: what it held may not be delivered yet.
-        if packed || seen.key == tail.key() || !holds_prefix(&mut body, tail, seen.size)? {
+        // The file itself, where it was cut, is no copy: what it held may not be delivered yet. Nor is
+        // what came to its name, however alike it begins.
+        let took_its_place = seen.key == tail.key() || seen.path == tail.home;
+        if packed || took_its_place || !holds_prefix(&mut body, tail, seen.size)? {
             return Ok(Some(false));
         }
         // A copy that is shorter than what was read: nothing in it is unread, but what was read may
@@ -655,25 +657,27 @@ fn judge(tail: &mut Tail, present: &Seen) -> io::Result<Option<Verdict>> {
 }
 
 /// Whether the file is a copy of less than was read of the tail, as far as the head and the
-/// anchors in it tell.
+/// anchors in it tell. Of what is shorter than the head all must be told by an anchor: many files
+/// begin with the same line.
 fn holds_prefix(body: &mut Body, tail: &Tail, size: u64) -> io::Result<bool> {
-    if size >= tail.position {
+    let head_length = u64::from(tail.identity.head_length);
+    if size >= tail.position || head_length == 0 {
         return Ok(false);
     }
-    let mut agrees = false;
-    if size >= u64::from(tail.identity.head_length) {
-        if !tail.identity.head_agrees(body)? {
-            return Ok(false);
-        }
-        agrees = tail.identity.head_length > 0;
+    let within: Vec<&Anchor> = tail.ladder().anchors().iter().filter(|at| at.offset <= size).collect();
+    let reaches_its_end = within.first().is_some_and(|newest| newest.offset == size);
+    if size < head_length && !reaches_its_end {
+        return Ok(false);
     }
-    for anchor in tail.ladder().anchors().iter().filter(|anchor| anchor.offset <= size) {
+    if size >= head_length && !tail.identity.head_agrees(body)? {
+        return Ok(false);
+    }
+    for anchor in within {
         if !anchor_agrees(body, anchor)? {
             return Ok(false);
         }
-        agrees = true;
     }
-    Ok(agrees)
+    Ok(true)
 }
 
 /// Whether the folder is there and has something in it: an empty one may be a mount point.

@@ -2178,3 +2178,21 @@ fn what_is_older_than_a_file_that_was_deleted_while_stopped_is_no_generation() {
     });
     flow.expect(&["1"]);
 }
+
+#[test]
+fn what_took_the_place_of_a_file_is_read_however_alike_it_begins() {
+    for to in ["app-1.log", "app-1.log.1"] {
+        let mut flow = Flow::new("app-*.log");
+        flow.append("app-1.log", "banner\n");
+        flow.look();
+        flow.append("app-1.log", "1\n2\n3\n4\n");
+        flow.look();
+        flow.expect(&["banner", "1", "2", "3", "4"]);
+        flow.restart(|flow| {
+            flow.append("new", "banner\n5\n");
+            fs::remove_file(flow.path("app-1.log")).unwrap();
+            flow.rename("new", to);
+        });
+        flow.expect(&["banner", "5"]);
+    }
+}
