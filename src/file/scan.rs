@@ -647,13 +647,13 @@ fn judge(tail: &mut Tail, present: &Seen) -> io::Result<Option<Verdict>> {
     if verdict != Verdict::Different || present.size >= u64::from(tail.identity.head_length) {
         return Ok(Some(verdict));
     }
-    // It was cut within its head: the anchors tell what is left.
-    for anchor in tail.ladder().anchors().iter().filter(|anchor| anchor.offset <= present.size) {
-        if anchor_agrees(&mut body, anchor)? {
-            return Ok(Some(Verdict::UpTo(*anchor)));
-        }
+    // It was cut within its head. What stands behind an anchor there may be another file, which
+    // begins with the same line.
+    let at_its_end = tail.ladder().anchors().iter().find(|anchor| anchor.offset == present.size);
+    match at_its_end {
+        Some(anchor) if anchor_agrees(&mut body, anchor)? => Ok(Some(Verdict::UpTo(*anchor))),
+        _ => Ok(Some(verdict)),
     }
-    Ok(Some(verdict))
 }
 
 /// Whether the file is a copy of less than was read of the tail, as far as the head and the

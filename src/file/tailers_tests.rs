@@ -2196,3 +2196,18 @@ fn what_took_the_place_of_a_file_is_read_however_alike_it_begins() {
         flow.expect(&["banner", "5"]);
     }
 }
+
+#[test]
+fn copytruncate_of_a_file_that_always_begins_with_the_same_line_loses_and_repeats_nothing() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "banner\n");
+    flow.look();
+    flow.append("app.log", "1\n2\n3\n4\n");
+    flow.look();
+    flow.append("app.log", "5\n");
+    flow.copy("app.log", "app.log.1");
+    flow.truncate("app.log");
+    flow.append("app.log", "banner\n6\n");
+    flow.look();
+    flow.expect(&["banner", "1", "2", "3", "4", "5", "banner", "6"]);
+}
