@@ -2211,3 +2211,19 @@ fn copytruncate_of_a_file_that_always_begins_with_the_same_line_loses_and_repeat
     flow.look();
     flow.expect(&["banner", "1", "2", "3", "4", "5", "banner", "6"]);
 }
+
+#[test]
+fn a_generation_that_was_born_while_stopped_beside_one_in_another_folder_is_read() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    fs::create_dir(flow.path("old")).unwrap();
+    flow.rename("app.log", "old/app.log.1");
+    flow.look();
+    flow.restart(|flow| {
+        flow.append("app.log", "2\n");
+        flow.rename("app.log", "app.log-20260101");
+        flow.append("app.log", "3\n");
+    });
+    flow.expect(&["1", "2", "3"]);
+}
