@@ -54,6 +54,7 @@ impl Tailers {
         for (path, error) in &listing.errors {
             self.complain(path, now, &error.to_string());
         }
+        self.verify_those_that_wait(now);
         let (mut appeared, mut gone) = (Vec::new(), HashSet::new());
         for event in self.compare(&listing) {
             match event {

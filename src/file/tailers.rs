@@ -22,6 +22,7 @@ use super::options::Options;
 use super::pattern::{PatternError, Patterns};
 use super::removed::{Removed, Space};
 use super::rotation::{Seen, is_sibling, origins};
+use super::scan::holds_what_was_read;
 use super::tail::{Read, Tail};
 use super::tails::Tails;
 use crate::observe::{FlowCounters, LossReason, Repeated, Troubles, crash_point};
@@ -551,6 +552,17 @@ impl Tailers {
     /// No event announces what is written to a file without a name.
     pub fn look_at_the_nameless(&mut self, now: Duration) {
         self.look_at_those(Tail::is_nameless, now);
+    }
+
+    /// Those that wait for their turn may have been looked at since the folders were: then nothing in
+    /// a folder shows that a file was cut meanwhile.
+    pub(super) fn verify_those_that_wait(&mut self, now: Duration) {
+        for id in &self.queued {
+            let tail = self.tails.get_mut(*id).filter(|tail| tail.is_open() && !is_compressed(&tail.path));
+            if tail.is_some_and(|tail| !holds_what_was_read(tail, now)) {
+                self.foreign.insert(*id);
+            }
+        }
     }
 
     /// Looks at the open files of the lively tails for which `wanted` holds; how many changed.

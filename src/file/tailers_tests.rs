@@ -2227,3 +2227,18 @@ fn a_generation_that_was_born_while_stopped_beside_one_in_another_folder_is_read
     });
     flow.expect(&["1", "2", "3"]);
 }
+
+#[test]
+fn what_was_regrown_while_there_was_no_memory_is_read_also_after_it_is_deleted() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    fs::write(flow.path("app.log"), "2\n3\n").unwrap();
+    flow.tailers.written(&flow.path("app.log"));
+    let no_memory = Budget::new(0, 1).flow();
+    assert_eq!(flow.tailers.turn(flow.now, &no_memory), Turn::Blocked);
+    flow.tailers.scan(flow.now, 0);
+    fs::remove_file(flow.path("app.log")).unwrap();
+    flow.look();
+    flow.expect(&["1", "2", "3"]);
+}
