@@ -255,7 +255,11 @@ impl Tailers {
     /// Whether the file at `path`, which has the inode of a tail of which no content is known, can
     /// be the tail's: its name says so, or explains it in no other way.
     fn may_be_the_empty_one(&self, tail: &Tail, path: &Path) -> bool {
-        let is_anothers = || self.patterns.matches(path) || !self.family(path).is_empty();
+        // Also of one that begins at this look.
+        let is_anothers = || {
+            let homes = self.possible_homes(path);
+            self.patterns.matches(path) || homes.iter().any(|home| self.tails.is_home(home) || home.exists())
+        };
         let is_its_name = *path == *tail.path || is_sibling(path, &tail.path);
         may_be_renamed(&tail.path, path) && (is_its_name || self.leads_to(path, &tail.home) || !is_anothers())
     }
@@ -403,8 +407,8 @@ impl Tailers {
                 Ok(Some(Verdict::Same)) => {
                     if is_compressed(&tail.path) {
                         tail.modified_millis = present.modified_millis;
-                        tail.note_due = true;
                     }
+                    tail.note_due = true;
                     self.enqueue(id);
                 }
                 Ok(Some(Verdict::UpTo(anchor))) => self.go_on_from(id, &present, anchor, unsettled, now),

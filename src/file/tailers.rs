@@ -759,10 +759,12 @@ impl Tailers {
     /// Notes of what changed since they were last taken. What is seen of a file that is no longer
     /// the tail's says nothing of the tail, and the next run has to find it changed.
     pub fn take_changes(&mut self) {
-        for id in self.tails.lively_where(|tail| tail.note_due && !self.foreign.contains(&tail.id)) {
+        for id in self.tails.lively_where(|tail| tail.note_due) {
+            let is_foreign = self.foreign.contains(&id);
             let Some(tail) = self.tails.get_mut(id) else { continue };
             tail.note_due = false;
-            self.notes.push_back(TailNote::Changed { known: tail.known() });
+            let known = if is_foreign { tail.known_for_sure() } else { tail.known() };
+            self.notes.push_back(TailNote::Changed { known });
         }
     }
 

@@ -2242,3 +2242,37 @@ fn what_was_regrown_while_there_was_no_memory_is_read_also_after_it_is_deleted()
     flow.look();
     flow.expect(&["1", "2", "3"]);
 }
+
+#[test]
+fn a_read_head_is_stored_although_the_file_was_cut_just_before_a_stop() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "");
+    flow.look();
+    flow.append("app.log", "1\n");
+    flow.tailers.written(&flow.path("app.log"));
+    flow.tailers.turn(flow.now, &flow.budget);
+    flow.collect();
+    flow.copy("app.log", "app.log.1");
+    flow.truncate("app.log");
+    flow.tailers.written(&flow.path("app.log"));
+    flow.tailers.turn(flow.now, &flow.budget);
+    flow.restart(|_| ());
+    flow.expect(&["1"]);
+}
+
+#[test]
+fn a_file_that_was_empty_is_not_the_copy_of_a_newcomer_that_got_its_inode() {
+    let mut flow = Flow::new("a*.log");
+    flow.append("a1.log", "");
+    flow.look();
+    flow.stop_after(0);
+    fs::remove_file(flow.path("a1.log")).unwrap();
+    flow.append("a2.log", "2\n");
+    flow.copy("a2.log", "a2.log.1");
+    // The file system gives the inode of the first to the copy.
+    let inode = fs::metadata(flow.path("a2.log.1")).unwrap().ino();
+    flow.rows.values_mut().next().unwrap().identity.inode = inode;
+    flow.start();
+    flow.look();
+    flow.expect(&["2"]);
+}

@@ -44,6 +44,8 @@ struct Acquaintance {
     /// It was there at a look and empty, so that nothing told it from a copy in the making: held
     /// back while the agent runs, and not told from an old file after that.
     held_empty: bool,
+    /// Its first name is known: it was seen under it, or under one that only rotation makes.
+    of_home: bool,
     /// There is a row of it.
     stored: bool,
     /// The life and the length at the last look since the start.
@@ -209,7 +211,9 @@ impl Oracle {
         for (body, findable) in named {
             let empty = disk.bodies[body].content.len() == 0;
             let own = disk.bodies[body].path.as_ref().is_some_and(|path| is_own(world, path));
+            let at_home = at_home(&body);
             let known = self.bodies.entry(body).or_default();
+            known.of_home |= at_home || !own;
             known.left_alone |= !findable && !empty;
             if known.left_alone {
                 self.left_lives.insert(disk.bodies[body].life);
@@ -308,7 +312,7 @@ impl Oracle {
         };
         let latest = family().map(|(_, known)| known.modified).max();
         path != home
-            && family().any(|(_, known)| known.known)
+            && family().any(|(_, known)| known.known && known.of_home)
             && latest.is_some_and(|latest| latest < *modified)
     }
 
