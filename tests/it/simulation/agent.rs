@@ -77,6 +77,19 @@ struct Delivery {
     asked: Option<Piece>,
 }
 
+/// No step takes so many rounds: whoever goes on for ever is to be found, not waited for.
+#[derive(Default)]
+struct Rounds(u32);
+
+impl Rounds {
+    const MOST: u32 = 10_000;
+
+    fn count(&mut self, until: &str) {
+        self.0 += 1;
+        assert!(self.0 < Self::MOST, "no progress until {until}");
+    }
+}
+
 fn time(millis: i64) -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(millis.unsigned_abs())
 }
@@ -345,7 +358,9 @@ impl Agent {
     pub fn drain(&mut self, in_time: bool, wall: i64) {
         let now = self.now(wall);
         self.tailers.look_at_the_nameless(now);
+        let mut rounds = Rounds::default();
         while self.tailers.only_nameless() {
+            rounds.count("what only descriptors lead to is read");
             let turn = self.tailers.turn(now, &self.budget);
             self.pass_on(wall);
             if turn == Turn::Blocked {
@@ -368,8 +383,11 @@ impl Agent {
         self.hear(wall);
     }
 
-    fn deliver_all(&mut self, wall: i64) {
-        while self.fill(usize::MAX, wall) | self.send() | self.answer(0, 0) {}
+    pub fn deliver_all(&mut self, wall: i64) {
+        let mut rounds = Rounds::default();
+        while self.fill(usize::MAX, wall) | self.send() | self.answer(0, 0) {
+            rounds.count("all is delivered");
+        }
     }
 
     /// The flow ends, and one with the same files begins.

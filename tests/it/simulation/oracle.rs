@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use kinesis_agent::file::TailId;
 
@@ -46,6 +46,8 @@ struct Acquaintance {
     held_empty: bool,
     /// Its first name is known: it was seen under it, or under one that only rotation makes.
     of_home: bool,
+    /// It was given up, and a look has shown since that nothing is in its place.
+    forgotten: bool,
     /// There is a row of it.
     stored: bool,
     /// The life and the length at the last look since the start.
@@ -59,6 +61,10 @@ struct Acquaintance {
 #[derive(Default)]
 struct Tail {
     body: Option<BodyId>,
+    /// Where the agent knows it.
+    path: PathBuf,
+    /// It was given up.
+    gone: bool,
     life: LifeId,
     /// Where it began, if not at 0: what stands before counts as settled, in that file's life.
     start: Option<(BodyId, LifeId, u64)>,
@@ -101,6 +107,8 @@ impl Oracle {
         let known = self.tails.entry(tail).or_default();
         let body = disk.at(path).filter(|body| disk.bodies[*body].inode == inode);
         known.body = body.or(known.body);
+        known.path = path.to_owned();
+        known.gone = false;
         known.life = body.map_or(known.life, |body| disk.bodies[body].life);
         if let (Some(start), Some(body)) = (start.filter(|start| *start > 0), body) {
             known.start = Some((body, disk.bodies[body].life, start));
@@ -111,7 +119,9 @@ impl Oracle {
     /// Nobody reads a deleted file again that was read to its end: what was read of it is in memory
     /// alone.
     fn let_go(&mut self, world: &World, tail: TailId) {
-        let Some(body) = self.tails.get(&tail).and_then(|tail| tail.body) else { return };
+        let Some(tail) = self.tails.get_mut(&tail) else { return };
+        tail.gone = true;
+        let Some(body) = tail.body else { return };
         let Some(known) = self.bodies.get_mut(&body) else { return };
         let Body { path: None, content, .. } = &world.disk.bodies[body] else { return };
         let was_read = |unit: UnitId| {
@@ -208,6 +218,9 @@ impl Oracle {
         };
         let is_copy = |of: &BodyId| disk.names.values().any(|body| is_origin(body, of));
         let copies: BTreeSet<BodyId> = disk.names.values().copied().filter(is_copy).collect();
+        for body in self.tails.values().filter(|tail| tail.gone).filter_map(|tail| tail.body) {
+            self.bodies.entry(body).or_default().forgotten = true;
+        }
         for (body, findable) in named {
             let empty = disk.bodies[body].content.len() == 0;
             let own = disk.bodies[body].path.as_ref().is_some_and(|path| is_own(world, path));
@@ -225,6 +238,7 @@ impl Oracle {
             let (life, length) = (disk.bodies[body].life, disk.bodies[body].content.len());
             let known = self.bodies.entry(body).or_default();
             known.known = true;
+            known.forgotten = false;
             known.seen = (!copies.contains(&body)).then_some((life, length));
             if length > 0 {
                 self.lives.insert(life);
@@ -257,7 +271,14 @@ impl Oracle {
 
     /// What was in memory is gone, or the flow was replaced by one that goes on with its files.
     pub fn forgotten(&mut self, world: &mut World) {
+        for tail in self.tails.values_mut() {
+            tail.gone = false;
+            let Some(body) = tail.body else { continue };
+            self.bodies.entry(body).or_default().of_home &=
+                tells_home(world, &tail.path, &world.disk.bodies[body].home);
+        }
         for body in self.bodies.values_mut() {
+            body.forgotten = false;
             body.left_alone |= std::mem::take(&mut body.held_empty);
             body.modified = body.modified.max(body.stored_modified);
         }
@@ -312,7 +333,7 @@ impl Oracle {
         };
         let latest = family().map(|(_, known)| known.modified).max();
         path != home
-            && family().any(|(_, known)| known.known && known.of_home)
+            && family().any(|(_, known)| known.known && known.of_home && !known.forgotten)
             && latest.is_some_and(|latest| latest < *modified)
     }
 
@@ -364,6 +385,13 @@ impl Tail {
         }
         units
     }
+}
+
+/// Whether a file's name tells the one that it was made under, to whoever knows no more of it.
+fn tells_home(world: &World, path: &Path, home: &Path) -> bool {
+    let is_saved = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("saved"));
+    // What a link leads to matches no pattern, so that nothing tells the folder.
+    !is_saved && (world.setup.layout != Layout::Linked || path.parent() == home.parent())
 }
 
 /// Whether the patterns match it, or a link that they match leads to it.
