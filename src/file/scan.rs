@@ -62,6 +62,7 @@ impl Tailers {
                 FileEvent::Changed { tail } => self.changed(tail, &listing, now),
                 FileEvent::Renamed { tail, to } if self.got_its_inode(tail, &to) => {
                     gone.insert(tail);
+                    self.foreign.remove(&tail);
                     self.lose_sight(tail, now);
                     appeared.extend(listing.files.iter().filter(|seen| seen.path == to).cloned());
                 }

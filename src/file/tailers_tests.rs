@@ -2276,3 +2276,21 @@ fn a_file_that_was_empty_is_not_the_copy_of_a_newcomer_that_got_its_inode() {
     flow.look();
     flow.expect(&["2"]);
 }
+
+#[test]
+fn a_file_that_got_an_inode_and_is_renamed_after_it_was_read_as_another_is_read_once() {
+    let mut flow = Flow::new("app.log*");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.expect(&["1"]);
+    flow.stop_after(0);
+    fs::remove_file(flow.path("app.log")).unwrap();
+    flow.append("app.log", "2\n3\n");
+    let inode = fs::metadata(flow.path("app.log")).unwrap().ino();
+    flow.rows.values_mut().for_each(|row| (row.identity.inode, row.size) = (inode, 10));
+    flow.start();
+    flow.tailers.turn(flow.now, &flow.budget);
+    flow.rename("app.log", "app.log.1");
+    flow.look();
+    flow.expect(&["2", "3"]);
+}
