@@ -248,9 +248,13 @@ impl Tailers {
             return true;
         }
         // What cannot be read now is dealt with under its new name.
-        let body = open_file(to, tail.key()).ok().flatten();
-        let verdict = body.map(|mut body| verify(&mut body, &tail.identity, tail.ladder()));
-        matches!(verdict, Some(Ok(Verdict::Different)))
+        let Some(mut body) = open_file(to, tail.key()).ok().flatten() else { return false };
+        if tail.identity.head_length == 0 && is_compressed(to) {
+            // Nothing is ever added to a compressed file.
+            return body.available(0, 1).is_ok_and(|holds| holds.is_some_and(|holds| holds.bytes > 0));
+        }
+        let verdict = verify(&mut body, &tail.identity, tail.ladder());
+        matches!(verdict, Ok(Verdict::Different))
     }
 
     /// Whether the file at `path`, which has the inode of a tail of which no content is known, can

@@ -2289,8 +2289,43 @@ fn a_file_that_got_an_inode_and_is_renamed_after_it_was_read_as_another_is_read_
     let inode = fs::metadata(flow.path("app.log")).unwrap().ino();
     flow.rows.values_mut().for_each(|row| (row.identity.inode, row.size) = (inode, 10));
     flow.start();
+    flow.tailers.max_open.store(0, Ordering::Relaxed);
     flow.tailers.turn(flow.now, &flow.budget);
     flow.rename("app.log", "app.log.1");
     flow.look();
     flow.expect(&["2", "3"]);
+}
+
+#[test]
+fn the_compression_of_an_open_file_is_not_the_empty_one_whose_inode_it_got() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.rename("app.log", "app.log.2");
+    flow.append("app.log.1", "");
+    flow.gzip("app.log.1", "app.log.1.gz");
+    flow.append("app.log", "2\n");
+    flow.look();
+    flow.expect(&["1", "2"]);
+    flow.stop_after(0);
+    fs::remove_file(flow.path("app.log.1.gz")).unwrap();
+    // Its row, and the file system gives its inode to the compression of the other.
+    flow.start();
+    flow.tailers.scan(flow.now, 0);
+    flow.gzip("app.log.2", "app.log.2.gz");
+    let inode = fs::metadata(flow.path("app.log.2.gz")).unwrap().ino();
+    let device = fs::metadata(flow.path("app.log.2.gz")).unwrap().dev();
+    let empty = KnownTail {
+        tail: TailId(77),
+        path: Arc::from(flow.path("app.log.1.gz")),
+        identity: Identity { device, inode, ..Identity::default() },
+        offset: 0,
+        anchors: Vec::new(),
+        size: 0,
+        modified_millis: 0,
+        state: TailState::Rotated,
+    };
+    flow.tailers.take_up(vec![empty]);
+    flow.look();
+    flow.expect(&[]);
 }
