@@ -35,6 +35,9 @@ const IDLE: Duration = Duration::from_secs(60);
 /// so long.
 const FORGOTTEN: Duration = Duration::from_secs(24 * 3600);
 
+/// No file has it.
+const NO_INODE: u64 = 0;
+
 /// Gives every tail of the agent a number of its own, for ever.
 #[derive(Debug)]
 pub struct TailIds(AtomicU64);
@@ -837,8 +840,9 @@ fn rotated_from(path: &Path, files: &HashSet<Arc<Path>>) -> Option<Arc<Path>> {
     homes.into_iter().find_map(|home| files.get(&*home).cloned())
 }
 
-/// Of several rows with the same inode only the newest can be the file's: the others are what it
-/// was before. A tail that moved into a copy may be older than one whose inode the copy got.
+/// Of several rows with the same inode only the newest can be the file's: the others are what had
+/// it before, and are known by their content alone. A tail that moved into a copy may be older
+/// than one whose inode the copy got.
 fn newest_lives(mut known: Vec<KnownTail>) -> Vec<KnownTail> {
     known.sort_unstable_by_key(|known| known.tail);
     let mut newest: HashMap<FileKey, usize> = HashMap::new();
@@ -849,8 +853,11 @@ fn newest_lives(mut known: Vec<KnownTail>) -> Vec<KnownTail> {
             .and_modify(|other| *other = std::cmp::max_by_key(*other, place, |at| age(&known[*at])))
             .or_insert(place);
     }
-    let mut place = 0..;
-    known.retain(|row| place.next() == newest.get(&row.identity.key()).copied());
+    for (place, row) in known.iter_mut().enumerate() {
+        if newest.get(&row.identity.key()) != Some(&place) {
+            row.identity.inode = NO_INODE;
+        }
+    }
     known
 }
 

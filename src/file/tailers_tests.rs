@@ -2329,3 +2329,26 @@ fn the_compression_of_an_open_file_is_not_the_empty_one_whose_inode_it_got() {
     flow.look();
     flow.expect(&[]);
 }
+
+#[test]
+fn a_rest_is_found_compressed_although_another_file_has_its_inode() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.rename("app.log", "app.log.1");
+    flow.append("app.log.1", "2\n");
+    flow.append("app.log", "3\n");
+    flow.look();
+    flow.expect(&["1", "2", "3"]);
+    flow.stop_after(0);
+    // Not all of the first was settled.
+    let first = flow.rows.values_mut().next().unwrap();
+    (first.offset, first.anchors) = (2, vec![crate::file::Anchor::of(2, b"1\n")]);
+    flow.offsets.insert(first.tail, 2);
+    // The file system gave its inode to the second.
+    first.identity.inode = fs::metadata(flow.folder.path().join("app.log")).unwrap().ino();
+    flow.gzip("app.log.1", "app.log.1.gz");
+    flow.start();
+    flow.look();
+    flow.expect(&["2"]);
+}

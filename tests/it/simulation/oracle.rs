@@ -23,8 +23,9 @@ pub struct Oracle {
     pub running: bool,
     /// What the agent knows of the files.
     bodies: BTreeMap<BodyId, Acquaintance>,
-    /// Lives of which something was there at a look: their copies are known by their content.
-    lives: BTreeSet<LifeId>,
+    /// Lives of which something was there at a look, and how much: their copies are known by their
+    /// content.
+    lives: BTreeMap<LifeId, usize>,
     /// Those that were left alone as older than the agent.
     left_lives: BTreeSet<LifeId>,
     /// Those of which there are rows.
@@ -90,7 +91,7 @@ impl Oracle {
             Sight::Row { tail, offset, modified, over } => {
                 self.row(world, tail, offset)?;
                 let life = self.tails[&tail].life;
-                if self.lives.contains(&life) && !over {
+                if self.lives.contains_key(&life) && !over {
                     self.stored_lives.insert(life);
                 }
                 if let Some(body) = self.tails[&tail].body {
@@ -241,7 +242,7 @@ impl Oracle {
             known.forgotten = false;
             known.seen = (!copies.contains(&body)).then_some((life, length));
             if length > 0 {
-                self.lives.insert(life);
+                self.lives.insert(life, length);
             }
             known.modified = disk.bodies[body].modified;
         }
@@ -261,7 +262,7 @@ impl Oracle {
     /// The agent has lost its memory.
     pub fn crashed(&mut self, world: &mut World) {
         self.running = false;
-        self.lives = self.stored_lives.clone();
+        self.lives.retain(|life, _| self.stored_lives.contains(life));
         for body in self.bodies.values_mut() {
             body.known = body.stored;
             body.seen = None;
@@ -300,7 +301,7 @@ impl Oracle {
 
     /// Whether the agent should find what is in the file at its name.
     fn is_findable(&self, world: &World, body: BodyId) -> bool {
-        let Body { path: Some(path), home, modified, life, .. } = &world.disk.bodies[body] else {
+        let Body { path: Some(path), home, modified, life, content, .. } = &world.disk.bodies[body] else {
             return false;
         };
         let packed = world.disk.bodies[body].packed;
@@ -312,7 +313,9 @@ impl Oracle {
             // Rotation would not make the name.
             return false;
         }
-        if path != home && self.lives.contains(life) {
+        // One that is shorter than what was known of its origin is not, once that is gone.
+        let is_whole = |known: &usize| world.setup.exact || content.len() >= *known;
+        if path != home && self.lives.get(life).is_some_and(is_whole) {
             return true;
         }
         if path.parent() != home.parent() {
