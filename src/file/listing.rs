@@ -330,15 +330,22 @@ impl Look<'_> {
 }
 
 /// The name that a tail was first found under, as far as its present name tells: `app.log` for
-/// a tail at `app.log.1` where the patterns match `app.log`, or a link that led to it.
+/// a tail at `app.log.1` or `old/app.log.1` where the patterns match `app.log`, or a link that led
+/// to it.
 pub fn home_of(path: &Arc<Path>, patterns: &Patterns) -> Arc<Path> {
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    let name = path.file_name().unwrap_or(OsStr::new(""));
-    let homes: Vec<PathBuf> = origins(name).into_iter().map(|origin| folder.join(origin)).collect();
-    let matched = homes.iter().rfind(|home| patterns.matches(home));
+    let homes = possible_homes(path);
+    let matched = homes.iter().find_map(|names| names.iter().rfind(|home| patterns.matches(home)));
     // What a link leads to matches no pattern, and the link may lead elsewhere by now.
-    let linked = || homes.last().filter(|_| !patterns.matches(path));
+    let linked = || homes.first()?.last().filter(|_| !patterns.matches(path));
     matched.or_else(linked).map_or_else(|| path.clone(), |home| home.as_path().into())
+}
+
+/// The names that rotation may have made `path` from: beside it, and in the folder above
+/// (`olddir`).
+fn possible_homes(path: &Path) -> Vec<Vec<PathBuf>> {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Vec::new() };
+    let folders = [Some(folder), folder.parent()].into_iter().flatten();
+    folders.map(|folder| origins(name).into_iter().map(|origin| folder.join(origin)).collect()).collect()
 }
 
 /// Whether the patterns match the tail's file, or the name that it was rotated from: beside it,
@@ -348,10 +355,7 @@ pub fn is_of(known: &KnownTail, patterns: &Patterns) -> bool {
     if known.state == TailState::Live || patterns.matches(path) {
         return patterns.matches(path);
     }
-    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return false };
-    let folders = [Some(folder), folder.parent()].into_iter().flatten();
-    let names = origins(name);
-    folders.into_iter().any(|folder| names.iter().any(|name| patterns.matches(&folder.join(name))))
+    possible_homes(path).iter().flatten().any(|home| patterns.matches(home))
 }
 
 #[cfg(test)]

@@ -11,21 +11,21 @@ use super::ladder::Ladder;
 use super::note::{KnownTail, TailState};
 use super::tailers::open_file;
 
-/// One row for each inode, in the order of their numbers.
-pub(super) fn newest_lives(known: Vec<KnownTail>) -> Vec<KnownTail> {
-    let mut lives: HashMap<FileKey, Vec<KnownTail>> = HashMap::with_capacity(known.len());
+/// No file has it.
+const NO_INODE: u64 = 0;
+
+/// Leaves each inode to one row. The others are what had it before, and are known by their content
+/// alone.
+pub(super) fn keep_newest_lives(known: &mut [KnownTail]) {
+    known.sort_unstable_by_key(|row| row.tail);
+    let mut lives: HashMap<FileKey, Vec<&mut KnownTail>> = HashMap::with_capacity(known.len());
     for row in known {
         lives.entry(row.identity.key()).or_default().push(row);
     }
-    let mut newest: Vec<KnownTail> = lives.into_values().filter_map(newest).collect();
-    newest.sort_unstable_by_key(|row| row.tail);
-    newest
+    lives.into_values().filter(|lives| lives.len() > 1).for_each(keep_newest);
 }
 
-fn newest(lives: Vec<KnownTail>) -> Option<KnownTail> {
-    if lives.len() < 2 {
-        return lives.into_iter().next();
-    }
+fn keep_newest(mut lives: Vec<&mut KnownTail>) {
     let key = lives[0].identity.key();
     // What cannot be opened now is dealt with by the first look.
     let mut body = lives.iter().find_map(|row| open_file(&row.path, key).ok().flatten());
@@ -33,7 +33,7 @@ fn newest(lives: Vec<KnownTail>) -> Option<KnownTail> {
         let verdict = verify(body.as_mut()?, &row.identity, &Ladder::new(row.anchors.clone()));
         Some(!matches!(verdict, Ok(Verdict::Different)) && row.identity.head_length > 0)
     };
-    lives
-        .into_iter()
-        .max_by_key(|row| (holds(row), row.state != TailState::Over, row.modified_millis, row.tail))
+    lives.sort_by_cached_key(|row| (holds(row), row.state != TailState::Over, row.modified_millis, row.tail));
+    lives.pop();
+    lives.into_iter().for_each(|row| row.identity.inode = NO_INODE);
 }

@@ -60,7 +60,7 @@ impl Tailers {
         if is_compressed(&seen.path) && !is_unpackable(&seen.path) {
             return false;
         }
-        let family = self.family(&seen.path);
+        let mut family = self.family(&seen.path);
         let reborn = self.reborn.contains(&seen.key);
         let matched = seen.matched || self.forbidden.contains_key(&seen.key);
         let own = (matched || reborn) && !is_compressed(&seen.path);
@@ -72,6 +72,9 @@ impl Tailers {
         if is_compressed(&seen.path) && listing.has(&seen.path.with_extension("")) {
             // It is being compressed right now: its origin is still there.
             return true;
+        }
+        if is_compressed(&seen.path) {
+            family.extend(self.nameless_siblings(&seen.path));
         }
         // An emptied file that is written to again is no copy, though it is the beginning of all.
         let emptied = reborn && seen.size == 0;
@@ -159,7 +162,9 @@ impl Tailers {
     fn is_generation(&self, seen: &Seen, family: &[TailId]) -> bool {
         let homes = self.possible_homes(&seen.path);
         let rotated = homes.iter().any(|home| self.rotated.contains(home.as_path()));
-        let known = family.iter().filter_map(|id| self.tails.get(*id)?.known_modified_millis).max();
+        let departed = homes.iter().filter_map(|home| self.departed.get(home.as_path()).copied());
+        let present = family.iter().filter_map(|id| self.tails.get(*id)?.known_modified_millis);
+        let known = present.chain(departed).max();
         rotated
             && known.or(self.away_since).is_none_or(|latest| latest <= seen.modified_millis)
             && seen.modified_millis + CLOCK_SLACK_MILLIS >= self.past.first_start_millis

@@ -16,7 +16,7 @@ use super::identity::{FileKey, HEAD_BYTES, Verdict, anchor_agrees, verify};
 use super::listing::Listing;
 use super::newcomer::Start;
 use super::note::{Lost, TailState};
-use super::rotation::{FileEvent, Known, Seen, diff, may_be_renamed, origins};
+use super::rotation::{FileEvent, Known, Seen, diff, is_sibling, may_be_renamed};
 use super::tail::Tail;
 use super::tailers::{Tailers, open_file};
 use crate::observe::{LossReason, RotationKind, crash_point};
@@ -54,6 +54,7 @@ impl Tailers {
         for (path, error) in &listing.errors {
             self.complain(path, now, &error.to_string());
         }
+        self.verify_those_that_wait(now);
         let (mut appeared, mut gone) = (Vec::new(), HashSet::new());
         for event in self.compare(&listing) {
             match event {
@@ -61,6 +62,7 @@ impl Tailers {
                 FileEvent::Changed { tail } => self.changed(tail, &listing, now),
                 FileEvent::Renamed { tail, to } if self.got_its_inode(tail, &to) => {
                     gone.insert(tail);
+                    self.foreign.remove(&tail);
                     self.lose_sight(tail, now);
                     appeared.extend(listing.files.iter().filter(|seen| seen.path == to).cloned());
                 }
@@ -190,6 +192,7 @@ impl Tailers {
         if self.sure {
             self.strangers = strangers;
             self.rotated.clear();
+            self.departed.clear();
             self.moving_since = None;
             self.away_since = None;
         }
@@ -247,15 +250,23 @@ impl Tailers {
             return true;
         }
         // What cannot be read now is dealt with under its new name.
-        let body = open_file(to, tail.key()).ok().flatten();
-        let verdict = body.map(|mut body| verify(&mut body, &tail.identity, tail.ladder()));
-        matches!(verdict, Some(Ok(Verdict::Different)))
+        let Some(mut body) = open_file(to, tail.key()).ok().flatten() else { return false };
+        if tail.identity.head_length == 0 && is_compressed(to) {
+            // Nothing is ever added to a compressed file.
+            return body.available(0, 1).is_ok_and(|holds| holds.is_some_and(|holds| holds.bytes > 0));
+        }
+        let verdict = verify(&mut body, &tail.identity, tail.ladder());
+        matches!(verdict, Ok(Verdict::Different))
     }
 
     /// Whether the file at `path`, which has the inode of a tail of which no content is known, can
     /// be the tail's: its name says so, or explains it in no other way.
     fn may_be_the_empty_one(&self, tail: &Tail, path: &Path) -> bool {
-        let is_anothers = || self.patterns.matches(path) || !self.family(path).is_empty();
+        // Also of one that begins at this look.
+        let is_anothers = || {
+            let homes = self.possible_homes(path);
+            self.patterns.matches(path) || homes.iter().any(|home| self.tails.is_home(home) || home.exists())
+        };
         let is_its_name = *path == *tail.path || is_sibling(path, &tail.path);
         may_be_renamed(&tail.path, path) && (is_its_name || self.leads_to(path, &tail.home) || !is_anothers())
     }
@@ -403,8 +414,8 @@ impl Tailers {
                 Ok(Some(Verdict::Same)) => {
                     if is_compressed(&tail.path) {
                         tail.modified_millis = present.modified_millis;
-                        tail.note_due = true;
                     }
+                    tail.note_due = true;
                     self.enqueue(id);
                 }
                 Ok(Some(Verdict::UpTo(anchor))) => self.go_on_from(id, &present, anchor, unsettled, now),
@@ -609,8 +620,10 @@ impl Tailers {
             self.enqueue(id);
             return Ok(Some(true));
         }
-        // The file itself, where it was cut, is no copy: what it held may not be delivered yet.
-        if packed || seen.key == tail.key() || !holds_prefix(&mut body, tail, seen.size)? {
+        // The file itself, where it was cut, is no copy: what it held may not be delivered yet. Nor is
+        // what came to its name, however alike it begins.
+        let took_its_place = seen.key == tail.key() || seen.path == tail.home;
+        if packed || took_its_place || !holds_prefix(&mut body, tail, seen.size)? {
             return Ok(Some(false));
         }
         // A copy that is shorter than what was read: nothing in it is unread, but what was read may
@@ -627,13 +640,6 @@ impl Tailers {
 fn present(tail: &Tail, listing: &Listing) -> Option<Seen> {
     let found = || seen_at(&tail.path).filter(|seen| seen.key == tail.key());
     listing.find(tail.key()).cloned().or_else(found)
-}
-
-/// Whether rotation may have made both names from one.
-fn is_sibling(a: &Path, b: &Path) -> bool {
-    let (Some(name), Some(other)) = (a.file_name(), b.file_name()) else { return false };
-    let others = origins(other);
-    a.parent() == b.parent() && origins(name).iter().any(|origin| others.contains(origin))
 }
 
 /// Whether an open tail's file still holds what was read from it. What cannot be told now shows
@@ -653,35 +659,37 @@ fn judge(tail: &mut Tail, present: &Seen) -> io::Result<Option<Verdict>> {
     if verdict != Verdict::Different || present.size >= u64::from(tail.identity.head_length) {
         return Ok(Some(verdict));
     }
-    // It was cut within its head: the anchors tell what is left.
-    for anchor in tail.ladder().anchors().iter().filter(|anchor| anchor.offset <= present.size) {
-        if anchor_agrees(&mut body, anchor)? {
-            return Ok(Some(Verdict::UpTo(*anchor)));
-        }
+    // It was cut within its head. What stands behind an anchor there may be another file, which
+    // begins with the same line.
+    let at_its_end = tail.ladder().anchors().iter().find(|anchor| anchor.offset == present.size);
+    match at_its_end {
+        Some(anchor) if anchor_agrees(&mut body, anchor)? => Ok(Some(Verdict::UpTo(*anchor))),
+        _ => Ok(Some(verdict)),
     }
-    Ok(Some(verdict))
 }
 
 /// Whether the file is a copy of less than was read of the tail, as far as the head and the
-/// anchors in it tell.
+/// anchors in it tell. Of what is shorter than the head all must be told by an anchor: many files
+/// begin with the same line.
 fn holds_prefix(body: &mut Body, tail: &Tail, size: u64) -> io::Result<bool> {
-    if size >= tail.position {
+    let head_length = u64::from(tail.identity.head_length);
+    if size >= tail.position || head_length == 0 {
         return Ok(false);
     }
-    let mut agrees = false;
-    if size >= u64::from(tail.identity.head_length) {
-        if !tail.identity.head_agrees(body)? {
-            return Ok(false);
-        }
-        agrees = tail.identity.head_length > 0;
+    let within: Vec<&Anchor> = tail.ladder().anchors().iter().filter(|at| at.offset <= size).collect();
+    let reaches_its_end = within.first().is_some_and(|newest| newest.offset == size);
+    if size < head_length && !reaches_its_end {
+        return Ok(false);
     }
-    for anchor in tail.ladder().anchors().iter().filter(|anchor| anchor.offset <= size) {
+    if size >= head_length && !tail.identity.head_agrees(body)? {
+        return Ok(false);
+    }
+    for anchor in within {
         if !anchor_agrees(body, anchor)? {
             return Ok(false);
         }
-        agrees = true;
     }
-    Ok(agrees)
+    Ok(true)
 }
 
 /// Whether the folder is there and has something in it: an empty one may be a mount point.

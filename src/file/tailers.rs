@@ -17,12 +17,13 @@ use super::budget::FlowBudget;
 use super::chunk::{Chunk, TailId};
 use super::identity::{FileKey, Verdict, verify};
 use super::listing::{Places, home_of};
-use super::lives::newest_lives;
+use super::lives::keep_newest_lives;
 use super::note::{ChunkEnd, KnownTail, Lost, TailEvent, TailNote, TailState};
 use super::options::Options;
 use super::pattern::{PatternError, Patterns};
 use super::removed::{Removed, Space};
-use super::rotation::{Seen, origins};
+use super::rotation::{Seen, is_sibling, origins};
+use super::scan::holds_what_was_read;
 use super::tail::{Read, Tail};
 use super::tails::Tails;
 use crate::observe::{FlowCounters, LossReason, Repeated, Troubles, crash_point};
@@ -88,6 +89,9 @@ pub struct Tailers {
     /// The homes whose files were renamed, removed or replaced since the last look, or were gone
     /// already then.
     pub(super) rotated: HashSet<Arc<Path>>,
+    /// When the tails that ended since the last look were known to be written, by their homes: what
+    /// is older was no file between two looks.
+    pub(super) departed: HashMap<Arc<Path>, i64>,
     /// The folders that the last look went through.
     pub(super) folders: BTreeSet<PathBuf>,
     /// Files that hold something else than they did at the last look.
@@ -184,6 +188,7 @@ impl Tailers {
             foreign: BTreeSet::new(),
             old_folders: HashMap::new(),
             rotated: HashSet::new(),
+            departed: HashMap::new(),
             folders: BTreeSet::new(),
             reborn: HashSet::new(),
             forbidden: HashMap::new(),
@@ -217,8 +222,9 @@ impl Tailers {
             open_files: 0,
         };
         tailers.away_since = tailers.past.away_since();
-        let known = std::mem::take(&mut tailers.past.known);
-        tailers.take_up(newest_lives(known));
+        let mut known = std::mem::take(&mut tailers.past.known);
+        keep_newest_lives(&mut known);
+        tailers.take_up(known);
         Ok(tailers)
     }
 
@@ -232,6 +238,8 @@ impl Tailers {
                 _ => rotated_from(&known.path, &live).unwrap_or_else(|| home_of(&known.path, &self.patterns)),
             };
             let unread = known.size > known.offset;
+            let was_cut = known.size < known.offset.max(known.identity.head_length.into())
+                && !is_compressed(&known.path);
             if unread && known.state == TailState::Finished {
                 // It was read to its end, but not all of that was settled.
                 known.state = TailState::Rotated;
@@ -240,7 +248,8 @@ impl Tailers {
             let mut tail = Tail::new(known, home, Duration::ZERO);
             tail.known_modified_millis = Some(tail.modified_millis);
             self.tails.insert(tail);
-            if unread {
+            // A file that was seen to be cut is no other than then: no look finds it changed.
+            if unread || was_cut {
                 self.enqueue(id);
             }
         }
@@ -275,6 +284,12 @@ impl Tailers {
     pub(super) fn family(&self, path: &Path) -> Vec<TailId> {
         let homes = self.possible_homes(path);
         homes.iter().flat_map(|home| self.tails.family(home)).collect()
+    }
+
+    /// The tails without a name that rotation may have made `path` from under any of the names
+    /// that it gives: a file that was first seen as `app.log.1` is in `app.log.2.gz` by now.
+    pub(super) fn nameless_siblings(&self, path: &Path) -> Vec<TailId> {
+        self.tails.lively_where(|tail| tail.is_nameless() && is_sibling(path, &tail.path))
     }
 
     /// Where a look at the folders finds what is known.
@@ -547,6 +562,17 @@ impl Tailers {
         self.look_at_those(Tail::is_nameless, now);
     }
 
+    /// Those that wait for their turn may have been looked at since the folders were: then nothing in
+    /// a folder shows that a file was cut meanwhile.
+    pub(super) fn verify_those_that_wait(&mut self, now: Duration) {
+        for id in &self.queued {
+            let tail = self.tails.get_mut(*id).filter(|tail| tail.is_open() && !is_compressed(&tail.path));
+            if tail.is_some_and(|tail| !holds_what_was_read(tail, now)) {
+                self.foreign.insert(*id);
+            }
+        }
+    }
+
     /// Looks at the open files of the lively tails for which `wanted` holds; how many changed.
     fn look_at_those(&mut self, wanted: impl Fn(&Tail) -> bool, now: Duration) -> usize {
         let mut changed = 0;
@@ -692,6 +718,10 @@ impl Tailers {
         self.foreign.remove(&id);
         self.compressions.remove(&id);
         self.unpacked(id);
+        if let Some(known) = tail.known_modified_millis {
+            let latest = self.departed.entry(tail.home.clone()).or_insert(known);
+            *latest = known.max(*latest);
+        }
         if tail.announced {
             self.events.push_back(TailEvent::Ended { tail: id });
         }
@@ -734,12 +764,15 @@ impl Tailers {
         self.look_at_those(|tail| active(tail) && tail.path.parent() == Some(folder), now)
     }
 
-    /// Notes of what changed since they were last taken.
+    /// Notes of what changed since they were last taken. What is seen of a file that is no longer
+    /// the tail's says nothing of the tail, and the next run has to find it changed.
     pub fn take_changes(&mut self) {
         for id in self.tails.lively_where(|tail| tail.note_due) {
+            let is_foreign = self.foreign.contains(&id);
             let Some(tail) = self.tails.get_mut(id) else { continue };
             tail.note_due = false;
-            self.notes.push_back(TailNote::Changed { known: tail.known() });
+            let known = if is_foreign { tail.known_for_sure() } else { tail.known() };
+            self.notes.push_back(TailNote::Changed { known });
         }
     }
 

@@ -2271,3 +2271,236 @@ fn archives_that_a_wider_pattern_matches_are_left_alone() {
     flow.lines.sort();
     flow.expect(&["1", "2"]);
 }
+
+#[test]
+fn a_copytruncate_that_is_noticed_just_before_a_stop_is_gone_on_with() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.tailers.scan(flow.now, 0);
+    flow.copy("app.log", "app.log.1");
+    flow.truncate("app.log");
+    flow.gzip("app.log.1", "app.log.1.gz");
+    flow.tailers.turn(flow.now, &flow.budget);
+    // What is stored must not say that the file, empty as it is now, was the one that was known.
+    flow.restart(|_| ());
+    flow.expect(&["1"]);
+}
+
+#[test]
+fn a_copytruncate_whose_reading_waits_at_a_stop_is_gone_on_with() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.append("app.log", "2\n");
+    flow.tailers.scan(flow.now, 0);
+    flow.copy("app.log", "app.log.1");
+    flow.truncate("app.log");
+    flow.gzip("app.log.1", "app.log.1.gz");
+    // The folder is busy and polled; there is no memory for a read.
+    flow.tailers.poll(flow.folder.path(), Duration::from_secs(60), flow.now);
+    flow.restart(|_| ());
+    flow.expect(&["1", "2"]);
+}
+
+#[test]
+fn a_copy_that_was_first_seen_as_a_file_of_its_own_is_not_read_again_from_its_compression() {
+    let mut flow = Flow::new("app.log*");
+    flow.append("app.log", "1\n");
+    flow.copy("app.log", "app.log.1");
+    flow.truncate("app.log");
+    flow.tailers.scan(flow.now, 0);
+    flow.rename("app.log.1", "app.log.2");
+    flow.rename("app.log", "app.log.1");
+    flow.append("app.log", "");
+    flow.gzip("app.log.2", "app.log.2.gz");
+    flow.look();
+    flow.expect(&["1"]);
+}
+
+#[test]
+fn what_is_older_than_a_file_that_was_deleted_while_stopped_is_no_generation() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log.1", "old\n");
+    set_ahead(&flow, "app.log.1", 1);
+    flow.append("app.log", "1\n");
+    set_ahead(&flow, "app.log", 2);
+    flow.look();
+    flow.restart(|flow| {
+        fs::remove_file(flow.path("app.log")).unwrap();
+    });
+    flow.expect(&["1"]);
+}
+
+#[test]
+fn what_took_the_place_of_a_file_is_read_however_alike_it_begins() {
+    for to in ["app-1.log", "app-1.log.1"] {
+        let mut flow = Flow::new("app-*.log");
+        flow.append("app-1.log", "banner\n");
+        flow.look();
+        flow.append("app-1.log", "1\n2\n3\n4\n");
+        flow.look();
+        flow.expect(&["banner", "1", "2", "3", "4"]);
+        flow.restart(|flow| {
+            flow.append("new", "banner\n5\n");
+            fs::remove_file(flow.path("app-1.log")).unwrap();
+            flow.rename("new", to);
+        });
+        flow.expect(&["banner", "5"]);
+    }
+}
+
+#[test]
+fn copytruncate_of_a_file_that_always_begins_with_the_same_line_loses_and_repeats_nothing() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "banner\n");
+    flow.look();
+    flow.append("app.log", "1\n2\n3\n4\n");
+    flow.look();
+    flow.append("app.log", "5\n");
+    flow.copy("app.log", "app.log.1");
+    flow.truncate("app.log");
+    flow.append("app.log", "banner\n6\n");
+    flow.look();
+    flow.expect(&["banner", "1", "2", "3", "4", "5", "banner", "6"]);
+}
+
+#[test]
+fn a_generation_that_was_born_while_stopped_beside_one_in_another_folder_is_read() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    fs::create_dir(flow.path("old")).unwrap();
+    flow.rename("app.log", "old/app.log.1");
+    flow.look();
+    flow.restart(|flow| {
+        flow.append("app.log", "2\n");
+        flow.rename("app.log", "app.log-20260101");
+        flow.append("app.log", "3\n");
+    });
+    flow.expect(&["1", "2", "3"]);
+}
+
+#[test]
+fn what_was_regrown_while_there_was_no_memory_is_read_also_after_it_is_deleted() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    fs::write(flow.path("app.log"), "2\n3\n").unwrap();
+    flow.tailers.written(&flow.path("app.log"));
+    let no_memory = Budget::new(0, 1).flow();
+    assert_eq!(flow.tailers.turn(flow.now, &no_memory), Turn::Blocked);
+    flow.tailers.scan(flow.now, 0);
+    fs::remove_file(flow.path("app.log")).unwrap();
+    flow.look();
+    flow.expect(&["1", "2", "3"]);
+}
+
+#[test]
+fn a_read_head_is_stored_although_the_file_was_cut_just_before_a_stop() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "");
+    flow.look();
+    flow.append("app.log", "1\n");
+    flow.tailers.written(&flow.path("app.log"));
+    flow.tailers.turn(flow.now, &flow.budget);
+    flow.collect();
+    flow.copy("app.log", "app.log.1");
+    flow.truncate("app.log");
+    flow.tailers.written(&flow.path("app.log"));
+    flow.tailers.turn(flow.now, &flow.budget);
+    flow.restart(|_| ());
+    flow.expect(&["1"]);
+}
+
+#[test]
+fn a_file_that_was_empty_is_not_the_copy_of_a_newcomer_that_got_its_inode() {
+    let mut flow = Flow::new("a*.log");
+    flow.append("a1.log", "");
+    flow.look();
+    flow.stop_after(0);
+    fs::remove_file(flow.path("a1.log")).unwrap();
+    flow.append("a2.log", "2\n");
+    flow.copy("a2.log", "a2.log.1");
+    // The file system gives the inode of the first to the copy.
+    let inode = fs::metadata(flow.path("a2.log.1")).unwrap().ino();
+    flow.rows.values_mut().next().unwrap().identity.inode = inode;
+    flow.start();
+    flow.look();
+    flow.expect(&["2"]);
+}
+
+#[test]
+fn a_file_that_got_an_inode_and_is_renamed_after_it_was_read_as_another_is_read_once() {
+    let mut flow = Flow::new("app.log*");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.expect(&["1"]);
+    flow.stop_after(0);
+    fs::remove_file(flow.path("app.log")).unwrap();
+    flow.append("app.log", "2\n3\n");
+    let inode = fs::metadata(flow.path("app.log")).unwrap().ino();
+    flow.rows.values_mut().for_each(|row| (row.identity.inode, row.size) = (inode, 10));
+    flow.start();
+    flow.tailers.max_open.store(0, Ordering::Relaxed);
+    flow.tailers.turn(flow.now, &flow.budget);
+    flow.rename("app.log", "app.log.1");
+    flow.look();
+    flow.expect(&["2", "3"]);
+}
+
+#[test]
+fn the_compression_of_an_open_file_is_not_the_empty_one_whose_inode_it_got() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.rename("app.log", "app.log.2");
+    flow.append("app.log.1", "");
+    flow.gzip("app.log.1", "app.log.1.gz");
+    flow.append("app.log", "2\n");
+    flow.look();
+    flow.expect(&["1", "2"]);
+    flow.stop_after(0);
+    fs::remove_file(flow.path("app.log.1.gz")).unwrap();
+    // Its row, and the file system gives its inode to the compression of the other.
+    flow.start();
+    flow.tailers.scan(flow.now, 0);
+    flow.gzip("app.log.2", "app.log.2.gz");
+    let inode = fs::metadata(flow.path("app.log.2.gz")).unwrap().ino();
+    let device = fs::metadata(flow.path("app.log.2.gz")).unwrap().dev();
+    let empty = KnownTail {
+        tail: TailId(77),
+        path: Arc::from(flow.path("app.log.1.gz")),
+        identity: Identity { device, inode, ..Identity::default() },
+        offset: 0,
+        anchors: Vec::new(),
+        size: 0,
+        modified_millis: 0,
+        state: TailState::Rotated,
+    };
+    flow.tailers.take_up(vec![empty]);
+    flow.look();
+    flow.expect(&[]);
+}
+
+#[test]
+fn a_rest_is_found_compressed_although_another_file_has_its_inode() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.rename("app.log", "app.log.1");
+    flow.append("app.log.1", "2\n");
+    flow.append("app.log", "3\n");
+    flow.look();
+    flow.expect(&["1", "2", "3"]);
+    flow.stop_after(0);
+    // Not all of the first was settled.
+    let first = flow.rows.values_mut().next().unwrap();
+    (first.offset, first.anchors) = (2, vec![crate::file::Anchor::of(2, b"1\n")]);
+    flow.offsets.insert(first.tail, 2);
+    // The file system gave its inode to the second.
+    first.identity.inode = fs::metadata(flow.folder.path().join("app.log")).unwrap().ino();
+    flow.gzip("app.log.1", "app.log.1.gz");
+    flow.start();
+    flow.look();
+    flow.expect(&["2"]);
+}
