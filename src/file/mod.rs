@@ -17,6 +17,8 @@ pub mod identity;
 pub mod ladder;
 /// What the folders of a flow hold.
 pub mod listing;
+/// Which of several rows with one inode is the file's.
+mod lives;
 /// Where the stage of a flow is woken.
 pub mod mailbox;
 /// What is done with a file that is no tail's.

@@ -17,6 +17,7 @@ use super::budget::FlowBudget;
 use super::chunk::{Chunk, TailId};
 use super::identity::{FileKey, Verdict, verify};
 use super::listing::{Places, home_of};
+use super::lives::newest_lives;
 use super::note::{ChunkEnd, KnownTail, Lost, TailEvent, TailNote, TailState};
 use super::options::Options;
 use super::pattern::{PatternError, Patterns};
@@ -34,9 +35,6 @@ const IDLE: Duration = Duration::from_secs(60);
 /// A file that no known name leads to cannot be opened again: it is let go when it was quiet for
 /// so long.
 const FORGOTTEN: Duration = Duration::from_secs(24 * 3600);
-
-/// No file has it.
-const NO_INODE: u64 = 0;
 
 /// Gives every tail of the agent a number of its own, for ever.
 #[derive(Debug)]
@@ -838,32 +836,6 @@ impl Tailers {
 fn rotated_from(path: &Path, files: &HashSet<Arc<Path>>) -> Option<Arc<Path>> {
     let homes = origins(path.file_name()?).into_iter().map(|name| path.with_file_name(name));
     homes.into_iter().find_map(|home| files.get(&*home).cloned())
-}
-
-/// Of several rows with the same inode only the newest can be the file's: the others are what had
-/// it before, and are known by their content alone. A tail that moved into a copy may be older
-/// than one whose inode the copy got.
-fn newest_lives(mut known: Vec<KnownTail>) -> Vec<KnownTail> {
-    known.sort_unstable_by_key(|known| known.tail);
-    let mut newest: HashMap<FileKey, usize> = HashMap::new();
-    for (place, row) in known.iter().enumerate() {
-        let age = |row: &KnownTail| (is_at_its_path(row), row.modified_millis, row.tail);
-        newest
-            .entry(row.identity.key())
-            .and_modify(|other| *other = std::cmp::max_by_key(*other, place, |at| age(&known[*at])))
-            .or_insert(place);
-    }
-    for (place, row) in known.iter_mut().enumerate() {
-        if newest.get(&row.identity.key()) != Some(&place) {
-            row.identity.inode = NO_INODE;
-        }
-    }
-    known
-}
-
-fn is_at_its_path(known: &KnownTail) -> bool {
-    let metadata = std::fs::symlink_metadata(&known.path);
-    metadata.is_ok_and(|metadata| super::identity::file_key(&metadata) == known.identity.key())
 }
 
 /// Opens the tail's file if it is not, and looks at it. False if it is another file's content.

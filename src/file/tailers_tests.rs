@@ -2352,3 +2352,23 @@ fn a_rest_is_found_compressed_although_another_file_has_its_inode() {
     flow.look();
     flow.expect(&["2"]);
 }
+
+#[test]
+fn a_file_that_moved_to_the_name_of_another_that_had_its_inode_is_not_read_again() {
+    for later in [-1000, 1000] {
+        let mut flow = Flow::new("*.log*");
+        flow.append("app.log.2", "1\n");
+        flow.look();
+        flow.expect(&["1"]);
+        flow.settle();
+        let row = flow.rows.values().next().unwrap();
+        let mut gone = KnownTail { tail: TailId(1000), path: flow.path("app.log.1").into(), ..row.clone() };
+        gone.identity.head_hash ^= 1;
+        gone.modified_millis += later;
+        flow.rows.insert(gone.tail, gone);
+        flow.rename("app.log.2", "app.log.1");
+        flow.start();
+        flow.look();
+        flow.expect(&[]);
+    }
+}

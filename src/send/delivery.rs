@@ -12,9 +12,9 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::entry::Entry;
-use super::limit::attempt_timeout;
 use super::link::{Closed, Link};
 use super::outcome::{Failure, FailureClass, NO_ANSWER_IN_TIME, Outcome};
+use super::pace::body_bytes;
 use super::pieces::{After, Piece, Pieces, Wait};
 use super::retry::Backoff;
 use crate::observe::crash_point;
@@ -55,12 +55,18 @@ impl Delivery {
         setup.counters.requests.add(1);
         let client = self.link.client();
         let _in_flight = setup.counters.requests_in_flight.hold();
-        let limit = attempt_timeout(entries);
+        let (body, pace) = (body_bytes(entries), self.link.pace());
+        let limit = pace.time_for(body);
         crash_point("send.before_request");
         let began = Instant::now();
         let answer = tokio::time::timeout(limit, client.put(entries, &setup.counters.shards)).await;
         crash_point("send.after_response");
         setup.counters.request_micros.add(began.elapsed().as_micros() as u64);
+        match &answer {
+            Ok(Ok(_)) => self.link.learn_pace(|now| now.answered(body, began.elapsed())),
+            Ok(Err(_)) => {}
+            Err(_) => self.link.learn_pace(|now| now.timed_out(pace)),
+        }
         let answer = answer.unwrap_or_else(|_| {
             Err(Failure {
                 class: FailureClass::TimedOut,

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::clients::Client;
 use super::entry::{DeadLetter, Entry};
 use super::outcome::{self, Cause, Failure, FailureClass, Outcome};
+use super::pace::Pace;
 use super::receipt::Receipt;
 use super::sender::Setup;
 use crate::observe::Repeated;
@@ -30,6 +31,7 @@ pub struct Link {
     client: Mutex<Client>,
     pub slots: Arc<Semaphore>,
     logged: Mutex<Repeated>,
+    pace: Mutex<Pace>,
     /// Since when credentials are refused.
     unauthenticated: Mutex<Option<Instant>>,
     started: Instant,
@@ -41,6 +43,7 @@ impl Link {
             client: Mutex::new(setup.client.clone()),
             slots,
             logged: Mutex::default(),
+            pace: Mutex::default(),
             unauthenticated: Mutex::default(),
             started: Instant::now(),
             setup,
@@ -59,6 +62,15 @@ impl Link {
     /// The moment that [`now`](Self::now) would call `at`.
     pub fn instant(&self, at: Duration) -> Instant {
         self.started + at
+    }
+
+    /// How long the next attempt may take.
+    pub fn pace(&self) -> Pace {
+        *self.pace.lock().unwrap()
+    }
+
+    pub fn learn_pace(&self, learn: impl FnOnce(&mut Pace)) {
+        learn(&mut self.pace.lock().unwrap());
     }
 
     /// Tells the settle stage.

@@ -270,6 +270,19 @@ async fn while_nothing_is_answered_one_entry_at_a_time_is_sent() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_large_request_is_given_up_soon_where_large_ones_were_answered_fast() {
+    let replies = [Reply::Slow(Duration::from_millis(20)), Reply::Hang];
+    let options = Options { max_batch_bytes: 3 << 19, ..one_at_a_time() };
+    let mut world = start(options, Scripted::replies(replies));
+    let large = "x".repeat(1 << 20);
+    world.write(&large).await;
+    world.write(&large).await;
+    assert_eq!(world.drain().await, [(0, world.written)]);
+    let waited = world.times()[2] - world.times()[1];
+    assert!(waited < Duration::from_secs(11), "{waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_entry_that_is_refused_while_others_are_accepted_is_given_up() {
     let destination = Scripted::new(|_, payloads| match payloads.concat().contains("bad") {
         true => INVALID,
