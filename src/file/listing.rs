@@ -55,6 +55,8 @@ pub struct Places<'a> {
     pub forbidden: &'a HashMap<FileKey, Arc<Path>>,
     /// Folders into which rotation moves files, by the folder that they come from.
     pub old_folders: &'a HashMap<PathBuf, BTreeSet<PathBuf>>,
+    /// Whether a file of any name that the patterns match may have come and gone unseen.
+    pub away: bool,
 }
 
 impl<'a> Places<'a> {
@@ -95,6 +97,11 @@ impl Listing {
         }
         for (folder, home) in known.where_bodies_may_be() {
             look.rotated_bodies(folder, home);
+        }
+        if known.away {
+            for folder in look.listing.folders.clone() {
+                look.rotated_bodies(&folder, &folder);
+            }
         }
         for tail in known.tails.iter() {
             if look.listing.place(&tail.path).is_none() {
@@ -270,8 +277,9 @@ impl Look<'_> {
         let mut path = folder.join("name");
         for name in self.entries(folder).names() {
             path.set_file_name(name);
-            let known = self.known;
-            let is_body = || origins(name).iter().any(|origin| known.is_home(&home.join(origin)));
+            let (known, patterns) = (self.known, self.patterns);
+            let is_home = |home: &Path| known.is_home(home) || (known.away && patterns.matches(home));
+            let is_body = || origins(name).iter().any(|origin| is_home(&home.join(origin)));
             if !self.listing.has(&path) && is_body() {
                 self.file(&path, false);
             }
@@ -356,8 +364,13 @@ mod tests {
 
     fn take(patterns: &Patterns, rotated: HashSet<Arc<Path>>) -> Listing {
         let (tails, forbidden, old_folders) = (Tails::default(), HashMap::new(), HashMap::new());
-        let known =
-            Places { tails: &tails, rotated: &rotated, forbidden: &forbidden, old_folders: &old_folders };
+        let known = Places {
+            tails: &tails,
+            rotated: &rotated,
+            forbidden: &forbidden,
+            old_folders: &old_folders,
+            away: false,
+        };
         Listing::take(patterns, known)
     }
 

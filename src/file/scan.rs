@@ -93,6 +93,7 @@ impl Tailers {
         // place: after a crash the new life alone would hide the older one's rest.
         self.take_changes();
         let mut strangers = HashMap::new();
+        self.doubt_homes(&appeared);
         // What took the place of rotated files comes last: only what is older tells of them.
         appeared.sort_by_key(|seen| self.rotated.contains(&seen.path));
         let newcomers = appeared.iter().map(|seen| (&*seen.path, seen)).collect();
@@ -193,6 +194,7 @@ impl Tailers {
             self.rotated.clear();
             self.departed.clear();
             self.moving_since = None;
+            self.away_since = None;
         }
         // Where no file is now, one may be born and rotated away before the next look.
         self.rotated.extend(self.tails.take_vacant_homes());

@@ -110,6 +110,9 @@ pub struct Tailers {
     pub(super) scanned: bool,
     /// Whether the last look saw all that was there.
     pub(super) sure: bool,
+    /// Until a look has seen all since the start: what was written later than this, in milliseconds
+    /// since the epoch, may have come and gone while the agent was away.
+    pub(super) away_since: Option<i64>,
     /// Since when each look found names that moved while it was taken.
     pub(super) moving_since: Option<Duration>,
     queue: VecDeque<TailId>,
@@ -197,6 +200,7 @@ impl Tailers {
             scanned: false,
             sure: false,
             moving_since: None,
+            away_since: None,
             queue: VecDeque::new(),
             backlogs: VecDeque::new(),
             backlog_is_next: false,
@@ -217,6 +221,7 @@ impl Tailers {
             removed: parts.removed,
             open_files: 0,
         };
+        tailers.away_since = tailers.past.away_since();
         let known = std::mem::take(&mut tailers.past.known);
         tailers.take_up(newest_lives(known));
         Ok(tailers)
@@ -293,6 +298,7 @@ impl Tailers {
             rotated: &self.rotated,
             forbidden: &self.forbidden,
             old_folders: &self.old_folders,
+            away: self.away_since.is_some(),
         }
     }
 

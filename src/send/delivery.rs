@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::entry::Entry;
 use super::link::{Closed, Link};
 use super::outcome::{Failure, FailureClass, NO_ANSWER_IN_TIME, Outcome};
-use super::pace::body_bytes;
+use super::patience::body_bytes;
 use super::pieces::{After, Piece, Pieces, Wait};
 use super::retry::Backoff;
 use crate::observe::crash_point;
@@ -55,26 +55,43 @@ impl Delivery {
         setup.counters.requests.add(1);
         let client = self.link.client();
         let _in_flight = setup.counters.requests_in_flight.hold();
-        let (body, pace) = (body_bytes(entries), self.link.pace());
-        let limit = pace.time_for(body);
         crash_point("send.before_request");
         let began = Instant::now();
-        let answer = tokio::time::timeout(limit, client.put(entries, &setup.counters.shards)).await;
+        let answer = self.in_time(client.put(entries, &setup.counters.shards), body_bytes(entries)).await;
         crash_point("send.after_response");
         setup.counters.request_micros.add(began.elapsed().as_micros() as u64);
-        match &answer {
-            Ok(Ok(_)) => self.link.learn_pace(|now| now.answered(body, began.elapsed())),
-            Ok(Err(_)) => {}
-            Err(_) => self.link.learn_pace(|now| now.timed_out(pace)),
-        }
-        let answer = answer.unwrap_or_else(|_| {
-            Err(Failure {
-                class: FailureClass::TimedOut,
-                code: NO_ANSWER_IN_TIME.into(),
-                message: format!("no answer within {} s", limit.as_secs()),
-            })
-        });
         answer.map_err(|failure| failure.of_endpoint(setup.options.endpoint.as_deref()))
+    }
+
+    /// Waits for the answer to a request with so many bytes for as long as is known to make sense,
+    /// which may change when others are answered meanwhile.
+    async fn in_time<T>(
+        &self,
+        request: impl Future<Output = Result<T, Failure>>,
+        body: usize,
+    ) -> Result<T, Failure> {
+        let mut patience = self.link.patience.subscribe();
+        let before = *patience.borrow_and_update();
+        let began = Instant::now();
+        let mut request = std::pin::pin!(request);
+        loop {
+            let limit = patience.borrow_and_update().limit(body);
+            tokio::select! {
+                answer = &mut request => {
+                    if answer.is_ok() {
+                        self.link.learn(|patience| patience.answered(body, began.elapsed()));
+                    }
+                    return answer;
+                }
+                () = tokio::time::sleep_until(began + limit) => {
+                    self.link.learn(|patience| patience.timed_out(before));
+                    let message = format!("no answer within {} s", began.elapsed().as_secs());
+                    let code = NO_ANSWER_IN_TIME.into();
+                    return Err(Failure { class: FailureClass::TimedOut, code, message });
+                }
+                Ok(()) = patience.changed() => {}
+            }
+        }
     }
 
     /// The request was answered entry by entry.

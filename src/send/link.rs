@@ -6,13 +6,13 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 use super::clients::Client;
 use super::entry::{DeadLetter, Entry};
 use super::outcome::{self, Cause, Failure, FailureClass, Outcome};
-use super::pace::Pace;
+use super::patience::Patience;
 use super::receipt::Receipt;
 use super::sender::Setup;
 use crate::observe::Repeated;
@@ -30,8 +30,9 @@ pub struct Link {
     pub setup: Setup,
     client: Mutex<Client>,
     pub slots: Arc<Semaphore>,
+    /// How fast the destination was seen to be.
+    pub patience: watch::Sender<Patience>,
     logged: Mutex<Repeated>,
-    pace: Mutex<Pace>,
     /// Since when credentials are refused.
     unauthenticated: Mutex<Option<Instant>>,
     started: Instant,
@@ -42,8 +43,8 @@ impl Link {
         Link {
             client: Mutex::new(setup.client.clone()),
             slots,
+            patience: watch::Sender::default(),
             logged: Mutex::default(),
-            pace: Mutex::default(),
             unauthenticated: Mutex::default(),
             started: Instant::now(),
             setup,
@@ -55,6 +56,15 @@ impl Link {
         self.started.elapsed()
     }
 
+    /// Those that wait for an answer hear of it if it changes how long they wait.
+    pub fn learn(&self, update: impl FnOnce(&mut Patience)) {
+        self.patience.send_if_modified(|patience| {
+            let before = *patience;
+            update(patience);
+            *patience != before
+        });
+    }
+
     pub fn client(&self) -> Client {
         self.client.lock().unwrap().clone()
     }
@@ -62,15 +72,6 @@ impl Link {
     /// The moment that [`now`](Self::now) would call `at`.
     pub fn instant(&self, at: Duration) -> Instant {
         self.started + at
-    }
-
-    /// How long the next attempt may take.
-    pub fn pace(&self) -> Pace {
-        *self.pace.lock().unwrap()
-    }
-
-    pub fn learn_pace(&self, learn: impl FnOnce(&mut Pace)) {
-        learn(&mut self.pace.lock().unwrap());
     }
 
     /// Tells the settle stage.
