@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 
+use super::chunk::TailId;
 use super::identity::{FileKey, Verdict, verify};
 use super::ladder::Ladder;
 use super::note::{KnownTail, TailState};
@@ -14,18 +15,32 @@ use super::tailers::open_file;
 /// No file has it.
 const NO_INODE: u64 = 0;
 
-/// Leaves each inode to one row. The others are what had it before, and are known by their content
-/// alone.
-pub(super) fn keep_newest_lives(known: &mut [KnownTail]) {
-    known.sort_unstable_by_key(|row| row.tail);
-    let mut lives: HashMap<FileKey, Vec<&mut KnownTail>> = HashMap::with_capacity(known.len());
+/// All rows, in the order of their numbers. Those whose inode is another's by now have none: their
+/// rest may be in a compressed file, and is known by its content alone.
+pub(super) fn newest_lives(known: Vec<KnownTail>) -> Vec<KnownTail> {
+    let mut lives: HashMap<FileKey, Vec<KnownTail>> = HashMap::with_capacity(known.len());
     for row in known {
         lives.entry(row.identity.key()).or_default().push(row);
     }
-    lives.into_values().filter(|lives| lives.len() > 1).for_each(keep_newest);
+    let mut all: Vec<KnownTail> = lives.into_values().flat_map(leave_it_to_the_newest).collect();
+    all.sort_unstable_by_key(|row| row.tail);
+    all
 }
 
-fn keep_newest(mut lives: Vec<&mut KnownTail>) {
+fn leave_it_to_the_newest(mut lives: Vec<KnownTail>) -> Vec<KnownTail> {
+    let Some(newest) = newest(&lives) else { return lives };
+    lives.retain(|row| row.tail == newest || row.state != TailState::Over);
+    for row in lives.iter_mut().filter(|row| row.tail != newest) {
+        row.identity.inode = NO_INODE;
+    }
+    lives
+}
+
+/// Of several.
+fn newest(lives: &[KnownTail]) -> Option<TailId> {
+    if lives.len() < 2 {
+        return None;
+    }
     let key = lives[0].identity.key();
     // What cannot be opened now is dealt with by the first look.
     let mut body = lives.iter().find_map(|row| open_file(&row.path, key).ok().flatten());
@@ -33,7 +48,8 @@ fn keep_newest(mut lives: Vec<&mut KnownTail>) {
         let verdict = verify(body.as_mut()?, &row.identity, &Ladder::new(row.anchors.clone()));
         Some(!matches!(verdict, Ok(Verdict::Different)) && row.identity.head_length > 0)
     };
-    lives.sort_by_cached_key(|row| (holds(row), row.state != TailState::Over, row.modified_millis, row.tail));
-    lives.pop();
-    lives.into_iter().for_each(|row| row.identity.inode = NO_INODE);
+    let newest = lives
+        .iter()
+        .max_by_key(|row| (holds(row), row.state != TailState::Over, row.modified_millis, row.tail));
+    newest.map(|row| row.tail)
 }

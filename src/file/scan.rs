@@ -252,8 +252,7 @@ impl Tailers {
         // What cannot be read now is dealt with under its new name.
         let Some(mut body) = open_file(to, tail.key()).ok().flatten() else { return false };
         if tail.identity.head_length == 0 && is_compressed(to) {
-            // Nothing is ever added to a compressed file.
-            return body.available(0, 1).is_ok_and(|holds| holds.is_some_and(|holds| holds.bytes > 0));
+            return is_filled(&mut body).unwrap_or(false);
         }
         let verdict = verify(&mut body, &tail.identity, tail.ladder());
         matches!(verdict, Ok(Verdict::Different))
@@ -599,8 +598,10 @@ impl Tailers {
         let Some(mut body) = open_file(&seen.path, seen.key)? else { return Ok(None) };
         let Some(tail) = self.tails.get_mut(id) else { return Ok(Some(false)) };
         let packed = is_compressed(&seen.path);
-        if tail.identity.head_length == 0 && tail.identity.inode != seen.key.1 {
-            // Every file begins as an empty one.
+        if tail.identity.head_length == 0
+            && (tail.identity.inode != seen.key.1 || (packed && is_filled(&mut body)?))
+        {
+            // Every file begins as an empty one, but nothing is ever added to a compressed one.
             return Ok(Some(false));
         }
         if verify(&mut body, &tail.identity, tail.ladder())? == Verdict::Same {
@@ -634,6 +635,11 @@ impl Tailers {
         self.tails.relocate(id, seen.path.clone());
         Ok(Some(true))
     }
+}
+
+/// Whether the file holds anything.
+fn is_filled(body: &mut Body) -> io::Result<bool> {
+    Ok(body.available(0, 1)?.is_some_and(|holds| holds.bytes > 0))
 }
 
 /// The tail's file as it was listed, or as it is at the name that it was found under since.

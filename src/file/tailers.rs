@@ -17,7 +17,7 @@ use super::budget::FlowBudget;
 use super::chunk::{Chunk, TailId};
 use super::identity::{FileKey, Verdict, verify};
 use super::listing::{Places, home_of};
-use super::lives::keep_newest_lives;
+use super::lives::newest_lives;
 use super::note::{ChunkEnd, KnownTail, Lost, TailEvent, TailNote, TailState};
 use super::options::Options;
 use super::pattern::{PatternError, Patterns};
@@ -222,9 +222,8 @@ impl Tailers {
             open_files: 0,
         };
         tailers.away_since = tailers.past.away_since();
-        let mut known = std::mem::take(&mut tailers.past.known);
-        keep_newest_lives(&mut known);
-        tailers.take_up(known);
+        let known = std::mem::take(&mut tailers.past.known);
+        tailers.take_up(newest_lives(known));
         Ok(tailers)
     }
 

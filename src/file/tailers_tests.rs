@@ -2121,158 +2121,6 @@ fn a_tail_that_moved_into_a_copy_is_newer_than_the_file_whose_inode_the_copy_got
 }
 
 #[test]
-fn a_file_that_moved_to_the_name_of_another_that_had_its_inode_is_not_read_again() {
-    for later in [-1000, 1000] {
-        let mut flow = Flow::new("*.log*");
-        flow.append("app.log.2", "1\n");
-        flow.look();
-        flow.expect(&["1"]);
-        flow.settle();
-        let row = flow.rows.values().next().unwrap();
-        let mut gone = KnownTail { tail: TailId(1000), path: flow.path("app.log.1").into(), ..row.clone() };
-        gone.identity.head_hash ^= 1;
-        gone.modified_millis += later;
-        flow.rows.insert(gone.tail, gone);
-        flow.rename("app.log.2", "app.log.1");
-        flow.start();
-        flow.look();
-        flow.expect(&[]);
-    }
-}
-
-/// A flow that was started a minute ago and killed before any row was stored.
-fn started_before(pattern: &str) -> Flow {
-    let mut flow = Flow::new(pattern);
-    flow.forget_rows();
-    flow
-}
-
-impl Flow {
-    /// Starts anew without any row, a minute after the first start.
-    fn forget_rows(&mut self) {
-        self.rows.clear();
-        self.start_since(millis_ago(60));
-    }
-
-    fn start_since(&mut self, first_start_millis: i64) {
-        self.start();
-        let known = self.rows.values().cloned().collect();
-        self.tailers.past.first_start_millis = first_start_millis;
-        self.tailers.away_since = Past { known, ..self.tailers.past.clone() }.away_since();
-    }
-
-    fn modified_ago(&self, name: &str, seconds: u64) {
-        let time = std::time::SystemTime::now() - Duration::from_secs(seconds);
-        File::options().append(true).open(self.path(name)).unwrap().set_modified(time).unwrap();
-    }
-}
-
-fn millis_ago(seconds: u64) -> i64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    (now - Duration::from_secs(seconds)).as_millis() as i64
-}
-
-#[test]
-fn a_generation_of_a_name_of_which_nothing_is_stored_is_read_if_the_flow_is_older() {
-    for pattern in ["app.log", "app.log*", "app*.log"] {
-        for at_home in [true, false] {
-            let mut flow = started_before(pattern);
-            flow.append("app.log", "ancient\n");
-            flow.gzip("app.log", "app.log.3.gz");
-            flow.modified_ago("app.log.3.gz", 100);
-            flow.append("app.log", "1\n");
-            flow.gzip("app.log", "app.log.2.gz");
-            flow.modified_ago("app.log.2.gz", 20);
-            flow.append("app.log", "2\n");
-            flow.modified_ago("app.log", 10);
-            flow.rename("app.log", "app.log.1");
-            if at_home {
-                flow.append("app.log", "3\n");
-            }
-            flow.look();
-            flow.lines.sort();
-            flow.expect(if at_home { &["1", "2", "3"] } else { &["1", "2"] });
-            flow.stop_after(0);
-            flow.start_since(millis_ago(60));
-            flow.look();
-            flow.expect(&[]);
-        }
-    }
-}
-
-#[test]
-fn a_dated_file_that_was_born_and_compressed_while_stopped_is_read() {
-    let mut flow = Flow::new("app-*.log");
-    flow.append("app-20260101.log", "1\n");
-    flow.modified_ago("app-20260101.log", 300);
-    flow.look();
-    flow.stop_after(0);
-    flow.append("app-20260102.log", "2\n");
-    flow.gzip("app-20260102.log", "app-20260102.log.gz");
-    flow.modified_ago("app-20260102.log.gz", 200);
-    flow.append("app-20250101.log", "ancient\n");
-    flow.gzip("app-20250101.log", "app-20250101.log.gz");
-    flow.modified_ago("app-20250101.log.gz", 3000);
-    flow.append("app-20260103.log", "3\n");
-    flow.start_since(millis_ago(10_000));
-    flow.look();
-    flow.lines.sort();
-    flow.expect(&["1", "2", "3"]);
-}
-
-#[test]
-fn what_was_compressed_before_the_first_look_of_a_flow_is_left_alone() {
-    for pattern in ["app.log", "app.log*"] {
-        let mut flow = Flow::with(tempfile::tempdir().unwrap(), pattern, InitialPosition::StartOfFile, true);
-        flow.append("app.log", "before\n");
-        flow.gzip("app.log", "app.log.1.gz");
-        flow.append("app.log", "1\n");
-        flow.look();
-        flow.expect(&["1"]);
-    }
-}
-
-/// What a start finds is stored in parts, should it be killed: no part may hide the rest.
-#[test]
-fn a_generation_of_an_unknown_name_is_read_whatever_was_stored_at_a_start_that_was_killed() {
-    for stored in 0..4 {
-        let mut flow = started_before("*.log");
-        flow.append("app.log", "1\n");
-        flow.gzip("app.log", "app.log.2.gz");
-        flow.append("app.log", "2\n");
-        flow.gzip("app.log", "app.log.1.gz");
-        flow.append("app.log", "3\n");
-        flow.append("other.log", "4\n");
-        flow.tailers.scan(flow.now, 0);
-        flow.tailers.notes.truncate(stored);
-        flow.tailers.events.clear();
-        flow.collect();
-        flow.settle();
-        let first_start = flow.tailers.past.first_start_millis;
-        flow.start_since(first_start);
-        flow.look();
-        flow.lines.sort();
-        flow.expect(&["1", "2", "3", "4"]);
-    }
-}
-
-#[test]
-fn archives_that_a_wider_pattern_matches_are_left_alone() {
-    let mut flow = Flow::new("*.log");
-    flow.append("app.log", "1\n");
-    flow.look();
-    flow.append("other.log", "ancient\n");
-    flow.gzip("other.log", "other.log.1.gz");
-    flow.modified_ago("other.log.1.gz", 1000);
-    flow.append("other.log", "2\n");
-    flow.stop_after(0);
-    flow.start_since(millis_ago(10_000));
-    flow.look();
-    flow.lines.sort();
-    flow.expect(&["1", "2"]);
-}
-
-#[test]
 fn a_copytruncate_that_is_noticed_just_before_a_stop_is_gone_on_with() {
     let mut flow = Flow::new("app.log");
     flow.append("app.log", "1\n");
@@ -2503,4 +2351,156 @@ fn a_rest_is_found_compressed_although_another_file_has_its_inode() {
     flow.start();
     flow.look();
     flow.expect(&["2"]);
+}
+
+#[test]
+fn a_file_that_moved_to_the_name_of_another_that_had_its_inode_is_not_read_again() {
+    for later in [-1000, 1000] {
+        let mut flow = Flow::new("*.log*");
+        flow.append("app.log.2", "1\n");
+        flow.look();
+        flow.expect(&["1"]);
+        flow.settle();
+        let row = flow.rows.values().next().unwrap();
+        let mut gone = KnownTail { tail: TailId(1000), path: flow.path("app.log.1").into(), ..row.clone() };
+        gone.identity.head_hash ^= 1;
+        gone.modified_millis += later;
+        flow.rows.insert(gone.tail, gone);
+        flow.rename("app.log.2", "app.log.1");
+        flow.start();
+        flow.look();
+        flow.expect(&[]);
+    }
+}
+
+/// A flow that was started a minute ago and killed before any row was stored.
+fn started_before(pattern: &str) -> Flow {
+    let mut flow = Flow::new(pattern);
+    flow.forget_rows();
+    flow
+}
+
+impl Flow {
+    /// Starts anew without any row, a minute after the first start.
+    fn forget_rows(&mut self) {
+        self.rows.clear();
+        self.start_since(millis_ago(60));
+    }
+
+    fn start_since(&mut self, first_start_millis: i64) {
+        self.start();
+        let known = self.rows.values().cloned().collect();
+        self.tailers.past.first_start_millis = first_start_millis;
+        self.tailers.away_since = Past { known, ..self.tailers.past.clone() }.away_since();
+    }
+
+    fn modified_ago(&self, name: &str, seconds: u64) {
+        let time = std::time::SystemTime::now() - Duration::from_secs(seconds);
+        File::options().append(true).open(self.path(name)).unwrap().set_modified(time).unwrap();
+    }
+}
+
+fn millis_ago(seconds: u64) -> i64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    (now - Duration::from_secs(seconds)).as_millis() as i64
+}
+
+#[test]
+fn a_generation_of_a_name_of_which_nothing_is_stored_is_read_if_the_flow_is_older() {
+    for pattern in ["app.log", "app.log*", "app*.log"] {
+        for at_home in [true, false] {
+            let mut flow = started_before(pattern);
+            flow.append("app.log", "ancient\n");
+            flow.gzip("app.log", "app.log.3.gz");
+            flow.modified_ago("app.log.3.gz", 100);
+            flow.append("app.log", "1\n");
+            flow.gzip("app.log", "app.log.2.gz");
+            flow.modified_ago("app.log.2.gz", 20);
+            flow.append("app.log", "2\n");
+            flow.modified_ago("app.log", 10);
+            flow.rename("app.log", "app.log.1");
+            if at_home {
+                flow.append("app.log", "3\n");
+            }
+            flow.look();
+            flow.lines.sort();
+            flow.expect(if at_home { &["1", "2", "3"] } else { &["1", "2"] });
+            flow.stop_after(0);
+            flow.start_since(millis_ago(60));
+            flow.look();
+            flow.expect(&[]);
+        }
+    }
+}
+
+#[test]
+fn a_dated_file_that_was_born_and_compressed_while_stopped_is_read() {
+    let mut flow = Flow::new("app-*.log");
+    flow.append("app-20260101.log", "1\n");
+    flow.modified_ago("app-20260101.log", 300);
+    flow.look();
+    flow.stop_after(0);
+    flow.append("app-20260102.log", "2\n");
+    flow.gzip("app-20260102.log", "app-20260102.log.gz");
+    flow.modified_ago("app-20260102.log.gz", 200);
+    flow.append("app-20250101.log", "ancient\n");
+    flow.gzip("app-20250101.log", "app-20250101.log.gz");
+    flow.modified_ago("app-20250101.log.gz", 3000);
+    flow.append("app-20260103.log", "3\n");
+    flow.start_since(millis_ago(10_000));
+    flow.look();
+    flow.lines.sort();
+    flow.expect(&["1", "2", "3"]);
+}
+
+#[test]
+fn what_was_compressed_before_the_first_look_of_a_flow_is_left_alone() {
+    for pattern in ["app.log", "app.log*"] {
+        let mut flow = Flow::with(tempfile::tempdir().unwrap(), pattern, InitialPosition::StartOfFile, true);
+        flow.append("app.log", "before\n");
+        flow.gzip("app.log", "app.log.1.gz");
+        flow.append("app.log", "1\n");
+        flow.look();
+        flow.expect(&["1"]);
+    }
+}
+
+/// What a start finds is stored in parts, should it be killed: no part may hide the rest.
+#[test]
+fn a_generation_of_an_unknown_name_is_read_whatever_was_stored_at_a_start_that_was_killed() {
+    for stored in 0..4 {
+        let mut flow = started_before("*.log");
+        flow.append("app.log", "1\n");
+        flow.gzip("app.log", "app.log.2.gz");
+        flow.append("app.log", "2\n");
+        flow.gzip("app.log", "app.log.1.gz");
+        flow.append("app.log", "3\n");
+        flow.append("other.log", "4\n");
+        flow.tailers.scan(flow.now, 0);
+        flow.tailers.notes.truncate(stored);
+        flow.tailers.events.clear();
+        flow.collect();
+        flow.settle();
+        let first_start = flow.tailers.past.first_start_millis;
+        flow.start_since(first_start);
+        flow.look();
+        flow.lines.sort();
+        flow.expect(&["1", "2", "3", "4"]);
+    }
+}
+
+#[test]
+fn archives_that_a_wider_pattern_matches_are_left_alone() {
+    let mut flow = Flow::new("*.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.append("other.log", "ancient\n");
+    flow.gzip("other.log", "other.log.1.gz");
+    flow.modified_ago("other.log.1.gz", 1000);
+    flow.append("other.log", "2\n");
+    flow.stop_after(0);
+    flow.start_since(millis_ago(10_000));
+    flow.look();
+    flow.lines.sort();
+    flow.expect(&["1", "2"]);
 }
