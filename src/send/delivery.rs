@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::entry::Entry;
 use super::link::{Closed, Link};
 use super::outcome::{Failure, FailureClass, NO_ANSWER_IN_TIME, Outcome};
-use super::patience::body_bytes;
+use super::pace::body_bytes;
 use super::pieces::{After, Piece, Pieces, Wait};
 use super::retry::Backoff;
 use crate::observe::crash_point;
@@ -63,33 +63,34 @@ impl Delivery {
         answer.map_err(|failure| failure.of_endpoint(setup.options.endpoint.as_deref()))
     }
 
-    /// Waits for the answer to a request with so many bytes for as long as is known to make sense,
-    /// which may change when others are answered meanwhile.
+    /// Waits for the answer to a request whose body has so many bytes. If others are answered
+    /// faster meanwhile, it need not wait for as long as it seemed at first.
     async fn in_time<T>(
         &self,
         request: impl Future<Output = Result<T, Failure>>,
-        body: usize,
+        body: u64,
     ) -> Result<T, Failure> {
-        let mut patience = self.link.patience.subscribe();
-        let before = *patience.borrow_and_update();
+        let mut pace = self.link.pace.subscribe();
+        let when_it_began = *pace.borrow_and_update();
         let began = Instant::now();
         let mut request = std::pin::pin!(request);
         loop {
-            let limit = patience.borrow_and_update().limit(body);
+            let limit = pace.borrow_and_update().time_for(body);
             tokio::select! {
+                biased;
                 answer = &mut request => {
                     if answer.is_ok() {
-                        self.link.learn(|patience| patience.answered(body, began.elapsed()));
+                        self.link.learn_pace(|pace| pace.answered(body, began.elapsed()));
                     }
                     return answer;
                 }
                 () = tokio::time::sleep_until(began + limit) => {
-                    self.link.learn(|patience| patience.timed_out(before));
+                    self.link.learn_pace(|pace| pace.timed_out(when_it_began));
                     let message = format!("no answer within {} s", began.elapsed().as_secs());
                     let code = NO_ANSWER_IN_TIME.into();
                     return Err(Failure { class: FailureClass::TimedOut, code, message });
                 }
-                Ok(()) = patience.changed() => {}
+                Ok(()) = pace.changed() => {}
             }
         }
     }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::clients::Client;
 use super::entry::{DeadLetter, Entry};
 use super::outcome::{self, Cause, Failure, FailureClass, Outcome};
-use super::patience::Patience;
+use super::pace::Pace;
 use super::receipt::Receipt;
 use super::sender::Setup;
 use crate::observe::Repeated;
@@ -30,9 +30,9 @@ pub struct Link {
     pub setup: Setup,
     client: Mutex<Client>,
     pub slots: Arc<Semaphore>,
-    /// How fast the destination was seen to be.
-    pub patience: watch::Sender<Patience>,
     logged: Mutex<Repeated>,
+    /// How long attempts may take.
+    pub pace: watch::Sender<Pace>,
     /// Since when credentials are refused.
     unauthenticated: Mutex<Option<Instant>>,
     started: Instant,
@@ -43,8 +43,8 @@ impl Link {
         Link {
             client: Mutex::new(setup.client.clone()),
             slots,
-            patience: watch::Sender::default(),
             logged: Mutex::default(),
+            pace: watch::Sender::default(),
             unauthenticated: Mutex::default(),
             started: Instant::now(),
             setup,
@@ -56,15 +56,6 @@ impl Link {
         self.started.elapsed()
     }
 
-    /// Those that wait for an answer hear of it if it changes how long they wait.
-    pub fn learn(&self, update: impl FnOnce(&mut Patience)) {
-        self.patience.send_if_modified(|patience| {
-            let before = *patience;
-            update(patience);
-            *patience != before
-        });
-    }
-
     pub fn client(&self) -> Client {
         self.client.lock().unwrap().clone()
     }
@@ -72,6 +63,15 @@ impl Link {
     /// The moment that [`now`](Self::now) would call `at`.
     pub fn instant(&self, at: Duration) -> Instant {
         self.started + at
+    }
+
+    /// Those that wait for an answer hear of what changes how long they wait.
+    pub fn learn_pace(&self, learn: impl FnOnce(&mut Pace)) {
+        self.pace.send_if_modified(|pace| {
+            let before = *pace;
+            learn(pace);
+            *pace != before
+        });
     }
 
     /// Tells the settle stage.

@@ -31,10 +31,10 @@ mod link;
 pub mod options;
 /// What became of an entry, and of a request.
 pub mod outcome;
+/// How long one attempt may take.
+pub mod pace;
 /// Which shard an entry goes to.
 pub mod partition;
-/// How long a request is waited for.
-pub mod patience;
 /// A batch as it falls into pieces.
 pub mod pieces;
 /// What was delivered, merged per tail.
