@@ -40,22 +40,7 @@ impl Tailers {
             self.complain(path, now, &error.to_string());
         }
         self.verify_those_that_wait(now);
-        let (mut appeared, mut gone) = (Vec::new(), HashSet::new());
-        for event in self.compare(&listing) {
-            match event {
-                FileEvent::Changed { tail } if gone.contains(&tail) => {}
-                FileEvent::Changed { tail } => self.changed(tail, &listing, now),
-                FileEvent::Renamed { tail, to } if self.got_its_inode(tail, &to) => {
-                    gone.insert(tail);
-                    self.foreign.remove(&tail);
-                    self.lose_sight(tail, now);
-                    appeared.extend(listing.files.iter().filter(|seen| seen.path == to).cloned());
-                }
-                FileEvent::Renamed { tail, to } => self.moved(tail, to),
-                FileEvent::Missing { tail } => self.lose_sight(tail, now),
-                FileEvent::Appeared { seen } => appeared.push(seen),
-            }
-        }
+        let mut appeared = self.act_on_events(&listing, now);
         // Nothing tells whether a life of an empty file was copied away meanwhile.
         let empty = self.tails.lively().filter(|tail| tail.was_empty).map(|tail| tail.home.clone());
         self.rotated.extend(empty);
@@ -103,6 +88,27 @@ impl Tailers {
         self.forbidden.retain(|key, _| !self.sure || listing.find(*key).is_some());
         self.folders = listing.folders;
         self.folders.iter().cloned().collect()
+    }
+
+    /// Gives back the files that are no tail's.
+    fn act_on_events(&mut self, listing: &Listing, now: Duration) -> Vec<Seen> {
+        let (mut appeared, mut gone) = (Vec::new(), HashSet::new());
+        for event in self.compare(listing) {
+            match event {
+                FileEvent::Changed { tail } if gone.contains(&tail) => {}
+                FileEvent::Changed { tail } => self.changed(tail, listing, now),
+                FileEvent::Renamed { tail, to } if self.got_its_inode(tail, &to) => {
+                    gone.insert(tail);
+                    self.foreign.remove(&tail);
+                    self.lose_sight(tail, now);
+                    appeared.extend(listing.files.iter().filter(|seen| seen.path == to).cloned());
+                }
+                FileEvent::Renamed { tail, to } => self.moved(tail, to),
+                FileEvent::Missing { tail } => self.lose_sight(tail, now),
+                FileEvent::Appeared { seen } => appeared.push(seen),
+            }
+        }
+        appeared
     }
 
     /// What the folders hold now.
