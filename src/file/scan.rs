@@ -62,6 +62,24 @@ impl Tailers {
         // What became of the files that are known is stored before, or with, what begins in their
         // place: after a crash the new life alone would hide the older one's rest.
         self.take_changes();
+        let strangers = self.judge_newcomers(appeared, &listing, now);
+        if !self.scanned {
+            self.open_backlog();
+        }
+        self.finish_scan(strangers);
+        self.held.retain(|key, _| listing.find(*key).is_some());
+        self.forbidden.retain(|key, _| !self.sure || listing.find(*key).is_some());
+        self.folders = listing.folders;
+        self.folders.iter().cloned().collect()
+    }
+
+    /// Begins with the files that are no tail's. Gives back those that are left alone.
+    fn judge_newcomers(
+        &mut self,
+        mut appeared: Vec<Seen>,
+        listing: &Listing,
+        now: Duration,
+    ) -> HashMap<FileKey, Seen> {
         let mut strangers = HashMap::new();
         self.doubt_homes(&appeared);
         // What took the place of rotated files comes last: only what is older tells of them.
@@ -76,18 +94,11 @@ impl Tailers {
             // What is at a home now may have been copied there a moment ago.
             let held = self.is_copy_of_newcomer(seen, &newcomers);
             // What comes into an empty file is new.
-            if !held && !self.appeared(seen, &listing, now) && seen.size > 0 {
+            if !held && !self.appeared(seen, listing, now) && seen.size > 0 {
                 strangers.insert(seen.key, seen.clone());
             }
         }
-        if !self.scanned {
-            self.open_backlog();
-        }
-        self.finish_scan(strangers);
-        self.held.retain(|key, _| listing.find(*key).is_some());
-        self.forbidden.retain(|key, _| !self.sure || listing.find(*key).is_some());
-        self.folders = listing.folders;
-        self.folders.iter().cloned().collect()
+        strangers
     }
 
     /// Gives back the files that are no tail's.
