@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use walkdir::WalkDir;
 
@@ -278,4 +279,24 @@ fn the_rules_see_what_they_look_for() {
     assert_eq!(found, [("a/b.rs", "c")]);
     let text = "#[test]\n#[ignore]\nfn a() {\n}\n\nfn b() {\n}\n";
     assert!(has_test(text, "a") && !has_test(text, "b") && !has_test(text, "c"));
+}
+
+#[test]
+fn the_planted_bugs_fit_the_sources() {
+    let patches = sources("tests/it/simulation/planted", ".patch");
+    assert_eq!(patches.len(), 5);
+    for patch in patches {
+        let git = Command::new("git")
+            .args(["apply", "--check"])
+            .arg(&patch.path)
+            .current_dir(repository())
+            .output()
+            .unwrap();
+        assert!(
+            git.status.success(),
+            "{}: {}; plant the bug in the present sources",
+            patch.path.display(),
+            String::from_utf8_lossy(&git.stderr)
+        );
+    }
 }
