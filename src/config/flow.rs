@@ -11,6 +11,7 @@ use crate::file::{self, InitialPosition};
 use crate::record::{self, MultiLine, Oversized};
 use crate::send::{self, Aggregation, Destination, PartitionKey};
 
+use super::access::{self, Access};
 use super::agent::{self, Service, Shared};
 use super::destination;
 use super::raw::{Format, Value};
@@ -292,12 +293,14 @@ fn send_options(
         Format::Json => (60_000, 1000),
     };
     let (region, endpoint) = place(section, service, stream_region);
+    let Access { credentials, network } = access::of_flow(section, &shared.access, endpoint.is_some());
     let (retry_initial_backoff, retry_max_backoff) = backoff(section);
     let max_age = section.millis("maxBufferAgeMillis", min_age..=MAX_AGE_MILLIS).unwrap_or(default_age);
     send::Options {
         region,
         endpoint,
-        credentials: shared.credentials.clone(),
+        credentials,
+        network,
         aggregation: Aggregation::None,
         aggregation_max_bytes: 0,
         partition_key: partition_key(section, &destination),

@@ -5,6 +5,7 @@
 //! typed values, one level at a time), and `agent` or `flow` (values to options). Nothing here
 //! touches the network, and the environment only through what the caller hands in.
 
+mod access;
 mod agent;
 mod destination;
 mod error;

@@ -8,6 +8,8 @@
 /// The vocabulary: world, rotators, endpoint, agent, oracle.
 mod support;
 
+/// Who asks AWS, and by which way.
+mod access;
 /// What is said of a configuration that is wrong.
 mod config;
 /// Which records the bytes of a file become.
