@@ -31,7 +31,7 @@ use crate::observe::progress::{self, Progress};
 use crate::observe::server::StatusOptions;
 use crate::observe::survey::Question;
 use crate::observe::{Board, DeadLetterFile, crash_point};
-use crate::send::{Accepted, ClientError, Clients, Destination};
+use crate::send::{Accepted, ClientError, Clients, Place};
 use crate::settle::{
     DeadLetters, FlowChange, FlowIdentity, Inlets, Resumed, Settler, SettlerFlow, Store, StoreError, Summary,
 };
@@ -111,7 +111,7 @@ struct Common {
     watch: Arc<Watch>,
     ids: Arc<TailIds>,
     clients: Arc<Clients>,
-    accepted: HashMap<Destination, Accepted>,
+    accepted: HashMap<Place, Accepted>,
     to_settle: ToSettle,
     mailboxes: Arc<Mutex<Vec<Weak<Mailbox>>>>,
     /// How many files each flow may keep open.

@@ -44,7 +44,7 @@ pub struct Settings {
     pub checkpoint_file: PathBuf,
     /// By default `dead-letters.jsonl` beside the checkpoint file.
     pub dead_letter_file: PathBuf,
-    /// The dead-letter file does not grow beyond this. Bytes.
+    /// All dead-letter files together do not grow beyond this. Bytes.
     pub dead_letter_max_bytes: u64,
     /// How long the position of a file is kept after the file was last seen.
     pub checkpoint_time_to_live: Duration,

@@ -35,7 +35,7 @@ struct Document {
     /// Records that AWS will never take, as lines of JSON. By default `dead-letters.jsonl` beside
     /// `checkpointFile`.
     dead_letter_file: FilePath,
-    /// The dead-letter file does not grow beyond this.
+    /// The dead-letter file, and those that it was rotated to, do not grow beyond this together.
     #[schemars(extend("default" = "64MiB"))]
     dead_letter_max_bytes: Bytes<1024, { u64::MAX }>,
     /// The position of a file is kept for so many days after the file was last seen.

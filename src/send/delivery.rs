@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::entry::Entry;
 use super::limit::attempt_timeout;
 use super::link::{Closed, Link};
-use super::outcome::{Failure, FailureClass, NO_ANSWER_IN_TIME, Outcome};
+use super::outcome::{Failure, Outcome};
 use super::pieces::{After, Piece, Pieces, Wait};
 use super::retry::Backoff;
 use crate::observe::crash_point;
@@ -61,13 +61,7 @@ impl Delivery {
         let answer = tokio::time::timeout(limit, client.put(entries, &setup.counters.shards)).await;
         crash_point("send.after_response");
         setup.counters.request_micros.add(began.elapsed().as_micros() as u64);
-        let answer = answer.unwrap_or_else(|_| {
-            Err(Failure {
-                class: FailureClass::TimedOut,
-                code: NO_ANSWER_IN_TIME.into(),
-                message: format!("no answer within {} s", limit.as_secs()),
-            })
-        });
+        let answer = answer.unwrap_or_else(|_| Err(Failure::no_answer_within(limit)));
         answer.map_err(|failure| failure.of_endpoint(setup.options.endpoint.as_deref()))
     }
 

@@ -39,6 +39,8 @@ pub mod partition;
 pub mod pieces;
 /// What was delivered, merged per tail.
 pub mod receipt;
+/// Sends what was given up once more.
+pub mod redelivery;
 /// When a client is made anew.
 mod renewal;
 /// How long to wait before the next attempt.
@@ -52,7 +54,7 @@ pub use clients::{Client, ClientError, Clients};
 pub use dry_run::DryRun;
 pub use entry::{Batch, DeadLetter, Entry, FlushReason, Part};
 pub use limit::{Accepted, Bodies};
-pub use options::{Aggregation, Credentials, Destination, Network, Options, PartitionKey, Proxy};
+pub use options::{Aggregation, Credentials, Destination, Network, Options, PartitionKey, Place, Proxy};
 pub use sender::{Ending, Sender, Setup};
 
 /// Why a destination cannot be asked.

@@ -26,6 +26,27 @@ pub struct Options {
     pub max_in_flight: usize,
 }
 
+/// A destination with all that decides which one of that name it is: what one place accepts says
+/// nothing of another.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Place {
+    destination: Destination,
+    region: Option<String>,
+    endpoint: Option<String>,
+    credentials: Credentials,
+}
+
+impl Options {
+    pub fn place(&self) -> Place {
+        Place {
+            destination: self.destination.clone(),
+            region: self.region.clone(),
+            endpoint: self.endpoint.clone(),
+            credentials: self.credentials.clone(),
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Destination {
     /// A stream's name, or its ARN.

@@ -20,10 +20,14 @@ mod corpus;
 mod crash;
 /// Deaths at chosen places.
 mod crash_points;
+/// What the destination never takes, and how it is sent again.
+mod dead_letters;
 /// Every way in which a destination fails.
 mod delivery;
 /// `run --dry-run`.
 mod dry_run;
+/// A file that goes to several places.
+mod fan_out;
 /// File systems and files of all kinds.
 mod file_systems;
 /// The disk of the checkpoints is full.
