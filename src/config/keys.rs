@@ -108,6 +108,7 @@ pub const KEYS: &[Key] = &[
     key(Flow, "multiLineMaxBytes", Used),
     key(Flow, "skipHeaderLines", Used),
     key(Flow, "finishedAfterMillis", Used),
+    key(Flow, "maxRecordBytes", Used),
     key(Flow, "oversizedRecords", Used),
     key(Flow, "truncatedRecordTerminator", Used),
     key(Flow, "aggregation", Used),

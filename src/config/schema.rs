@@ -186,7 +186,7 @@ struct FlowKeys {
     multi_line_flush_millis: Millis<10, { 15 * MINUTE }>,
     /// An event is cut before it grows beyond this.
     #[schemars(extend("default" = "1MiB"))]
-    multi_line_max_bytes: Bytes<1, { 1 << 20 }>,
+    multi_line_max_bytes: Bytes<1, { 10 << 20 }>,
     /// So many lines at the start of each file are not sent.
     #[schemars(extend("default" = 0))]
     skip_header_lines: Count<0, 2_147_483_647>,
@@ -194,6 +194,9 @@ struct FlowKeys {
     /// even without a newline.
     #[schemars(extend("default" = "30s"))]
     finished_after_millis: Millis<100, HOUR>,
+    /// Streams only: how long a record may be, partition key included, if the stream allows another
+    /// size than 1MiB. By default what the stream says of itself when the flow starts.
+    max_record_bytes: Bytes<1024, { 10 << 20 }>,
     /// What is done with a record that is longer than AWS takes.
     #[schemars(extend("default" = "split"))]
     oversized_records: OversizedRecords,

@@ -152,6 +152,21 @@ fn passes(failure: &Failure) -> bool {
     matches!(failure.class, FailureClass::Throttled | FailureClass::Transient | FailureClass::TimedOut)
 }
 
+/// How long a record the stream behind `client` takes, partition key included. None if it does
+/// not say, or not within `patience`, or is no stream; nobody needs the permission for it.
+pub async fn max_record_bytes(client: &Client, patience: Duration) -> Option<usize> {
+    let Client::Kinesis(kinesis) = client else { return None };
+    match tokio::time::timeout(patience, kinesis.describe()).await {
+        // Less than what AWS always takes is no answer of AWS.
+        Ok(Ok(description)) => description.max_record_bytes.filter(|bytes| *bytes >= 1 << 20),
+        Ok(Err(failure)) => {
+            tracing::debug!(error = %failure, "the stream does not say how long a record may be");
+            None
+        }
+        Err(_) => None,
+    }
+}
+
 /// Who a flow sends to, for a headline.
 pub fn headline(options: &Options) -> String {
     let service = match &options.destination {

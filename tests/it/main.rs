@@ -34,6 +34,8 @@ mod file_systems;
 mod full_disk;
 /// The cases in which other agents lose or repeat lines.
 mod known_losses;
+/// Records of more than 1 MiB.
+mod large_records;
 /// The licences of all that is built in.
 mod licences;
 /// The agent beside the logrotate that hosts really run.

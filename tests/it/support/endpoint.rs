@@ -20,7 +20,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinSet;
 
 use super::answer::{self, Answer};
-use super::request::{Record, Request, Service};
+use super::request::{KINESIS_MAX_RECORD, Record, Request, Service};
 use super::script::{Script, Step};
 use super::sigv4;
 use super::wire::{Fate, Wire};
@@ -64,6 +64,8 @@ struct Shared {
     clock: Mutex<i64>,
     /// The errors that requests were answered with before anybody looked into them.
     turned_away: Mutex<Vec<&'static str>>,
+    /// What its streams take, partition key included.
+    max_record: Mutex<usize>,
 }
 
 /// A secret, or the error that requests are answered with.
@@ -108,6 +110,7 @@ impl Endpoint {
             keys: Mutex::default(),
             clock: Mutex::default(),
             turned_away: Mutex::default(),
+            max_record: Mutex::new(KINESIS_MAX_RECORD),
         });
         let (commands, received) = tokio::sync::mpsc::unbounded_channel();
         let (ready, address) = mpsc::channel();
@@ -137,6 +140,16 @@ impl Endpoint {
 
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// From now on streams take records of so many KiB. They say so only to whom `says` it.
+    pub fn take_records_of(&self, kib: usize, says: bool) {
+        *lock(&self.shared.max_record) = kib << 10;
+        if says {
+            let mut body = answer::description(Service::Kinesis, br#"{"StreamName":"test-stream"}"#);
+            body["StreamDescriptionSummary"]["MaxRecordSizeInKiB"] = kib.into();
+            self.describe(200, body);
+        }
     }
 
     /// From now on `keys` says whose requests are looked into: it gives the secret of an access
@@ -381,7 +394,7 @@ impl Shared {
             return Err(told(format!("content-length is {:?}", header("content-length"))));
         }
         self.signed(head, body, service).map_err(told)?;
-        Request::parse(service, body).map_err(told)
+        Request::parse_within(service, body, *lock(&self.max_record)).map_err(told)
     }
 
     fn signed(
