@@ -6,12 +6,13 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 use super::clients::Client;
 use super::entry::{DeadLetter, Entry};
 use super::outcome::{self, Cause, Failure, FailureClass, Outcome};
+use super::pace::Pace;
 use super::receipt::Receipt;
 use super::renewal::Renewal;
 use super::sender::Setup;
@@ -29,6 +30,8 @@ pub struct Link {
     current: Mutex<Current>,
     pub slots: Arc<Semaphore>,
     logged: Mutex<Repeated>,
+    /// How long attempts may take.
+    pub pace: watch::Sender<Pace>,
     renewal: Mutex<Renewal>,
     started: Instant,
 }
@@ -54,6 +57,7 @@ impl Link {
             current: Mutex::new(Current::new(setup.client.clone(), Sources::of(&setup.options))),
             slots,
             logged: Mutex::default(),
+            pace: watch::Sender::default(),
             renewal: Mutex::default(),
             started: Instant::now(),
             setup,
@@ -72,6 +76,15 @@ impl Link {
     /// The moment that [`now`](Self::now) would call `at`.
     pub fn instant(&self, at: Duration) -> Instant {
         self.started + at
+    }
+
+    /// Those that wait for an answer hear of what changes how long they wait.
+    pub fn learn_pace(&self, learn: impl FnOnce(&mut Pace)) {
+        self.pace.send_if_modified(|pace| {
+            let before = *pace;
+            learn(pace);
+            *pace != before
+        });
     }
 
     /// Tells the settle stage.

@@ -7,9 +7,9 @@ use tokio::time::Instant;
 
 use super::clients::Client;
 use super::entry::Entry;
-use super::limit::attempt_timeout;
 use super::options::Options;
 use super::outcome::{Failure, Outcome};
+use super::pace::{Pace, body_bytes};
 use super::pieces::{Pieces, Wait};
 use super::retry::Backoff;
 use crate::observe::{Repeated, Shards};
@@ -64,7 +64,8 @@ impl Redelivery {
     }
 
     async fn attempt(&self, entries: &[Entry]) -> Result<Vec<Outcome>, Failure> {
-        let limit = attempt_timeout(entries);
+        // As on a link of which nothing is known.
+        let limit = Pace::default().time_for(body_bytes(entries));
         let answer = tokio::time::timeout(limit, self.client.put(entries, &self.shards)).await;
         let answer = answer.unwrap_or_else(|_| Err(Failure::no_answer_within(limit)));
         answer.map_err(|failure| failure.of_endpoint(self.options.endpoint.as_deref()))

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::support::inquiry::status;
+use crate::support::inquiry::{get, status};
 use crate::support::request::Service;
 use crate::support::scene::SOON;
 use crate::support::{Destination, Flow, Scene, Step, eventually};
@@ -106,6 +106,15 @@ fn one_that_is_down_holds_up_no_other_and_gets_what_it_missed() {
     eventually("the positions are each flow's own", SOON, || match settled(&scene) {
         settled if settled == expected.clone().into() => Ok(()),
         other => Err(format!("{other:?}")),
+    });
+
+    eventually("all of it is stored", SOON, || {
+        let metrics = get(&scene.world, "/metrics").1;
+        let age = metrics.lines().find(|line| line.starts_with("kinesis_agent_checkpoint_age_seconds "));
+        match age.and_then(|line| line.split(' ').nth(1)?.parse::<f64>().ok()) {
+            Some(0.0) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
     });
 
     // Neither a death nor a reload loses what the first one missed, nor repeats it for the others.
