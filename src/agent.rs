@@ -32,7 +32,7 @@ use crate::observe::progress::{self, Progress};
 use crate::observe::server::StatusOptions;
 use crate::observe::survey::Question;
 use crate::observe::{Board, DeadLetterFile, crash_point};
-use crate::send::{Accepted, ClientError, Clients, Destination};
+use crate::send::{Accepted, Client, ClientError, Clients, Place, inquiry};
 use crate::settle::{
     DeadLetters, FlowChange, FlowIdentity, Inlets, Resumed, Settler, SettlerFlow, Store, StoreError, Summary,
 };
@@ -43,6 +43,9 @@ const SETTLED: usize = 1024;
 
 /// Questions about files that wait for their answer.
 const QUESTIONS: usize = 4;
+
+/// How long the start of a flow may wait to hear how long its records may be.
+const STREAM_ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 
 /// After a reload that the database refused it is tried again so much later.
 const RETRY_RESUME: Duration = Duration::from_secs(2);
@@ -112,7 +115,7 @@ struct Common {
     watch: Arc<Watch>,
     ids: Arc<TailIds>,
     clients: Arc<Clients>,
-    accepted: HashMap<Destination, Accepted>,
+    accepted: HashMap<Place, Accepted>,
     to_settle: ToSettle,
     mailboxes: Arc<Mutex<Vec<Weak<Mailbox>>>>,
     /// How many files each flow may keep open.
@@ -277,9 +280,10 @@ impl Agent {
         for flow in flows {
             patterns(&flow)?;
             let client = self.common.clients.client(&flow.name, &flow.send).await?;
-            prepared.push(Prepared::new(flow, client, &self.common));
+            prepared.push((flow, client));
         }
-        Ok(prepared)
+        allow_long_records(&mut prepared).await;
+        Ok(prepared.into_iter().map(|(flow, client)| Prepared::new(flow, client, &self.common)).collect())
     }
 
     /// Asks the settle stage what these flows go on from, by their keys. Those that were removed
@@ -423,6 +427,35 @@ impl Fixed {
             tracing::warn!(
                 key,
                 "a reload does not change this key: the old value is used until the agent is restarted"
+            );
+        }
+    }
+}
+
+/// Streams that take longer records than usual are asked, all at once, and not for long: one that
+/// does not answer gets records of the usual size.
+async fn allow_long_records(flows: &mut [(Flow, Client)]) {
+    let mut asked = HashMap::new();
+    for (flow, client) in flows.iter().filter(|(flow, _)| flow.follows_stream()) {
+        asked.entry(flow.send.place()).or_insert_with(|| {
+            let client = client.clone();
+            tokio::spawn(async move { inquiry::max_record_bytes(&client, STREAM_ANSWERS_WITHIN).await })
+        });
+    }
+    let mut allowed = HashMap::new();
+    for (place, answer) in asked {
+        allowed.insert(place, answer.await.expect("a question does not panic"));
+    }
+    for (flow, _) in flows.iter_mut().filter(|(flow, _)| flow.follows_stream()) {
+        let Some(Some(bytes)) = allowed.get(&flow.send.place()) else { continue };
+        let before = flow.record.max_record_bytes;
+        let longest = flow.allow_records(*bytes);
+        if longest != before {
+            tracing::info!(
+                flow = flow.name,
+                stream_allows = bytes,
+                longest,
+                "the stream says how long a record may be; what memoryBudget allows is the other bound"
             );
         }
     }

@@ -30,6 +30,9 @@ pub enum Command {
     Completions(Completions),
     /// Asks the running agent how it is doing. Exit code: 0 good, 1 warning, 2 critical, 3 unknown.
     Status(StatusArguments),
+    /// Sends the records of a dead-letter file again, also while the agent runs. Exit code: 0 all
+    /// were taken, 1 it could not, 2 the configuration is wrong, 3 some were refused again and kept.
+    Redrive(Redrive),
     /// Lets the running agent read its configuration again, and says how that went.
     Reload(Reload),
 }
@@ -102,6 +105,20 @@ pub struct Reload {
     /// The agent's process; by default the one that answers on the socket.
     #[arg(long, value_name = "PID", env = "MAINPID", hide_env_values = true)]
     pub pid: Option<i32>,
+}
+
+#[derive(Args, Debug)]
+pub struct Redrive {
+    /// Says where the records go, and as whom.
+    #[command(flatten)]
+    pub config: ConfigFile,
+    /// The dead-letter file, or one that it was rotated to. It is removed when all of it was sent;
+    /// what is refused again is kept in FILE.refused.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Sends all of them to where this flow sends, whatever stands in the file.
+    #[arg(long, value_name = "NAME")]
+    pub flow: Option<String>,
 }
 
 #[derive(Args, Clone, Debug)]

@@ -23,6 +23,7 @@ fn main() -> ExitCode {
         Command::Check(arguments) => commands::check(&arguments),
         Command::Completions(arguments) => commands::completions(&arguments),
         Command::Status(arguments) => commands::status(&arguments),
+        Command::Redrive(arguments) => commands::redrive(&arguments),
         Command::Reload(arguments) => commands::reload(&arguments),
     }
 }

@@ -6,8 +6,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::send::Credentials;
-
+use super::access::{self, Access};
 use super::destination;
 use super::flow;
 use super::keys::Level;
@@ -28,7 +27,7 @@ const HOUR_MILLIS: u64 = 60 * 60 * 1000;
 pub struct Shared {
     pub kinesis: Service,
     pub firehose: Service,
-    pub credentials: Credentials,
+    pub access: Access,
     pub scan_interval: Duration,
     pub use_events: bool,
     /// Bytes of the whole agent.
@@ -68,7 +67,7 @@ pub fn settings(report: &mut Report<'_>, entries: Vec<Entry>, exposed: bool) -> 
     let shared = Shared {
         kinesis: service(&mut top, "kinesis.endpoint", "kinesis.region"),
         firehose: service(&mut top, "firehose.endpoint", "firehose.region"),
-        credentials: credentials(&mut top, exposed),
+        access: access::at_top(&mut top, exposed),
         scan_interval: Duration::from_millis(scan_interval),
         use_events: top.flag("useFileEvents").unwrap_or(true),
         memory_budget: usize::try_from(memory_budget).unwrap_or(usize::MAX),
@@ -177,7 +176,7 @@ fn memory_budget(top: &mut Section<'_, '_>, flows: usize) -> u64 {
 /// With many flows the share of each may be smaller than the largest record that AWS takes.
 fn warn_of_short_lines(report: &mut Report<'_>, line: usize, flows: &[Flow], shared: &Shared) {
     let limits = flows.iter().filter_map(|flow| {
-        let limit = flow::record_limit(&flow.send.destination);
+        let limit = flow::record_limit(&flow.send.destination, flow.asked.record_bytes);
         (flow.record.max_record_bytes < limit).then_some(limit)
     });
     if let Some(limit) = limits.max() {
@@ -214,49 +213,6 @@ pub fn region(section: &mut Section<'_, '_>, name: &str) -> Option<String> {
             None
         }
     }
-}
-
-fn credentials(top: &mut Section<'_, '_>, exposed: bool) -> Credentials {
-    const PAIR: [&str; 2] = ["awsAccessKeyId", "awsSecretAccessKey"];
-    let literal =
-        matches!(top.typed(PAIR[1]), Some(Value::Text(text)) if !text.is_empty() && !text.contains("${"));
-    if let Some(line) = top.line_of(PAIR[1]).filter(|_| literal && exposed) {
-        let text = "other users may read this file and the secret in it; run `chmod 600` on the file, \
-                    or write ${VAR} and set the variable";
-        top.warning(line, PAIR[1], text);
-    }
-    let problems = top.report.problems.len();
-    let pair = PAIR.map(|name| top.text(name));
-    if let ([Some(given), None] | [None, Some(given)], true) = (&pair, problems == top.report.problems.len())
-    {
-        let lacking = PAIR[usize::from(pair[0].is_some())];
-        let text = "has no value, but the other half of the key pair has; give both or none";
-        top.problem(given.line, lacking, text);
-    }
-    let role = role(top);
-    let external_id = top.text("assumeRoleExternalId").map(|given| given.value);
-    let sts_endpoint = endpoint(top, "sts.endpoint");
-    for (name, given) in [("assumeRoleExternalId", &external_id), ("sts.endpoint", &sts_endpoint)] {
-        if let (None, Some(_), Some(line)) = (&role, given, top.line_of(name)) {
-            top.warning(line, name, "has no effect without assumeRoleARN");
-        }
-    }
-    let [access_key_id, secret_access_key] = pair.map(|given| given.map(|given| given.value));
-    Credentials {
-        access_key_id,
-        secret_access_key,
-        assume_role_arn: role,
-        assume_role_external_id: external_id,
-        sts_endpoint,
-    }
-}
-
-fn role(top: &mut Section<'_, '_>) -> Option<String> {
-    let given = top.text("assumeRoleARN")?;
-    if let Err(wrong) = destination::check_role(&given.value) {
-        top.problem(given.line, "assumeRoleARN", format!("{} {wrong}", quoted(&given.value)));
-    }
-    Some(given.value)
 }
 
 /// The absolute path of a file under the key `name`.

@@ -91,6 +91,27 @@ pub fn endpoint_url(endpoint: &str) -> Result<String, String> {
     Ok(format!("{scheme}://{rest}"))
 }
 
+/// The proxy as a URL: without a scheme it is spoken to by http, as curl does.
+///
+/// # Errors
+/// What is wrong with it, and what is allowed.
+pub fn proxy_url(proxy: &str) -> Result<String, String> {
+    const ALLOWED: &str = "allowed: none, or a URL such as http://proxy.example.com:3128 or http://USER:PASSWORD@HOST:PORT \
+         (characters such as @ and / in a password as %40 and %2F)";
+    let (scheme, rest) = proxy.split_once("://").unwrap_or(("http", proxy));
+    if scheme.starts_with("socks") {
+        return Err(format!("is a SOCKS proxy, which this agent does not speak to; {ALLOWED}"));
+    }
+    let authority = rest.strip_suffix('/').unwrap_or(rest);
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    match endpoint_url(&format!("{scheme}://{host}")) {
+        Ok(_) if !authority.contains(['/', '?', '#']) && !authority.contains(char::is_whitespace) => {
+            Ok(format!("{scheme}://{authority}"))
+        }
+        _ => Err(format!("is not the URL of a proxy; {ALLOWED}")),
+    }
+}
+
 /// The region that one of AWS's own endpoints is in.
 pub fn region_of_endpoint(url: &str) -> Option<String> {
     let host = url.split_once("://")?.1.split(['/', ':']).next()?;
@@ -146,6 +167,16 @@ mod tests {
         assert_eq!(endpoint_url("localhost:4567").as_deref(), Ok("https://localhost:4567"));
         for bad in ["ftp://x", "http://", "https:///x", "a b", "http://x/a b", "://x", "http://u@x"] {
             assert!(endpoint_url(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_proxy_is_a_url_or_a_host() {
+        assert_eq!(proxy_url("proxy:3128").as_deref(), Ok("http://proxy:3128"));
+        assert_eq!(proxy_url("https://a:p%40@[::1]:3128/").as_deref(), Ok("https://a:p%40@[::1]:3128"));
+        for bad in ["socks5://x:1080", "ftp://x", "http://", "http://x/y", "a b", "http://u:p/w@x"] {
+            let wrong = proxy_url(bad).unwrap_err();
+            assert!(!wrong.contains("p/w"), "{wrong}");
         }
     }
 

@@ -11,14 +11,17 @@ use crate::file::{self, InitialPosition};
 use crate::record::{self, MultiLine, Oversized};
 use crate::send::{self, Aggregation, Destination, PartitionKey};
 
+use super::access::{self, Access};
 use super::agent::{self, Service, Shared};
 use super::destination;
 use super::raw::{Format, Value};
 use super::section::{Given, Section, quoted};
 use super::{Asked, Flow};
 
-/// AWS: 1 MiB a record, its partition key included.
+/// AWS: 1 MiB a record, its partition key included, unless the stream allows more.
 const KINESIS_RECORD_BYTES: usize = 1 << 20;
+/// AWS: the most that a stream can be told to allow, partition key included.
+const KINESIS_LARGEST_RECORD_BYTES: usize = 10 << 20;
 /// An MD5 in hex digits; no partition key is longer.
 const PARTITION_KEY_BYTES: usize = 32;
 /// AWS: 1,000 KiB a record, before base64.
@@ -37,10 +40,14 @@ const HOUR_MILLIS: u64 = 60 * 60 * 1000;
 /// Long enough for a daemon to reopen its log after a rotation.
 const FINISHED_AFTER_MILLIS: u64 = 30_000;
 
-/// The longest record that the destination takes. Bytes.
-pub fn record_limit(destination: &Destination) -> usize {
+/// The longest record that the destination takes. `allowed` is what the stream was told to
+/// allow, partition key included. Bytes.
+pub fn record_limit(destination: &Destination, allowed: Option<usize>) -> usize {
     match destination {
-        Destination::Kinesis(_) => KINESIS_RECORD_BYTES - PARTITION_KEY_BYTES,
+        Destination::Kinesis(_) => {
+            let allowed = allowed.unwrap_or(KINESIS_RECORD_BYTES).min(KINESIS_LARGEST_RECORD_BYTES);
+            allowed.saturating_sub(PARTITION_KEY_BYTES).max(1)
+        }
         Destination::Firehose(_) => FIREHOSE_RECORD_BYTES,
     }
 }
@@ -50,7 +57,8 @@ pub fn flow(section: &mut Section<'_, '_>, shared: &Shared) -> Flow {
     let patterns = patterns(section);
     let excludes = excludes(section);
     let (destination, stream_region) = destination(section);
-    let max_record_bytes = record_limit(&destination).min(shared.largest_record());
+    let allowed_record_bytes = allowed_record_bytes(section, &destination);
+    let max_record_bytes = record_limit(&destination, allowed_record_bytes).min(shared.largest_record());
     let file = file::Options {
         patterns,
         excludes,
@@ -68,7 +76,12 @@ pub fn flow(section: &mut Section<'_, '_>, shared: &Shared) -> Flow {
     let record = record_options(section, multi_line, max_record_bytes, add_missing_newline);
     let send = send_options(section, shared, destination, stream_region);
     let identity = name.clone().unwrap_or_else(|| file.patterns.join(","));
-    let asked = Asked { event_bytes, aggregation_bytes, batch_bytes: send.max_batch_bytes };
+    let asked = Asked {
+        record_bytes: allowed_record_bytes,
+        event_bytes,
+        aggregation_bytes,
+        batch_bytes: send.max_batch_bytes,
+    };
     let max_batch_bytes = asked.batch_bytes.min(shared.largest_batch());
     Flow {
         name: name.unwrap_or_else(|| file.patterns.first().cloned().unwrap_or_default()),
@@ -77,7 +90,19 @@ pub fn flow(section: &mut Section<'_, '_>, shared: &Shared) -> Flow {
         record,
         send: send::Options { aggregation, aggregation_max_bytes, max_batch_bytes, ..send },
         asked,
+        largest_record: shared.largest_record(),
     }
+}
+
+/// What the stream was told to allow, as far as the file says.
+fn allowed_record_bytes(section: &mut Section<'_, '_>, destination: &Destination) -> Option<usize> {
+    let given = section.bytes("maxRecordBytes", 1024..=KINESIS_LARGEST_RECORD_BYTES as u64)?;
+    if matches!(destination, Destination::Firehose(_)) {
+        let text = "has no effect: a record for Firehose is never longer than 1024000 bytes";
+        section.warning(given.line, "maxRecordBytes", text);
+        return None;
+    }
+    Some(bytes(given.value))
 }
 
 fn finished_after(section: &mut Section<'_, '_>) -> Duration {
@@ -179,7 +204,7 @@ fn initial_position(section: &mut Section<'_, '_>) -> InitialPosition {
 /// And how long an event may be as far as the file says.
 fn multi_line(section: &mut Section<'_, '_>, max_record_bytes: usize) -> (Option<MultiLine>, usize) {
     let flush = section.millis("multiLineFlushMillis", 10..=MAX_AGE_MILLIS);
-    let max_bytes = section.bytes("multiLineMaxBytes", 1..=KINESIS_RECORD_BYTES as u64);
+    let max_bytes = section.bytes("multiLineMaxBytes", 1..=KINESIS_LARGEST_RECORD_BYTES as u64);
     let Some(pattern) = section.verbatim("multiLineStartPattern") else {
         for name in ["multiLineFlushMillis", "multiLineMaxBytes"] {
             if let Some(line) = section.line_of(name) {
@@ -292,12 +317,14 @@ fn send_options(
         Format::Json => (60_000, 1000),
     };
     let (region, endpoint) = place(section, service, stream_region);
+    let Access { credentials, network } = access::of_flow(section, &shared.access, endpoint.is_some());
     let (retry_initial_backoff, retry_max_backoff) = backoff(section);
     let max_age = section.millis("maxBufferAgeMillis", min_age..=MAX_AGE_MILLIS).unwrap_or(default_age);
     send::Options {
         region,
         endpoint,
-        credentials: shared.credentials.clone(),
+        credentials,
+        network,
         aggregation: Aggregation::None,
         aggregation_max_bytes: 0,
         partition_key: partition_key(section, &destination),

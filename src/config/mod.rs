@@ -5,6 +5,7 @@
 //! typed values, one level at a time), and `agent` or `flow` (values to options). Nothing here
 //! touches the network, and the environment only through what the caller hands in.
 
+mod access;
 mod agent;
 mod destination;
 mod error;
@@ -43,7 +44,7 @@ pub struct Settings {
     pub checkpoint_file: PathBuf,
     /// By default `dead-letters.jsonl` beside the checkpoint file.
     pub dead_letter_file: PathBuf,
-    /// The dead-letter file does not grow beyond this. Bytes.
+    /// All dead-letter files together do not grow beyond this. Bytes.
     pub dead_letter_max_bytes: u64,
     /// How long the position of a file is kept after the file was last seen.
     pub checkpoint_time_to_live: Duration,
@@ -67,24 +68,46 @@ pub struct Flow {
     pub record: crate::record::Options,
     pub send: crate::send::Options,
     asked: Asked,
+    /// The longest record that the flow's share of the memory can hold. Bytes.
+    largest_record: usize,
 }
 
 /// What limits would be if the flow had all of the memory. Bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Asked {
+    /// None: what the stream says of itself.
+    record_bytes: Option<usize>,
     event_bytes: usize,
     aggregation_bytes: usize,
     batch_bytes: usize,
 }
 
 impl Flow {
+    /// Whether the stream itself decides how long a record may be.
+    pub fn follows_stream(&self) -> bool {
+        matches!(self.send.destination, crate::send::Destination::Kinesis(_))
+            && self.asked.record_bytes.is_none()
+    }
+
+    /// The stream allows records of so many bytes, partition key included. Returns the longest
+    /// record that the flow makes from now on.
+    pub fn allow_records(&mut self, allowed: usize) -> usize {
+        let limit = flow::record_limit(&self.send.destination, Some(allowed)).min(self.largest_record);
+        self.file.max_line_bytes = limit;
+        self.record.max_record_bytes = limit;
+        if let Some(multi_line) = &mut self.record.multi_line {
+            multi_line.max_bytes = self.asked.event_bytes.min(limit);
+        }
+        limit
+    }
+
     /// Whether the user asks for the same. The number of the other flows may differ, and with it
     /// this flow's share of the memory and the limits that follow from it.
     pub fn is_asked_as(&self, other: &Flow) -> bool {
         let alone = |flow: &Flow| {
             let mut flow = flow.clone();
             flow.file.max_line_bytes = 0;
-            flow.record.max_record_bytes = 0;
+            flow.record.max_record_bytes = flow.asked.record_bytes.unwrap_or(0);
             if let Some(multi_line) = &mut flow.record.multi_line {
                 multi_line.max_bytes = flow.asked.event_bytes;
             }

@@ -35,7 +35,7 @@ struct Document {
     /// Records that AWS will never take, as lines of JSON. By default `dead-letters.jsonl` beside
     /// `checkpointFile`.
     dead_letter_file: FilePath,
-    /// The dead-letter file does not grow beyond this.
+    /// The dead-letter file, and those that it was rotated to, do not grow beyond this together.
     #[schemars(extend("default" = "64MiB"))]
     dead_letter_max_bytes: Bytes<1024, { u64::MAX }>,
     /// The position of a file is kept for so many days after the file was last seen.
@@ -61,6 +61,8 @@ struct Document {
     /// Replaces AWS's address of STS, for `assumeRoleARN`.
     #[schemars(rename = "sts.endpoint")]
     sts_endpoint: Url,
+    /// A profile of the AWS files that credentials are taken from, and from no other source.
+    aws_profile: Text,
     /// Static credentials, with `awsSecretAccessKey`. Better: none in the file.
     aws_access_key_id: Text,
     /// The secret of `awsAccessKeyId`.
@@ -70,6 +72,18 @@ struct Document {
     assume_role_arn: RoleArn,
     /// The external ID that the role asks for.
     assume_role_external_id: Text,
+    /// The proxy to AWS, or none. By default what HTTPS_PROXY and NO_PROXY in the environment say.
+    proxy: ProxyUrl,
+    /// What is reached without `proxy`: hosts, domains with what is in them, networks.
+    no_proxy: Texts,
+    /// Certificates (PEM) that are trusted beside those of the host. By default the file that
+    /// AWS_CA_BUNDLE in the environment names.
+    ca_bundle: FilePath,
+    /// Whether AWS's FIPS endpoints are used. By default the environment and the profile decide.
+    use_fips_endpoint: Flag,
+    /// Whether AWS's endpoints with IPv4 and IPv6 are used. By default the environment and the
+    /// profile decide.
+    use_dual_stack_endpoint: Flag,
     /// How long a stop may take to deliver what was read.
     #[schemars(extend("default" = "10s"))]
     shutdown_timeout_millis: Millis<0, HOUR>,
@@ -121,6 +135,25 @@ struct FlowKeys {
     region: Region,
     /// The endpoint of this flow.
     endpoint: Url,
+    /// The profile of this flow, in place of the profile or the keys at the top.
+    aws_profile: Text,
+    /// The role of this flow, or none.
+    #[schemars(rename = "assumeRoleARN")]
+    assume_role_arn: RoleArn,
+    /// The external ID of the flow's role.
+    assume_role_external_id: Text,
+    /// The proxy of this flow, or none.
+    proxy: ProxyUrl,
+    /// What is reached without `proxy`: hosts, domains with what is in them, networks.
+    no_proxy: Texts,
+    /// Certificates (PEM) that are trusted beside those of the host. By default the file that
+    /// AWS_CA_BUNDLE in the environment names.
+    ca_bundle: FilePath,
+    /// Whether AWS's FIPS endpoints are used. By default the environment and the profile decide.
+    use_fips_endpoint: Flag,
+    /// Whether AWS's endpoints with IPv4 and IPv6 are used. By default the environment and the
+    /// profile decide.
+    use_dual_stack_endpoint: Flag,
     /// Where reading starts in files that were there before the flow.
     #[schemars(extend("default" = "END_OF_FILE"))]
     initial_position: InitialPosition,
@@ -153,7 +186,7 @@ struct FlowKeys {
     multi_line_flush_millis: Millis<10, { 15 * MINUTE }>,
     /// An event is cut before it grows beyond this.
     #[schemars(extend("default" = "1MiB"))]
-    multi_line_max_bytes: Bytes<1, { 1 << 20 }>,
+    multi_line_max_bytes: Bytes<1, { 10 << 20 }>,
     /// So many lines at the start of each file are not sent.
     #[schemars(extend("default" = 0))]
     skip_header_lines: Count<0, 2_147_483_647>,
@@ -161,6 +194,9 @@ struct FlowKeys {
     /// even without a newline.
     #[schemars(extend("default" = "30s"))]
     finished_after_millis: Millis<100, HOUR>,
+    /// Streams only: how long a record may be, partition key included, if the stream allows another
+    /// size than 1MiB. By default what the stream says of itself when the flow starts.
+    max_record_bytes: Bytes<1024, { 10 << 20 }>,
     /// What is done with a record that is longer than AWS takes.
     #[schemars(extend("default" = "split"))]
     oversized_records: OversizedRecords,
@@ -231,7 +267,8 @@ texts! {
     Address ["string", "integer"] r"^$|^((localhost)?:)?0*[1-9][0-9]{0,4}$|^([0-9.]+|\[[0-9a-fA-F:.]+\]):[0-9]{1,5}$",
     Url ["string", "integer"] r"^$|^(https?://|(?!.*://))[A-Za-z0-9\[][A-Za-z0-9._:\[\]-]*([/?#]\S*)?$",
     Region ["string", "integer"] r"^[a-z0-9-]{0,64}$",
-    RoleArn ["string"] r"^$|^arn:aws[^:]*:iam::[0-9]{12}:role/.+$",
+    ProxyUrl ["string"] r"^$|^none$|^(https?://|(?!.*://))([^/?#\s]*@)?[A-Za-z0-9\[][A-Za-z0-9._:\[\]-]*/?$",
+    RoleArn ["string"] r"^$|^none$|^arn:aws[^:]*:iam::[0-9]{12}:role/.+$",
     Stream ["string", "integer"]
         r"^[A-Za-z0-9_.-]{1,128}$|^arn:aws[^:]*:kinesis:[a-z0-9-]{1,64}:[0-9]{12}:stream/[A-Za-z0-9_.-]{1,128}$",
     DeliveryStream ["string", "integer"] r"^[A-Za-z0-9_.-]{1,64}$",
@@ -246,6 +283,7 @@ words! {
 
 struct Flag;
 struct Verbatim;
+struct Texts;
 
 described! {
     {const MIN: u64, const MAX: u64} Millis<MIN, MAX> => number(MIN, MAX, r"^\s*[0-9]+\s*(ms|s|m|h)?\s*$");
@@ -260,6 +298,9 @@ described! {
     {} Flag => json_schema!({ "anyOf": [
         { "type": "boolean" },
         { "type": "string", "pattern": format!("^([tT][rR][uU][eE]|[fF][aA][lL][sS][eE])$|{VARIABLE}") },
+    ] });
+    {} Texts => json_schema!({ "anyOf": [
+        { "type": ["string", "integer"] }, { "type": "array", "items": { "type": ["string", "integer"] } }
     ] });
     {} Verbatim => json_schema!({ "type": "string" });
 }

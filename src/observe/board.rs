@@ -44,18 +44,43 @@ pub struct Configuration {
     pub last_error: Option<LastError>,
 }
 
-/// Where the records that were given up are.
+/// Where the records that were given up are: this file, those that it was rotated to
+/// (`.1`, `.2` and so on, the oldest first), and what was refused again of each (`.refused`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetterFile {
     pub path: PathBuf,
-    /// How large it may become.
+    /// How large they may become together.
     pub max_bytes: u64,
 }
 
 impl DeadLetterFile {
-    /// Now, since somebody may have moved it away. Bytes; 0 if there is none.
+    /// Now, since somebody may have moved one away. Bytes; 0 if there is none.
     pub fn size(&self) -> u64 {
-        std::fs::metadata(&self.path).map_or(0, |metadata| metadata.len())
+        self.files().iter().map(|(_, bytes)| bytes).sum()
+    }
+
+    /// The number of the next file that it is rotated to.
+    pub fn next_number(&self) -> u64 {
+        self.files().into_iter().filter_map(|(number, _)| number).max().unwrap_or(0) + 1
+    }
+
+    /// Their numbers, where they have one, and their sizes.
+    fn files(&self) -> Vec<(Option<u64>, u64)> {
+        let (Some(folder), Some(name)) = (self.path.parent(), self.path.file_name()) else {
+            return Vec::new();
+        };
+        let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+        let files = entries.filter_map(Result::ok).filter_map(|entry| {
+            let rest = entry.file_name().to_str()?.strip_prefix(name.to_str()?)?.to_owned();
+            let number = rest.strip_suffix(".refused").unwrap_or(&rest);
+            let number = match number.strip_prefix('.') {
+                Some(digits) => Some(digits.parse().ok()?),
+                None if number.is_empty() => None,
+                None => return None,
+            };
+            Some((number, entry.metadata().ok()?.len()))
+        });
+        files.collect()
     }
 }
 

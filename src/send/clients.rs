@@ -2,19 +2,22 @@
 //!
 //! Flows with equal credentials share one provider and its cache, so that a hundred flows do
 //! not ask STS or the metadata service a hundred times. The SDK remembers the profile file, and
-//! that it found no credentials, for good; so after a while of authentication errors a flow
-//! asks for a [renewed](Clients::renewed) client, whose credentials chain starts afresh.
+//! that it found no credentials, for good; so a flow whose credentials are refused asks for a
+//! [renewed](Clients::renewed) client, whose credentials chain starts afresh. When it does is
+//! decided in `renewal`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_config::meta::region::ProvideRegion;
+use aws_config::profile::ProfileFileCredentialsProvider;
+use aws_config::provider_config::ProviderConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::sts::AssumeRoleProvider;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{AppName, BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
@@ -23,8 +26,9 @@ use super::dry_run::{DryRun, DryRunClient};
 use super::entry::Entry;
 use super::failure::causes;
 use super::firehose::Firehose;
+use super::http::{self, HttpError};
 use super::kinesis::Kinesis;
-use super::options::{Credentials, Destination, Options};
+use super::options::{Credentials, Destination, Network, Options};
 use super::outcome::{Failure, FailureClass, Outcome};
 use crate::observe::{CredentialsReport, Shards};
 
@@ -32,11 +36,7 @@ const APP_NAME: &str = "kinesis-agent";
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A credentials chain that is younger than this is not built anew: another flow has just
-/// done so.
-const FRESH: Duration = Duration::from_secs(30);
-
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     #[error(
         "flow `{flow}`: the AWS region of {destination} is not known; set `{key}` in the configuration, \
@@ -45,6 +45,8 @@ pub enum ClientError {
     NoRegion { flow: String, destination: Destination, key: &'static str },
     #[error("flow `{flow}`: `{present}` is set without `{missing}`; set both, or neither")]
     HalfKey { flow: String, present: &'static str, missing: &'static str },
+    #[error("flow `{flow}`: {source}")]
+    Http { flow: String, source: HttpError },
 }
 
 /// The client of one destination.
@@ -74,14 +76,18 @@ impl Client {
 /// Makes clients; one for the whole agent.
 #[derive(Debug, Default)]
 pub struct Clients {
-    shared: Mutex<HashMap<Credentials, Shared>>,
+    shared: Mutex<HashMap<Access, Shared>>,
     /// They outlive the chains, so that who shows one need not know of renewals.
     reports: std::sync::Mutex<HashMap<Credentials, Arc<CredentialsReport>>>,
-    default_region: Mutex<Option<Region>>,
+    /// What the SDK's chain says, by the profile.
+    default_regions: Mutex<HashMap<Option<String>, Region>>,
     dry_run: Option<Arc<DryRun>>,
 }
 
-/// What flows with the same credentials share.
+/// Who asks, and which way the requests for credentials go.
+type Access = (Credentials, Network);
+
+/// What flows with the same access share.
 #[derive(Debug)]
 struct Shared {
     config: SdkConfig,
@@ -106,24 +112,33 @@ impl Clients {
         }
         complete_key(flow, &options.credentials)?;
         let region = self.region(flow, options).await?;
-        let shared = self.shared_config(&options.credentials, &region).await;
-        let config = shared.into_builder().region(region).build();
+        let http = connections(flow, &options.network)?;
+        let shared = self.shared_config(flow, options, &region).await?;
+        let config = shared.into_builder().region(region).http_client(http).build();
         Ok(match &options.destination {
             Destination::Kinesis(stream) => Client::Kinesis(Kinesis::new(&config, options, stream)),
             Destination::Firehose(stream) => Client::Firehose(Firehose::new(&config, options, stream)),
         })
     }
 
-    /// As [`client`](Self::client), with a credentials chain that remembers nothing.
-    pub async fn renewed(&self, flow: &str, options: &Options, old: &Client) -> Result<Client, ClientError> {
+    /// As [`client`](Self::client), with a credentials chain that remembers nothing: a new one,
+    /// unless another flow has made one since `made`, when the flow's client was made.
+    pub async fn renewed(
+        &self,
+        flow: &str,
+        options: &Options,
+        old: &Client,
+        made: Instant,
+    ) -> Result<Client, ClientError> {
         #[cfg(test)]
         if let Client::Scripted(scripted) = old {
             return Ok(Client::Scripted(scripted.renewed()));
         }
         let _ = old;
-        self.shared.lock().await.retain(|credentials, shared| {
-            *credentials != options.credentials || shared.built.elapsed() < FRESH
-        });
+        self.shared
+            .lock()
+            .await
+            .retain(|(credentials, _), shared| *credentials != options.credentials || shared.built > made);
         self.client(flow, options).await
     }
 
@@ -141,7 +156,8 @@ impl Clients {
             message,
         };
         let region = self.region(flow, options).await.map_err(|error| no_credentials(error.to_string()))?;
-        let config = self.shared_config(&options.credentials, &region).await;
+        let config = self.shared_config(flow, options, &region).await;
+        let config = config.map_err(|error| no_credentials(error.to_string()))?;
         let provider =
             config.credentials_provider().ok_or_else(|| no_credentials("there is no source".into()))?;
         provider.provide_credentials().await.map(drop).map_err(|error| no_credentials(causes(&error)))
@@ -156,22 +172,39 @@ impl Clients {
         if let Some(region) = configured_region(options) {
             return Ok(region);
         }
-        let mut default = self.default_region.lock().await;
-        if default.is_none() {
-            *default = aws_config::default_provider::region::default_provider().region().await;
+        let profile = &options.credentials.profile;
+        let mut defaults = self.default_regions.lock().await;
+        if let Some(region) = defaults.get(profile) {
+            return Ok(region.clone());
         }
-        default.clone().ok_or_else(|| no_region(flow, &options.destination))
+        let config = loader(options.credentials.profile.as_deref(), connections(flow, &options.network)?);
+        let region = config.load().await.region().cloned();
+        let region = region.ok_or_else(|| no_region(flow, &options.destination))?;
+        defaults.insert(profile.clone(), region.clone());
+        Ok(region)
     }
 
-    async fn shared_config(&self, credentials: &Credentials, region: &Region) -> SdkConfig {
+    async fn shared_config(
+        &self,
+        flow: &str,
+        options: &Options,
+        region: &Region,
+    ) -> Result<SdkConfig, ClientError> {
+        let access = (options.credentials.clone(), options.network.clone());
         let mut shared = self.shared.lock().await;
-        if let Some(shared) = shared.get(credentials) {
-            return shared.config.clone();
+        if let Some(shared) = shared.get(&access) {
+            return Ok(shared.config.clone());
         }
-        let config = load(credentials, region.clone(), self.report(credentials)).await;
-        shared.insert(credentials.clone(), Shared { config: config.clone(), built: Instant::now() });
-        config
+        let http = connections(flow, &options.network)?;
+        let config = load(options, http, region.clone(), self.report(&options.credentials)).await;
+        shared.insert(access, Shared { config: config.clone(), built: Instant::now() });
+        Ok(config)
     }
+}
+
+/// Connections of its own for who asks.
+fn connections(flow: &str, network: &Network) -> Result<SharedHttpClient, ClientError> {
+    http::client(network).map_err(|source| ClientError::Http { flow: flow.to_owned(), source })
 }
 
 /// The region that the configuration names, also in an ARN.
@@ -206,18 +239,50 @@ fn complete_key(flow: &str, credentials: &Credentials) -> Result<(), ClientError
     Err(ClientError::HalfKey { flow: flow.to_owned(), present, missing })
 }
 
-/// Credentials are not fetched yet, and nothing is asked of AWS.
-async fn load(credentials: &Credentials, region: Region, report: Arc<CredentialsReport>) -> SdkConfig {
-    let mut loader = aws_config::defaults(BehaviorVersion::latest())
+/// Finds out what the environment and the files of the profiles say.
+fn loader(profile: Option<&str>, http: SharedHttpClient) -> aws_config::ConfigLoader {
+    let loader = aws_config::defaults(BehaviorVersion::latest())
         .app_name(AppName::new(APP_NAME).expect("the name consists of allowed characters"))
-        .region(region)
+        .http_client(http)
         .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).build())
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
+    match profile {
+        Some(profile) => loader.profile_name(profile),
+        None => loader,
+    }
+}
+
+/// Credentials are not fetched yet, and nothing is asked of AWS.
+async fn load(
+    options: &Options,
+    http: SharedHttpClient,
+    region: Region,
+    report: Arc<CredentialsReport>,
+) -> SdkConfig {
+    let Options { credentials, network, .. } = options;
+    let profile = credentials.profile.as_deref();
+    let mut loader = loader(profile, http.clone()).region(region.clone());
+    if let Some(fips) = network.fips {
+        loader = loader.use_fips(fips);
+    }
+    if let Some(dual_stack) = network.dual_stack {
+        loader = loader.use_dual_stack(dual_stack);
+    }
     if let (Some(id), Some(secret)) = (&credentials.access_key_id, &credentials.secret_access_key) {
         let keys = aws_credential_types::Credentials::new(id, secret, None, None, credentials::CONFIGURATION);
         loader = loader.credentials_provider(keys);
+    } else if let Some(profile) = profile {
+        // A profile that is named comes before what the environment holds.
+        let settings = ProviderConfig::without_region()
+            .with_region(Some(region))
+            .with_http_client(http)
+            .with_use_fips(network.fips)
+            .with_use_dual_stack(network.dual_stack);
+        let provider = ProfileFileCredentialsProvider::builder().profile_name(profile).configure(&settings);
+        loader = loader.credentials_provider(provider.build());
     }
     let config = loader.load().await;
+    let watched = |config, report, role| watched(config, report, role, credentials.profile.clone());
     let Some(role) = &credentials.assume_role_arn else { return watched(config, report, None) };
     // What the role is assumed with is told as a part of the role's own source.
     let base = Arc::<CredentialsReport>::default();
@@ -232,9 +297,10 @@ fn watched(
     config: SdkConfig,
     report: Arc<CredentialsReport>,
     role: Option<(String, Arc<CredentialsReport>)>,
+    profile: Option<String>,
 ) -> SdkConfig {
     let Some(inner) = config.credentials_provider() else { return config };
-    let provider = SharedCredentialsProvider::new(Watched { inner, report, role });
+    let provider = SharedCredentialsProvider::new(Watched { inner, report, role, profile });
     config.into_builder().credentials_provider(provider).build()
 }
 

@@ -24,6 +24,8 @@ pub struct Watched {
     pub report: Arc<CredentialsReport>,
     /// The role whose credentials these are, and what is known of those that it is assumed with.
     pub role: Option<(String, Arc<CredentialsReport>)>,
+    /// The profile that the configuration names.
+    pub profile: Option<String>,
 }
 
 /// Notes that nobody waited for the answer any more: the SDK gives up after a few seconds, and
@@ -60,7 +62,7 @@ impl Watched {
                 Some(found) => format!("assumed role {role}, by {}", found.source),
                 None => format!("assumed role {role}"),
             },
-            None => source(credentials, &|name| std::env::var(name).ok()),
+            None => source(credentials, self.profile.as_deref(), &|name| std::env::var(name).ok()),
         }
     }
 }
@@ -79,7 +81,7 @@ impl ProvideCredentials for Watched {
 }
 
 /// What an operator calls the source of `credentials`.
-fn source(credentials: &Credentials, env: &dyn Fn(&str) -> Option<String>) -> String {
+fn source(credentials: &Credentials, profile: Option<&str>, env: &dyn Fn(&str) -> Option<String>) -> String {
     let none = Vec::new();
     let marks = credentials.get_property::<Vec<Feature>>().unwrap_or(&none);
     let marked = |feature: Feature| marks.contains(&feature);
@@ -88,7 +90,8 @@ fn source(credentials: &Credentials, env: &dyn Fn(&str) -> Option<String>) -> St
         let files =
             [("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"), ("AWS_CONFIG_FILE", "~/.aws/config")]
                 .map(|(name, default)| set(name).unwrap_or_else(|| default.to_owned()));
-        let name = set("AWS_PROFILE").unwrap_or_else(|| "default".to_owned());
+        let name = profile.map(str::to_owned).or_else(|| set("AWS_PROFILE"));
+        let name = name.unwrap_or_else(|| "default".to_owned());
         let how = match () {
             () if marked(Feature::CredentialsStsAssumeRole) => " (its role)",
             () if marked(Feature::CredentialsProfileStsWebIdToken) => " (its web identity)",
@@ -126,7 +129,7 @@ mod tests {
             }
             let env =
                 |name: &str| env.iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_string());
-            source(&credentials, &env)
+            source(&credentials, None, &env)
         };
         assert_eq!(named(&[], &[]), "kinesis-agent configuration");
         assert_eq!(named(&[Feature::CredentialsEnvVars], &[]), "environment (AWS_ACCESS_KEY_ID)");
@@ -168,7 +171,7 @@ mod tests {
     async fn an_answer_that_nobody_waits_for_is_an_error_too() {
         let report = Arc::<CredentialsReport>::default();
         let inner = SharedCredentialsProvider::new(Hesitant::default());
-        let watched = Watched { inner, report: report.clone(), role: None };
+        let watched = Watched { inner, report: report.clone(), role: None, profile: None };
         let asked = tokio::time::timeout(Duration::from_secs(5), watched.provide_credentials()).await;
         assert!(asked.is_err());
         let text = || report.state().last_error.unwrap().text;
@@ -184,7 +187,12 @@ mod tests {
         let base = Arc::<CredentialsReport>::default();
         let report = Arc::<CredentialsReport>::default();
         let role = Some(("arn:aws:iam::123456789012:role/writer".to_owned(), base.clone()));
-        let watched = Watched { inner: SharedCredentialsProvider::new(keys), report: report.clone(), role };
+        let watched = Watched {
+            inner: SharedCredentialsProvider::new(keys),
+            report: report.clone(),
+            role,
+            profile: None,
+        };
         base.found(FoundCredentials { source: "container role".into(), account: None, expires_at: None });
         watched.provide_credentials().await.unwrap();
         let found = report.state().found.unwrap();

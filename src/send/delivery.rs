@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::entry::Entry;
 use super::link::{Closed, Link};
-use super::outcome::{Failure, FailureClass, NO_ANSWER_IN_TIME, Outcome};
+use super::outcome::{Failure, Outcome};
 use super::pace::body_bytes;
 use super::pieces::{After, Piece, Pieces, Wait};
 use super::retry::Backoff;
@@ -86,9 +86,7 @@ impl Delivery {
                 }
                 () = tokio::time::sleep_until(began + limit) => {
                     self.link.learn_pace(|pace| pace.timed_out(when_it_began));
-                    let message = format!("no answer within {} s", began.elapsed().as_secs());
-                    let code = NO_ANSWER_IN_TIME.into();
-                    return Err(Failure { class: FailureClass::TimedOut, code, message });
+                    return Err(Failure::no_answer_within(began.elapsed()));
                 }
                 Ok(()) = pace.changed() => {}
             }

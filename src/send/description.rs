@@ -16,6 +16,8 @@ pub struct StreamDescription {
     pub open_shards: i32,
     pub on_demand: bool,
     pub retention_hours: i32,
+    /// The longest record that it takes, partition key included; none if it does not say. Bytes.
+    pub max_record_bytes: Option<usize>,
     /// The KMS key that records are encrypted with; none if they are not.
     pub key: Option<String>,
     /// With enhanced fan-out.
@@ -56,8 +58,12 @@ impl StreamDescription {
             Some(consumers) => format!(", {}", counted(i64::from(consumers), "registered consumer")),
             None => String::new(),
         };
+        let records = match self.max_record_bytes {
+            Some(bytes) if bytes != 1 << 20 => format!(", records of up to {} KiB", bytes >> 10),
+            _ => String::new(),
+        };
         let text = format!(
-            "{}, {} ({mode}), kept for {} h{key}{consumers}; {}",
+            "{}, {} ({mode}), kept for {} h{records}{key}{consumers}; {}",
             self.status,
             counted(i64::from(self.open_shards), "open shard"),
             self.retention_hours,
@@ -153,6 +159,7 @@ mod tests {
             open_shards: 1,
             on_demand: true,
             retention_hours: 24,
+            max_record_bytes: Some(1 << 20),
             key: None,
             consumers: Some(2),
         }
@@ -179,6 +186,8 @@ mod tests {
         let key = StreamDescription { key: Some("arn:key".into()), on_demand: false, ..stream() };
         let findings = key.findings();
         assert!(findings[0].text.contains("(provisioned), kept for 24 h, encrypted with arn:key"));
+        let large = StreamDescription { max_record_bytes: Some(10 << 20), ..stream() };
+        assert!(large.findings()[0].text.contains("kept for 24 h, records of up to 10240 KiB"));
         assert!(texts(&findings, Grade::Note)[0].contains("kms:GenerateDataKey on arn:key"));
         for (status, grade) in
             [("UPDATING", Grade::Good), ("CREATING", Grade::Failed), ("DELETING", Grade::Failed)]

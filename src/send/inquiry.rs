@@ -32,7 +32,9 @@ pub async fn inquire(clients: &Clients, flow: &str, options: &Options) -> Vec<Fi
     let (client, region) = match tokio::time::timeout(RESOLVED_WITHIN, made).await {
         Ok(Ok(made)) => made,
         Ok(Err(error)) => return vec![Finding::failed(REGION, ClientError::to_string(&error))],
-        Err(_) => return vec![Finding::failed(REGION, no_answer(RESOLVED_WITHIN).to_string())],
+        Err(_) => {
+            return vec![Finding::failed(REGION, Failure::no_answer_within(RESOLVED_WITHIN).to_string())];
+        }
     };
     let mut findings = vec![credentials(clients, flow, options, &region).await];
     if findings[0].grade == Grade::Failed {
@@ -64,7 +66,7 @@ pub async fn inquire(clients: &Clients, flow: &str, options: &Options) -> Vec<Fi
 
 async fn credentials(clients: &Clients, flow: &str, options: &Options, region: &str) -> Finding {
     let resolved = tokio::time::timeout(RESOLVED_WITHIN, clients.resolve(flow, options)).await;
-    let resolved = resolved.unwrap_or_else(|_| Err(no_answer(RESOLVED_WITHIN)));
+    let resolved = resolved.unwrap_or_else(|_| Err(Failure::no_answer_within(RESOLVED_WITHIN)));
     if let Err(failure) = resolved {
         let action = "sts:AssumeRole (and trust in the role's own policy)";
         return Finding::failed(CREDENTIALS, explained(&failure, Trouble::of(&failure), action, region));
@@ -143,18 +145,25 @@ where
 
 async fn answer<T>(question: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let answer = tokio::time::timeout(ANSWERED_WITHIN, question).await;
-    answer.unwrap_or_else(|_| Err(no_answer(ANSWERED_WITHIN)))
+    answer.unwrap_or_else(|_| Err(Failure::no_answer_within(ANSWERED_WITHIN)))
 }
 
 fn passes(failure: &Failure) -> bool {
     matches!(failure.class, FailureClass::Throttled | FailureClass::Transient | FailureClass::TimedOut)
 }
 
-fn no_answer(within: Duration) -> Failure {
-    Failure {
-        class: FailureClass::TimedOut,
-        code: "no answer in time".into(),
-        message: format!("no answer within {} s", within.as_secs()),
+/// How long a record the stream behind `client` takes, partition key included. None if it does
+/// not say, or not within `patience`, or is no stream; nobody needs the permission for it.
+pub async fn max_record_bytes(client: &Client, patience: Duration) -> Option<usize> {
+    let Client::Kinesis(kinesis) = client else { return None };
+    match tokio::time::timeout(patience, kinesis.describe()).await {
+        // Less than what AWS always takes is no answer of AWS.
+        Ok(Ok(description)) => description.max_record_bytes.filter(|bytes| *bytes >= 1 << 20),
+        Ok(Err(failure)) => {
+            tracing::debug!(error = %failure, "the stream does not say how long a record may be");
+            None
+        }
+        Err(_) => None,
     }
 }
 

@@ -94,6 +94,10 @@ impl Kinesis {
             open_shards: stream.open_shard_count(),
             on_demand: mode == Some(&StreamMode::OnDemand),
             retention_hours: stream.retention_period_hours(),
+            max_record_bytes: stream
+                .max_record_size_in_kib()
+                .and_then(|kib| usize::try_from(kib).ok())
+                .map(|kib| kib << 10),
             key: encrypted.then(|| stream.key_id().unwrap_or("a KMS key").to_owned()),
             consumers: stream.consumer_count(),
         })

@@ -14,11 +14,10 @@ use super::entry::{DeadLetter, Entry};
 use super::outcome::{self, Cause, Failure, FailureClass, Outcome};
 use super::pace::Pace;
 use super::receipt::Receipt;
+use super::renewal::Renewal;
 use super::sender::Setup;
+use super::sources::Sources;
 use crate::observe::Repeated;
-
-/// After so long of refused credentials the client is made anew.
-const RENEW_AFTER: Duration = Duration::from_secs(60);
 
 /// The settle stage is gone.
 #[derive(Clone, Copy, Debug)]
@@ -28,24 +27,38 @@ pub struct Closed;
 #[derive(Debug)]
 pub struct Link {
     pub setup: Setup,
-    client: Mutex<Client>,
+    current: Mutex<Current>,
     pub slots: Arc<Semaphore>,
     logged: Mutex<Repeated>,
     /// How long attempts may take.
     pub pace: watch::Sender<Pace>,
-    /// Since when credentials are refused.
-    unauthenticated: Mutex<Option<Instant>>,
+    renewal: Mutex<Renewal>,
     started: Instant,
+}
+
+/// The client that requests use now.
+#[derive(Clone, Debug)]
+struct Current {
+    client: Client,
+    made: Instant,
+    /// What it was made from.
+    sources: Sources,
+}
+
+impl Current {
+    fn new(client: Client, sources: Sources) -> Self {
+        Current { client, made: Instant::now(), sources }
+    }
 }
 
 impl Link {
     pub fn new(setup: Setup, slots: Arc<Semaphore>) -> Self {
         Link {
-            client: Mutex::new(setup.client.clone()),
+            current: Mutex::new(Current::new(setup.client.clone(), Sources::of(&setup.options))),
             slots,
             logged: Mutex::default(),
             pace: watch::Sender::default(),
-            unauthenticated: Mutex::default(),
+            renewal: Mutex::default(),
             started: Instant::now(),
             setup,
         }
@@ -57,7 +70,7 @@ impl Link {
     }
 
     pub fn client(&self) -> Client {
-        self.client.lock().unwrap().clone()
+        self.current.lock().unwrap().client.clone()
     }
 
     /// The moment that [`now`](Self::now) would call `at`.
@@ -80,7 +93,7 @@ impl Link {
         setup.accepted.add(receipt.entries);
         setup.counters.records_delivered.add(receipt.records);
         setup.counters.bytes_delivered.add(receipt.bytes);
-        *self.unauthenticated.lock().unwrap() = None;
+        self.renewal.lock().unwrap().accepted();
         if let Some(recovery) = setup.health.succeeded()
             && let Some(suppressed) = self.may_log("delivering again")
         {
@@ -119,8 +132,8 @@ impl Link {
         }
     }
 
-    /// Counts and logs a request that failed as a whole, and renews the credentials when they
-    /// have been refused for long.
+    /// Counts and logs a request that failed as a whole, and makes the client anew if that may
+    /// help.
     pub async fn failed(&self, failure: &Failure, entries: usize) {
         let setup = &self.setup;
         let word = outcome::word(&failure.code);
@@ -132,8 +145,10 @@ impl Link {
         if let Some(suppressed) = self.may_log(&failure.code) {
             self.log_failure(failure, suppressed);
         }
-        if failure.class == (FailureClass::Waiting { authentication: true }) {
-            self.renew_if_refused_for_long().await;
+        let changed = || self.current.lock().unwrap().sources.have_changed();
+        let is_due = self.renewal.lock().unwrap().is_due(failure, self.now(), changed);
+        if is_due {
+            self.renew().await;
         }
     }
 
@@ -196,20 +211,13 @@ impl Link {
         }
     }
 
-    /// The credentials were refused. If they have been for long, the next requests use a client
-    /// that looks for credentials afresh.
-    async fn renew_if_refused_for_long(&self) {
-        {
-            let mut since = self.unauthenticated.lock().unwrap();
-            if since.get_or_insert_with(Instant::now).elapsed() < RENEW_AFTER {
-                return;
-            }
-            *since = Some(Instant::now());
-        }
+    /// From now on requests use a client that looks for credentials afresh.
+    async fn renew(&self) {
         let Setup { flow, options, clients, .. } = &self.setup;
-        let old = self.client.lock().unwrap().clone();
-        match clients.renewed(flow, options, &old).await {
-            Ok(client) => *self.client.lock().unwrap() = client,
+        let Current { client, made, .. } = self.current.lock().unwrap().clone();
+        let sources = Sources::of(options);
+        match clients.renewed(flow, options, &client, made).await {
+            Ok(client) => *self.current.lock().unwrap() = Current::new(client, sources),
             Err(error) => {
                 tracing::error!(flow = %flow, %error, "the credentials cannot be looked for afresh; those before are used on, and it is \
                      tried again in a minute; mend what the error names");

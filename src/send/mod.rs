@@ -19,6 +19,8 @@ pub mod entry;
 mod failure;
 /// PutRecordBatch.
 mod firehose;
+/// The HTTP client below the SDK.
+mod http;
 /// Asks a destination whether it would take records.
 pub mod inquiry;
 /// PutRecords.
@@ -39,16 +41,22 @@ pub mod partition;
 pub mod pieces;
 /// What was delivered, merged per tail.
 pub mod receipt;
+/// Sends what was given up once more.
+pub mod redelivery;
+/// When a client is made anew.
+mod renewal;
 /// How long to wait before the next attempt.
 pub mod retry;
 /// The loop of one flow: blocks in, settled spans out.
 pub mod sender;
+/// The files that a client was made from.
+mod sources;
 
 pub use clients::{Client, ClientError, Clients};
 pub use dry_run::DryRun;
 pub use entry::{Batch, DeadLetter, Entry, FlushReason, Part};
 pub use limit::{Accepted, Bodies};
-pub use options::{Aggregation, Credentials, Destination, Options, PartitionKey};
+pub use options::{Aggregation, Credentials, Destination, Network, Options, PartitionKey, Place, Proxy};
 pub use sender::{Ending, Sender, Setup};
 
 /// Why a destination cannot be asked.

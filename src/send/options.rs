@@ -1,5 +1,6 @@
 //! What the send stage of one flow is told to do.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -9,6 +10,7 @@ pub struct Options {
     /// A URL that replaces AWS's own.
     pub endpoint: Option<String>,
     pub credentials: Credentials,
+    pub network: Network,
     pub aggregation: Aggregation,
     /// With [`Aggregation::Lines`]: how large an entry may become. Bytes.
     pub aggregation_max_bytes: usize,
@@ -22,6 +24,27 @@ pub struct Options {
     pub retry_max_backoff: Duration,
     /// Requests under way at a time.
     pub max_in_flight: usize,
+}
+
+/// A destination with all that decides which one of that name it is: what one place accepts says
+/// nothing of another.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Place {
+    destination: Destination,
+    region: Option<String>,
+    endpoint: Option<String>,
+    credentials: Credentials,
+}
+
+impl Options {
+    pub fn place(&self) -> Place {
+        Place {
+            destination: self.destination.clone(),
+            region: self.region.clone(),
+            endpoint: self.endpoint.clone(),
+            credentials: self.credentials.clone(),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -49,9 +72,11 @@ impl std::fmt::Display for Destination {
     }
 }
 
-/// Where credentials come from; without keys, the SDK's default chain.
+/// Where credentials come from; without keys and profile, the SDK's default chain.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct Credentials {
+    /// A profile of the AWS files, and no other source.
+    pub profile: Option<String>,
     pub access_key_id: Option<String>,
     pub secret_access_key: Option<String>,
     pub assume_role_arn: Option<String>,
@@ -62,10 +87,49 @@ pub struct Credentials {
 impl std::fmt::Debug for Credentials {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Credentials")
+            .field("profile", &self.profile)
             .field("access_key_id", &self.access_key_id)
             .field("secret_access_key", &self.secret_access_key.as_ref().map(|_| "***"))
             .field("assume_role_arn", &self.assume_role_arn)
             .finish_non_exhaustive()
+    }
+}
+
+/// The way to AWS.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Network {
+    pub proxy: Proxy,
+    /// Certificates (PEM) that are trusted beside those of the host. None: what
+    /// `AWS_CA_BUNDLE` names, if it names one.
+    pub ca_bundle: Option<PathBuf>,
+    /// Without them the environment and the profile decide.
+    pub fips: Option<bool>,
+    pub dual_stack: Option<bool>,
+}
+
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
+pub enum Proxy {
+    /// As `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` say.
+    #[default]
+    Environment,
+    Never,
+    Url {
+        /// May hold a password.
+        url: String,
+        /// Hosts, domains and networks that are reached without it, with commas.
+        except: String,
+    },
+}
+
+impl std::fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Proxy::Environment => f.write_str("Environment"),
+            Proxy::Never => f.write_str("Never"),
+            Proxy::Url { url, except } => {
+                write!(f, "Url({}, except {except:?})", url.rsplit('@').next().unwrap_or_default())
+            }
+        }
     }
 }
 

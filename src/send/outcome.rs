@@ -5,6 +5,8 @@
 //! errors of AWS, and the tables by which the SDKs decide on their own retries. One rule above
 //! all: what is not known is retried, since the data is safe on disk.
 
+use std::time::Duration;
+
 /// What became of one entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -39,6 +41,15 @@ pub struct Failure {
 }
 
 impl Failure {
+    /// An attempt that took longer than it may.
+    pub fn no_answer_within(limit: Duration) -> Self {
+        Failure {
+            class: FailureClass::TimedOut,
+            code: NO_ANSWER_IN_TIME.into(),
+            message: format!("no answer within {} s", limit.as_secs()),
+        }
+    }
+
     /// Says where nobody answered, if the configuration names the place.
     pub fn of_endpoint(mut self, endpoint: Option<&str>) -> Self {
         if let (NETWORK | NO_ANSWER_IN_TIME, Some(endpoint)) = (self.code.as_str(), endpoint) {

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::entry::{Entry, Part};
-use super::options::{Aggregation, Credentials, Destination, Options, PartitionKey};
+use super::options::{Aggregation, Credentials, Destination, Network, Options, PartitionKey, Proxy};
 use crate::file::{Chunk, Span, TailId};
 use crate::record::{Block, Shape};
 
@@ -18,6 +18,7 @@ pub fn options() -> Options {
         region: Some("eu-central-1".into()),
         endpoint: None,
         credentials: Credentials::default(),
+        network: Network { proxy: Proxy::Never, ..Network::default() },
         aggregation: Aggregation::None,
         aggregation_max_bytes: 250 * 1024,
         partition_key: PartitionKey::Random,

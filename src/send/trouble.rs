@@ -19,6 +19,8 @@ pub enum Trouble {
     Refused,
     NoAnswer,
     Tls,
+    /// The proxy makes no connection.
+    Proxy,
     /// The endpoint does not know the operation.
     NotImplemented,
     Other,
@@ -57,6 +59,7 @@ impl Trouble {
             "network" if says(&["dns error", "lookup address", "name or service not known"]) => {
                 Trouble::NoSuchHost
             }
+            "network" if says(&["proxy authorization", "tunnel", "proxy response"]) => Trouble::Proxy,
             "network" if says(&["certificate", "tls", "corrupt message", "handshake"]) => Trouble::Tls,
             "network" if says(&["refused"]) => Trouble::Refused,
             "network" => Trouble::NoAnswer,
@@ -105,7 +108,12 @@ impl Trouble {
             }
             Trouble::Tls => {
                 "there is no TLS that this host trusts; check https in the endpoint, a proxy that takes TLS \
-                 apart, and the CA certificates of this host"
+                 apart (its certificate belongs into caBundle), and the CA certificates of this host"
+                    .into()
+            }
+            Trouble::Proxy => {
+                "the proxy makes no connection; check `proxy` or HTTPS_PROXY, its user and password, and \
+                 that it lets this host CONNECT to port 443 of AWS"
                     .into()
             }
             Trouble::NotImplemented => format!("the endpoint does not know {action}"),
@@ -136,6 +144,8 @@ mod tests {
             ("network", "dispatch failure: dns error: failed to lookup address", Trouble::NoSuchHost),
             ("network", "io error: invalid peer certificate: UnknownIssuer", Trouble::Tls),
             ("network", "tcp connect error: Connection refused (os error 111)", Trouble::Refused),
+            ("network", "client error (Connect): proxy authorization required", Trouble::Proxy),
+            ("network", "client error (Connect): tunnel error: unsuccessful", Trouble::Proxy),
             ("network", "HTTP connect timeout occurred after 5s", Trouble::NoAnswer),
             ("InternalFailure", "oops", Trouble::Other),
             ("no credentials", "no providers in chain provided credentials", Trouble::NoCredentials),

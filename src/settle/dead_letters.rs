@@ -2,12 +2,14 @@
 //! that an operator can see the reason and send them by other means.
 //!
 //! What it was given is on disk when [`DeadLetters::write`] returns, and only then is it
-//! settled. It never grows beyond its bound: then nothing more is given up until somebody moves
-//! the file away. The file is opened anew for each write, so that moving it away is enough.
+//! settled. The file is rotated when it holds an eighth of the bound. All of them together never
+//! grow beyond it, and none is ever removed here: then nothing more is given up until somebody
+//! sends some again or moves them away. The file is opened anew for each write, so that moving it
+//! away is enough; while it is written it is locked, so that who removes it knows what it holds.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -18,13 +20,24 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::recovery::folder_of;
 use crate::file::Settled;
-use crate::observe::crash_point;
+use crate::observe::{DeadLetterFile, crash_point};
 use crate::send::Part;
+
+/// The file is rotated when it would grow beyond this part of the bound.
+const FILES: u64 = 8;
 
 #[derive(Clone, Debug)]
 pub struct DeadLetters {
-    path: PathBuf,
-    max_bytes: u64,
+    file: DeadLetterFile,
+}
+
+/// A line of the file, as far as it is needed to send it again.
+#[derive(Debug, serde::Deserialize)]
+pub struct Line {
+    pub flow: String,
+    pub destination: String,
+    #[serde(deserialize_with = "from_base64")]
+    pub data: Vec<u8>,
 }
 
 /// An entry that was given up.
@@ -51,7 +64,10 @@ impl Letter {
 
 #[derive(Debug, thiserror::Error)]
 pub enum DeadLetterError {
-    #[error("the dead-letter file {} would grow beyond its {max_bytes} bytes; move it away", path.display())]
+    #[error(
+        "the dead-letter files {}* would grow beyond {max_bytes} bytes together; send them again with \
+         `kinesis-agent redrive`, move them away, or raise deadLetterMaxBytes", path.display()
+    )]
     Full { path: PathBuf, max_bytes: u64 },
     #[error("the dead-letter file {} cannot be written: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
@@ -59,35 +75,40 @@ pub enum DeadLetterError {
 
 impl DeadLetters {
     pub fn new(path: PathBuf, max_bytes: u64) -> Self {
-        DeadLetters { path, max_bytes }
+        DeadLetters { file: DeadLetterFile { path, max_bytes } }
     }
 
     /// Appends the first letters, as many as the bound allows. Returns how many: those are on
     /// disk. An error says why the others are not.
     pub fn write(&self, letters: &[Letter], now: SystemTime) -> (usize, Option<DeadLetterError>) {
+        let DeadLetterFile { path, max_bytes } = self.file.clone();
         match self.try_write(letters, now) {
             Ok(written) if written == letters.len() => (written, None),
-            Ok(written) => {
-                let path = self.path.clone();
-                (written, Some(DeadLetterError::Full { path, max_bytes: self.max_bytes }))
-            }
-            Err(source) => (0, Some(DeadLetterError::Io { path: self.path.clone(), source })),
+            Ok(written) => (written, Some(DeadLetterError::Full { path, max_bytes })),
+            Err(source) => (0, Some(DeadLetterError::Io { path, source })),
         }
     }
 
     fn try_write(&self, letters: &[Letter], now: SystemTime) -> io::Result<usize> {
         let mut file = self.open()?;
         let mut size = cut_torn_line(&mut file)?;
+        let mut room = self.file.max_bytes.saturating_sub(self.file.size());
         let time = DateTime::from(now).fmt(Format::DateTime).map_err(io::Error::other)?;
         let mut written = 0;
         for letter in letters {
             let lines = lines_of(letter, &time);
-            size += lines.len() as u64;
-            if size > self.max_bytes {
+            let bytes = lines.len() as u64;
+            if bytes > room {
                 break;
+            }
+            if size > 0 && size + bytes > self.file.max_bytes / FILES {
+                file = self.rotate(file)?;
+                size = 0;
             }
             file.write_all(lines.as_bytes())?;
             written += 1;
+            room -= bytes;
+            size += bytes;
         }
         if written > 0 {
             crash_point("dead_letters.before_fsync");
@@ -97,20 +118,71 @@ impl DeadLetters {
         Ok(written)
     }
 
+    /// The file under the path, locked until it is closed.
     fn open(&self) -> io::Result<File> {
+        loop {
+            let file = self.open_any()?;
+            file.lock()?;
+            // Who held the lock may have removed the file meanwhile.
+            if is_at(&file, &self.file.path)? {
+                return Ok(file);
+            }
+        }
+    }
+
+    fn open_any(&self) -> io::Result<File> {
+        let path = &self.file.path;
         let mut options = OpenOptions::new();
         options.read(true).append(true).mode(0o600);
-        match options.open(&self.path) {
+        match options.open(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => (),
             opened => return opened,
         }
-        let file = options.create_new(true).open(&self.path)?;
-        sync_folder(folder_of(&self.path))?;
+        let file = options.create(true).open(path)?;
+        sync_folder(folder_of(path))?;
         Ok(file)
+    }
+
+    /// Gives the file the next number, and opens another.
+    fn rotate(&self, full: File) -> io::Result<File> {
+        full.sync_data()?;
+        self.rename()?;
+        drop(full);
+        self.open()
+    }
+
+    fn rename(&self) -> io::Result<PathBuf> {
+        let mut name = self.file.path.clone().into_os_string();
+        name.push(format!(".{}", self.file.next_number()));
+        std::fs::rename(&self.file.path, &name)?;
+        sync_folder(folder_of(&self.file.path))?;
+        Ok(name.into())
+    }
+
+    /// Rotates what was given up so far, so that nothing is added to it any more. Where it is.
+    pub fn set_aside(&self) -> io::Result<PathBuf> {
+        let file = File::open(&self.file.path)?;
+        file.lock()?;
+        self.rename()
     }
 }
 
-fn sync_folder(folder: &Path) -> io::Result<()> {
+/// Whether `path` is this file.
+pub(super) fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    let (file, at) = (file.metadata()?, std::fs::metadata(path));
+    match at {
+        Ok(at) => Ok((file.dev(), file.ino()) == (at.dev(), at.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn from_base64<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+    let text: std::borrow::Cow<'de, str> = serde::Deserialize::deserialize(deserializer)?;
+    STANDARD.decode(&*text).map_err(serde::de::Error::custom)
+}
+
+pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
@@ -159,7 +231,6 @@ fn lines_of(letter: &Letter, time: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::MetadataExt;
     use std::time::{Duration, UNIX_EPOCH};
 
     use bytes::Bytes;
@@ -216,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn at_the_bound_it_waits_until_the_file_is_moved_away() {
+    fn at_the_bound_it_waits_until_a_file_is_moved_away() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("d");
         let letters = DeadLetters::new(path.clone(), 700);
@@ -224,10 +295,33 @@ mod tests {
         let (written, error) = letters.write(&given, now());
         assert!(matches!(error, Some(DeadLetterError::Full { .. })));
         assert_eq!(written, 2);
-        assert!(path.metadata().unwrap().len() <= 700);
+        assert!(letters.file.size() <= 700);
         assert!(matches!(letters.write(&given[2..], now()), (0, Some(DeadLetterError::Full { .. }))));
-        std::fs::rename(&path, folder.path().join("away")).unwrap();
+        std::fs::rename(folder.path().join("d.1"), folder.path().join("away")).unwrap();
         assert!(matches!(letters.write(&given[2..], now()), (1, None)));
+    }
+
+    #[test]
+    fn it_is_rotated_within_the_bound_and_no_number_is_used_twice() {
+        let folder = tempfile::tempdir().unwrap();
+        let letters = DeadLetters::new(folder.path().join("d"), 8 * 700);
+        let one = vec![letter(b"ab"); 1];
+        for _ in 0..7 {
+            assert!(matches!(letters.write(&one, now()), (1, None)));
+        }
+        let names = || {
+            let names = std::fs::read_dir(folder.path()).unwrap();
+            let mut names: Vec<_> =
+                names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+            names.sort();
+            names
+        };
+        assert_eq!(names(), ["d", "d.1", "d.2", "d.3"]);
+        let lines = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap().lines().count();
+        assert_eq!([lines("d.1"), lines("d.2"), lines("d.3"), lines("d")], [4, 4, 4, 2]);
+        std::fs::remove_file(folder.path().join("d.1")).unwrap();
+        letters.write(&vec![letter(b"ab"); 2], now());
+        assert_eq!(names(), ["d", "d.2", "d.3", "d.4"]);
     }
 
     #[test]

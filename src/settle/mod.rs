@@ -15,6 +15,8 @@ pub mod ledger;
 pub mod lock;
 /// What a damaged or missing database is replaced with.
 pub mod recovery;
+/// A dead-letter file whose lines are sent again.
+pub mod redrive;
 /// Which stored tails belong to which flow.
 pub mod resume;
 /// The task of this stage.

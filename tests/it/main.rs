@@ -8,6 +8,8 @@
 /// The vocabulary: world, rotators, endpoint, agent, oracle.
 mod support;
 
+/// Who asks AWS, and by which way.
+mod access;
 /// What is said of a configuration that is wrong.
 mod config;
 /// Which records the bytes of a file become.
@@ -18,16 +20,22 @@ mod corpus;
 mod crash;
 /// Deaths at chosen places.
 mod crash_points;
+/// What the destination never takes, and how it is sent again.
+mod dead_letters;
 /// Every way in which a destination fails.
 mod delivery;
 /// `run --dry-run`.
 mod dry_run;
+/// A file that goes to several places.
+mod fan_out;
 /// File systems and files of all kinds.
 mod file_systems;
 /// The disk of the checkpoints is full.
 mod full_disk;
 /// The cases in which other agents lose or repeat lines.
 mod known_losses;
+/// Records of more than 1 MiB.
+mod large_records;
 /// The licences of all that is built in.
 mod licences;
 /// The agent beside the logrotate that hosts really run.

@@ -13,7 +13,9 @@ use walkdir::WalkDir;
 const STAGES: [&str; 4] = ["file", "record", "send", "settle"];
 
 /// Each of these crates can be exchanged in one file.
-const FENCED: [&str; 7] = [
+const FENCED: [&str; 9] = [
+    "aws_smithy_http_client",
+    "rustls",
     "serde_yaml",
     "rusqlite",
     "aws_sdk_kinesis",

@@ -705,3 +705,26 @@ shutdownTimeoutMillis: 2h
     c.yaml:8: shutdownTimeoutMillis: "2h" is too large; allowed: 0 to 3600000 milliseconds, or a number with ms, s, m or h such as 30s
     "#);
 }
+
+#[test]
+fn a_wrong_way_to_aws() {
+    let text = "proxy: http://me:secret@host/path
+awsProfile: logs
+awsAccessKeyId: a
+awsSecretAccessKey: b
+caBundle: ca.pem
+flows:
+- filePattern: /a
+  kinesisStream: s
+  endpoint: http://x
+  useFipsEndpoint: true
+  proxy: socks5://x:1080
+";
+    insta::assert_snapshot!(said(text), @r#"
+    c.yaml:1: proxy: is not the URL of a proxy; allowed: none, or a URL such as http://proxy.example.com:3128 or http://USER:PASSWORD@HOST:PORT (characters such as @ and / in a password as %40 and %2F)
+    c.yaml:2: awsProfile: stands beside awsAccessKeyId; remove the profile or the keys
+    c.yaml:5: caBundle: "ca.pem" is not the path of a file; allowed: an absolute path such as /var/lib/x
+    c.yaml:10: flows[0].useFipsEndpoint: is true, but the flow's `endpoint` says where to go; remove one of the two
+    c.yaml:11: flows[0].proxy: is a SOCKS proxy, which this agent does not speak to; allowed: none, or a URL such as http://proxy.example.com:3128 or http://USER:PASSWORD@HOST:PORT (characters such as @ and / in a password as %40 and %2F)
+    "#);
+}

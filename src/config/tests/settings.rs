@@ -9,7 +9,7 @@ use super::good;
 use crate::config::{ConfigError, load};
 use crate::file::InitialPosition;
 use crate::record::Oversized;
-use crate::send::{Aggregation, Destination, PartitionKey};
+use crate::send::{Aggregation, Destination, PartitionKey, Proxy};
 
 const STREAM: &str = "flows:\n- {filePattern: /a, kinesisStream: s}\n";
 const FIREHOSE: &str = "flows:\n- {filePattern: /a, deliveryStream: d}\n";
@@ -168,6 +168,33 @@ fn credentials_are_every_flows() {
     assert_eq!(credentials.assume_role_arn.as_deref(), Some("arn:aws:iam::123456789012:role/a/b"));
     assert_eq!(credentials.assume_role_external_id.as_deref(), Some("12"));
     assert_eq!(credentials.sts_endpoint.as_deref(), Some("http://sts"));
+}
+
+#[test]
+fn a_flow_may_ask_as_somebody_else_and_by_another_way() {
+    let flow = |keys: &str| format!("- filePattern: /a{}\n  kinesisStream: s\n{keys}", keys.len());
+    let yaml = format!(
+        "awsAccessKeyId: id\nawsSecretAccessKey: secret\nassumeRoleARN: arn:aws:iam::123456789012:role/top\n\
+         assumeRoleExternalId: x\nproxy: http://p:1\nnoProxy: a, b\ncaBundle: /ca\nuseFipsEndpoint: true\nflows:\n{}{}{}",
+        flow("  initialPosition: END_OF_FILE\n"),
+        flow("  awsProfile: mine\n  proxy: none\n  useFipsEndpoint: false\n  caBundle: /other\n"),
+        flow("  assumeRoleARN: none\n  proxy: q\n"),
+    );
+    let flows = good(&yaml).flows;
+    let [top, mine, none] = [0, 1, 2].map(|at| (&flows[at].send.credentials, &flows[at].send.network));
+    assert_eq!(top.0.access_key_id.as_deref(), Some("id"));
+    assert_eq!(top.0.assume_role_external_id.as_deref(), Some("x"));
+    assert_eq!(top.1.proxy, Proxy::Url { url: "http://p:1".into(), except: "a, b".into() });
+    assert_eq!((top.1.fips, top.1.ca_bundle.as_deref()), (Some(true), Some(Path::new("/ca"))));
+    assert_eq!((mine.0.profile.as_deref(), mine.0.access_key_id.as_deref()), (Some("mine"), None));
+    assert_eq!(mine.0.assume_role_arn, top.0.assume_role_arn);
+    assert_eq!((&mine.1.proxy, mine.1.fips), (&Proxy::Never, Some(false)));
+    assert_eq!(mine.1.ca_bundle.as_deref(), Some(Path::new("/other")));
+    assert_eq!((&none.0.assume_role_arn, &none.0.assume_role_external_id), (&None, &None));
+    assert_eq!(none.1.proxy, Proxy::Url { url: "http://q".into(), except: String::new() });
+    assert!(
+        !format!("{:?}", Proxy::Url { url: "http://u:pw@q".into(), except: String::new() }).contains("pw")
+    );
 }
 
 #[test]

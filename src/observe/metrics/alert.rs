@@ -118,7 +118,7 @@ pub static ALERTS: &[Alert] = &[
         severity: Warning,
         summary: "{{ $value | humanize }} records of flow {{ $labels.flow }} on {{ $labels.instance }} went to the dead-letter file.",
         cause: "The destination refuses these records and accepts others, or they are too long and oversizedRecords says so.",
-        cure: "Look at the reasons in the dead-letter file, send the records by other means, and move the file away.",
+        cure: "Look at the reasons in the dead-letter file, mend what they name, and send the records again with kinesis-agent redrive, or move the file away.",
     },
     Alert {
         name: "KinesisAgentDeadLetterFileFull",
@@ -126,9 +126,9 @@ pub static ALERTS: &[Alert] = &[
         expr: "kinesis_agent_dead_letter_file_bytes > 0.8 * kinesis_agent_dead_letter_file_limit_bytes",
         hold: "5m",
         severity: Critical,
-        summary: "The dead-letter file on {{ $labels.instance }} is nearly full.",
-        cause: "Nobody has moved it away. When it is full, files with refused records wait.",
-        cure: "Move the file away (the agent makes a new one), or raise deadLetterMaxBytes.",
+        summary: "The dead-letter files on {{ $labels.instance }} are nearly full.",
+        cause: "Nobody has sent them again or moved them away. When they are full, files with refused records wait.",
+        cure: "Send them again with kinesis-agent redrive, move them away (the agent makes a new one), or raise deadLetterMaxBytes.",
     },
     Alert {
         name: "KinesisAgentCheckpointsNotStored",

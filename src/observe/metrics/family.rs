@@ -259,11 +259,11 @@ pub static FAMILIES: &[Family] = &[
         "Records that were given up and written to the dead-letter file.",
         Source::Flow(|flow| count(flow.counters.records_dead.get()))),
     family(Losses, "kinesis_agent_dead_letter_file_bytes", Gauge,
-        "The size of the dead-letter file.",
+        "The size of the dead-letter files.",
         Source::Agent(|board| board.dead_letters().map(|file| file.size() as f64))).bytes()
-        .more("0 while there is none. Move it away once it was looked at."),
+        .more("0 while there are none. Send them again with redrive, or move them away."),
     family(Losses, "kinesis_agent_dead_letter_file_limit_bytes", Gauge,
-        "How large the dead-letter file may become.",
+        "How large the dead-letter files may become together.",
         Source::Agent(|board| board.dead_letters().map(|file| file.max_bytes as f64))).bytes(),
 
     family(Checkpoints, "kinesis_agent_checkpoint_age_seconds", Gauge,

@@ -112,7 +112,16 @@ fn the_dead_letter_file_is_looked_at_when_somebody_asks() {
     assert!(!render(&board).contains("\nkinesis_agent_dead_letter_file_bytes "));
     board.dead_letters_at(super::super::DeadLetterFile { path: path.clone(), max_bytes: 100 });
     assert_eq!(value(&render(&board), "kinesis_agent_dead_letter_file_bytes "), 0.0);
-    std::fs::write(path, "12345").unwrap();
+    std::fs::write(&path, "12345").unwrap();
     assert_eq!(value(&render(&board), "kinesis_agent_dead_letter_file_bytes "), 5.0);
+    for (name, counts) in
+        [(".1", true), (".12.refused", true), (".refused", true), (".progress", false), ("s", false)]
+    {
+        let before = value(&render(&board), "kinesis_agent_dead_letter_file_bytes ");
+        std::fs::write(format!("{}{name}", path.display()), "1").unwrap();
+        let after = value(&render(&board), "kinesis_agent_dead_letter_file_bytes ");
+        assert_eq!(after - before, f64::from(counts), "{name}");
+    }
+    assert_eq!(board.dead_letters().unwrap().next_number(), 13);
     assert_eq!(value(&render(&board), "kinesis_agent_dead_letter_file_limit_bytes "), 100.0);
 }

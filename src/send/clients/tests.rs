@@ -127,15 +127,20 @@ async fn a_renewed_client_has_a_new_chain_unless_another_flow_has_just_made_one(
     options.credentials.access_key_id = Some("AKIDEXAMPLE".into());
     options.credentials.secret_access_key = Some("secret".into());
     let clients = Clients::default();
-    let built = async || clients.shared.lock().await[&options.credentials].built;
+    let access = (options.credentials.clone(), options.network.clone());
+    let built = async || clients.shared.lock().await[&access].built;
     let client = clients.client("a", &options).await.unwrap();
     let first = built().await;
-    tokio::time::advance(FRESH / 2).await;
-    clients.renewed("a", &options, &client).await.unwrap();
-    assert_eq!(built().await, first);
-    tokio::time::advance(FRESH).await;
-    clients.renewed("a", &options, &client).await.unwrap();
-    assert!(built().await > first);
+    let made = Instant::now();
+    tokio::time::advance(Duration::from_secs(60)).await;
+    clients.renewed("a", &options, &client, made).await.unwrap();
+    let second = built().await;
+    assert!(second > first);
+    clients.renewed("b", &options, &client, made).await.unwrap();
+    assert_eq!(built().await, second, "flow a has just made one");
+    tokio::time::advance(Duration::from_secs(1)).await;
+    clients.renewed("b", &options, &client, Instant::now()).await.unwrap();
+    assert!(built().await > second);
 }
 
 #[test]
@@ -221,10 +226,11 @@ async fn a_report_outlives_the_renewal_of_its_credentials() {
     let clients = Clients::default();
     let client = clients.client("a", &options).await.unwrap();
     let report = clients.report(&options.credentials);
-    tokio::time::advance(FRESH * 2).await;
-    clients.renewed("a", &options, &client).await.unwrap();
+    tokio::time::advance(Duration::from_secs(1)).await;
+    clients.renewed("a", &options, &client, Instant::now()).await.unwrap();
     assert!(Arc::ptr_eq(&report, &clients.report(&options.credentials)));
-    let provider = clients.shared.lock().await[&options.credentials].config.credentials_provider().unwrap();
+    let access = (options.credentials.clone(), options.network.clone());
+    let provider = clients.shared.lock().await[&access].config.credentials_provider().unwrap();
     aws_credential_types::provider::ProvideCredentials::provide_credentials(&provider).await.unwrap();
     assert_eq!(report.state().found.unwrap().source, "kinesis-agent configuration");
 }

@@ -508,6 +508,7 @@ fn send_options(setup: Setup) -> send::Options {
         region: None,
         endpoint: None,
         credentials: Credentials::default(),
+        network: kinesis_agent::send::Network::default(),
         aggregation: if setup.packed { Aggregation::Lines } else { Aggregation::None },
         aggregation_max_bytes: 100,
         partition_key: PartitionKey::Random,

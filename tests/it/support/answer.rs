@@ -1,7 +1,9 @@
 //! What the services answer, in AWS's shapes.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
+use aws_smithy_types::date_time::{DateTime, Format};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::Response;
@@ -104,6 +106,13 @@ pub fn server_error(service: Service, status: u16, body: Body) -> Answer {
         Body::Json if status == 503 => error(service, status, "ServiceUnavailable", false),
         Body::Json => error(service, status, "InternalFailure", true),
     }
+}
+
+/// The answer as a server whose clock shows `time` gives it.
+pub fn dated(mut answer: Answer, time: SystemTime) -> Answer {
+    let date = DateTime::from(time).fmt(Format::HttpDate).expect("a date of our time");
+    answer.headers_mut().insert("date", date.parse().expect("a date is a header's value"));
+    answer
 }
 
 /// A 200 whose body is no JSON.

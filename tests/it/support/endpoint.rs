@@ -8,7 +8,7 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
@@ -20,7 +20,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinSet;
 
 use super::answer::{self, Answer};
-use super::request::{Record, Request, Service};
+use super::request::{KINESIS_MAX_RECORD, Record, Request, Service};
 use super::script::{Script, Step};
 use super::sigv4;
 use super::wire::{Fate, Wire};
@@ -59,6 +59,32 @@ struct Shared {
     /// Replaces the answer to a question about a stream.
     description: Mutex<Option<(u16, Value)>>,
     described: Mutex<usize>,
+    keys: Mutex<Keys>,
+    /// How far its clock is ahead, in seconds.
+    clock: Mutex<i64>,
+    /// The errors that requests were answered with before anybody looked into them.
+    turned_away: Mutex<Vec<&'static str>>,
+    /// What its streams take, partition key included.
+    max_record: Mutex<usize>,
+}
+
+/// A secret, or the error that requests are answered with.
+type Secret = Result<String, &'static str>;
+
+/// Who may ask, by the access key.
+struct Keys(Box<dyn Fn(&str) -> Secret + Send>);
+
+impl Default for Keys {
+    fn default() -> Self {
+        let secret = SECRET_KEY.to_owned();
+        Keys(Box::new(move |key| if key == ACCESS_KEY { Ok(secret.clone()) } else { Err("") }))
+    }
+}
+
+impl std::fmt::Debug for Keys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Keys")
+    }
 }
 
 #[derive(Debug)]
@@ -81,6 +107,10 @@ impl Endpoint {
             violations: Mutex::default(),
             description: Mutex::default(),
             described: Mutex::default(),
+            keys: Mutex::default(),
+            clock: Mutex::default(),
+            turned_away: Mutex::default(),
+            max_record: Mutex::new(KINESIS_MAX_RECORD),
         });
         let (commands, received) = tokio::sync::mpsc::unbounded_channel();
         let (ready, address) = mpsc::channel();
@@ -106,6 +136,37 @@ impl Endpoint {
     /// How often that was asked.
     pub fn described(&self) -> usize {
         *lock(&self.shared.described)
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// From now on streams take records of so many KiB. They say so only to whom `says` it.
+    pub fn take_records_of(&self, kib: usize, says: bool) {
+        *lock(&self.shared.max_record) = kib << 10;
+        if says {
+            let mut body = answer::description(Service::Kinesis, br#"{"StreamName":"test-stream"}"#);
+            body["StreamDescriptionSummary"]["MaxRecordSizeInKiB"] = kib.into();
+            self.describe(200, body);
+        }
+    }
+
+    /// From now on `keys` says whose requests are looked into: it gives the secret of an access
+    /// key, or the error that its requests are answered with.
+    pub fn only_for(&self, keys: impl Fn(&str) -> Secret + Send + 'static) {
+        *lock(&self.shared.keys) = Keys(Box::new(keys));
+    }
+
+    /// Sets its clock so many seconds ahead of this host's. Like AWS it takes no request whose
+    /// signature is more than five minutes off.
+    pub fn set_clock_ahead(&self, seconds: i64) {
+        *lock(&self.shared.clock) = seconds;
+    }
+
+    /// The errors that requests got because of their keys or their time.
+    pub fn turned_away(&self) -> Vec<&'static str> {
+        lock(&self.shared.turned_away).clone()
     }
 
     /// Steps for the next requests, after those that are still queued.
@@ -269,10 +330,26 @@ fn listen(address: SocketAddr) -> TcpListener {
 struct Ended;
 
 async fn handle(shared: Arc<Shared>, fate: Fate, request: hyper::Request<Incoming>) -> Result<Answer, Ended> {
+    let answer = answer(shared.clone(), fate, request).await;
+    let now = SystemTime::now();
+    let ahead = *lock(&shared.clock);
+    let time = if ahead < 0 {
+        now - Duration::from_secs(ahead.unsigned_abs())
+    } else {
+        now + Duration::from_secs(ahead as u64)
+    };
+    answer.map(|answer| answer::dated(answer, time))
+}
+
+async fn answer(shared: Arc<Shared>, fate: Fate, request: hyper::Request<Incoming>) -> Result<Answer, Ended> {
     let (head, body) = request.into_parts();
     let body = body.collect().await.map_err(|_| Ended)?.to_bytes();
+    if let Some(code) = shared.turns_away(&head) {
+        lock(&shared.turned_away).push(code);
+        return Ok(answer::error(Service::Kinesis, 400, code, false));
+    }
     if let Some((service, description)) = shared.description_for(&head, &body) {
-        return Ok(match signed(&head, &body, service) {
+        return Ok(match shared.signed(&head, &body, service) {
             Ok(()) => description,
             Err(violation) => {
                 lock(&shared.violations).push(violation);
@@ -280,7 +357,7 @@ async fn handle(shared: Arc<Shared>, fate: Fate, request: hyper::Request<Incomin
             }
         });
     }
-    match check(&head, &body) {
+    match shared.check(&head, &body) {
         Ok(request) => shared.perform(fate, request).await,
         Err((service, violation)) => {
             lock(&shared.violations).push(violation);
@@ -289,35 +366,50 @@ async fn handle(shared: Arc<Shared>, fate: Fate, request: hyper::Request<Incomin
     }
 }
 
-/// The request, if AWS would accept it.
-fn check(head: &hyper::http::request::Parts, body: &[u8]) -> Result<Request, (Service, String)> {
-    let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
-    let target = header("x-amz-target").unwrap_or("");
-    let service = Service::of_target(target).map_err(|violation| (Service::Kinesis, violation))?;
-    let told = |violation: String| (service, format!("{target}: {violation}"));
-    if head.method != "POST" || head.uri.path() != "/" {
-        return Err(told(format!("{} {}", head.method, head.uri)));
-    }
-    if header("content-type") != Some("application/x-amz-json-1.1") {
-        return Err(told(format!("content-type is {:?}", header("content-type"))));
-    }
-    if header("content-length") != Some(&body.len().to_string()) {
-        return Err(told(format!("content-length is {:?}", header("content-length"))));
-    }
-    signed(head, body, service).map_err(told)?;
-    Request::parse(service, body).map_err(told)
-}
-
-fn signed(head: &hyper::http::request::Parts, body: &[u8], service: Service) -> Result<(), String> {
-    let secret = |key: &str| (key == ACCESS_KEY).then(|| SECRET_KEY.to_owned());
-    let scope = sigv4::verify(head, body, secret)?;
-    if (scope.region.as_str(), scope.service.as_str()) != (REGION, service.signing_name()) {
-        return Err(format!("signed for {scope:?}"));
-    }
-    Ok(())
-}
-
 impl Shared {
+    /// The error that whoever asks is answered with.
+    fn turns_away(&self, head: &hyper::http::request::Parts) -> Option<&'static str> {
+        let key = sigv4::access_key(head)?;
+        match lock(&self.keys).0(&key) {
+            Err(code) if !code.is_empty() => return Some(code),
+            _ => {}
+        }
+        let off = sigv4::seconds_off(head)? - *lock(&self.clock);
+        (off.abs() > 300).then_some("InvalidSignatureException")
+    }
+
+    /// The request, if AWS would accept it.
+    fn check(&self, head: &hyper::http::request::Parts, body: &[u8]) -> Result<Request, (Service, String)> {
+        let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
+        let target = header("x-amz-target").unwrap_or("");
+        let service = Service::of_target(target).map_err(|violation| (Service::Kinesis, violation))?;
+        let told = |violation: String| (service, format!("{target}: {violation}"));
+        if head.method != "POST" || head.uri.path() != "/" {
+            return Err(told(format!("{} {}", head.method, head.uri)));
+        }
+        if header("content-type") != Some("application/x-amz-json-1.1") {
+            return Err(told(format!("content-type is {:?}", header("content-type"))));
+        }
+        if header("content-length") != Some(&body.len().to_string()) {
+            return Err(told(format!("content-length is {:?}", header("content-length"))));
+        }
+        self.signed(head, body, service).map_err(told)?;
+        Request::parse_within(service, body, *lock(&self.max_record)).map_err(told)
+    }
+
+    fn signed(
+        &self,
+        head: &hyper::http::request::Parts,
+        body: &[u8],
+        service: Service,
+    ) -> Result<(), String> {
+        let scope = sigv4::verify(head, body, |key| self.keys.lock().unwrap().0(key).ok())?;
+        if (scope.region.as_str(), scope.service.as_str()) != (REGION, service.signing_name()) {
+            return Err(format!("signed for {scope:?}"));
+        }
+        Ok(())
+    }
+
     /// The answer to a question about a stream, if it is one.
     fn description_for(&self, head: &hyper::http::request::Parts, body: &[u8]) -> Option<(Service, Answer)> {
         let target = head.headers.get("x-amz-target")?.to_str().ok()?;

@@ -18,8 +18,12 @@ pub mod endpoint;
 mod endpoint_test;
 /// A real Kinesis server, in a process of its own.
 pub mod ferrokinesis;
+/// A plain HTTP server whose answers are a function.
+pub mod http_server;
 /// What the agent is asked about itself.
 pub mod inquiry;
+/// Who gives out credentials that expire: STS, and the metadata of an instance.
+pub mod issuer;
 /// A real server for most of AWS: Firehose into S3, STS, IAM, IMDS, signatures.
 pub mod ministack;
 /// File systems that a script mounts.
@@ -32,6 +36,8 @@ pub mod oracle;
 pub mod positions;
 /// Programs that others wrote, such as rsync.
 pub mod program;
+/// An HTTP proxy.
+pub mod proxy;
 /// One request as AWS reads it: the operation, its records and its limits.
 pub mod request;
 /// The ways in which logs are rotated.
@@ -44,6 +50,8 @@ pub mod script;
 pub mod sigv4;
 /// A disk that can be full.
 pub mod small_disk;
+/// A TLS server with a certificate of a private authority.
+pub mod tls;
 /// Conditions that come true sooner or later.
 pub mod wait;
 /// A connection that can end badly.

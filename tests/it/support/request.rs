@@ -10,7 +10,7 @@ use serde_json::Value;
 
 const MAX_RECORDS: usize = 500;
 const KINESIS_MAX_REQUEST: usize = 10 * 1024 * 1024;
-const KINESIS_MAX_RECORD: usize = 1024 * 1024;
+pub const KINESIS_MAX_RECORD: usize = 1024 * 1024;
 const KINESIS_MAX_KEY_CHARS: usize = 256;
 const FIREHOSE_MAX_REQUEST: usize = 4 * 1024 * 1024;
 const FIREHOSE_MAX_RECORD: usize = 1_024_000;
@@ -68,6 +68,11 @@ impl Service {
 impl Request {
     /// Reads a JSON 1.1 body and checks it against the limits.
     pub fn parse(service: Service, body: &[u8]) -> Result<Self, String> {
+        Self::parse_within(service, body, KINESIS_MAX_RECORD)
+    }
+
+    /// The same for a stream that takes records of other sizes.
+    pub fn parse_within(service: Service, body: &[u8], kinesis_record: usize) -> Result<Self, String> {
         let body: Value = serde_json::from_slice(body)
             .map_err(|error| format!("the body of {} bytes is not JSON: {error}", body.len()))?;
         let records = body["Records"].as_array().ok_or("Records is missing")?;
@@ -79,7 +84,7 @@ impl Request {
             Service::Firehose => text(&body, "DeliveryStreamName")?.to_owned(),
         };
         check_stream_name(service, &stream)?;
-        let read = |value| Record::parse(service, value);
+        let read = |value| Record::parse(service, value, kinesis_record);
         let records = records.iter().map(read).collect::<Result<Vec<_>, _>>()?;
         let request = Request { service, stream, records };
         request.check_size()?;
@@ -100,12 +105,12 @@ impl Request {
 }
 
 impl Record {
-    fn parse(service: Service, value: &Value) -> Result<Self, String> {
+    fn parse(service: Service, value: &Value, kinesis_record: usize) -> Result<Self, String> {
         let data = text(value, "Data")?;
         let data =
             aws_smithy_types::base64::decode(data).map_err(|error| format!("Data is not base64: {error}"))?;
         let (key, limit) = match service {
-            Service::Kinesis => (Some(partition_key(value)?), KINESIS_MAX_RECORD),
+            Service::Kinesis => (Some(partition_key(value)?), kinesis_record),
             Service::Firehose => (None, FIREHOSE_MAX_RECORD),
         };
         let record = Record { key, data: Bytes::from(data), stored: false };

@@ -54,6 +54,11 @@ impl Scene {
         Scene { agent: None, endpoint, oracle: Oracle::new(shape), config, world }
     }
 
+    /// Lines a record, from a configuration that stands.
+    pub fn of(world: World, endpoint: Endpoint, config: Config) -> Self {
+        Scene { agent: None, endpoint, oracle: Oracle::new(Shape::LinePerRecord), config, world }
+    }
+
     /// Sets a top-level key of the configuration, for the next start of the agent.
     pub fn set(&mut self, key: &str, value: impl Into<serde_json::Value>) {
         self.config = self.config.clone().with(key, value);

@@ -3,6 +3,9 @@
 //! It is stricter than AWS where the agent has no reason to differ: the body must be hashed,
 //! and all `x-amz-` headers must be signed.
 
+use std::time::SystemTime;
+
+use aws_smithy_types::date_time::{DateTime, Format};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use hyper::http::request::Parts;
 use sha2::{Digest as _, Sha256};
@@ -48,6 +51,22 @@ pub fn verify(
         region: authorization.region.to_owned(),
         service: authorization.service.to_owned(),
     })
+}
+
+/// Who says to have signed the request.
+pub fn access_key(request: &Parts) -> Option<String> {
+    let authorization = Authorization::parse(header(request, "authorization")?).ok()?;
+    Some(authorization.access_key.to_owned())
+}
+
+/// How far the time of the signature is ahead of this host's clock.
+pub fn seconds_off(request: &Parts) -> Option<i64> {
+    let digits: String = header(request, "x-amz-date")?.chars().filter(char::is_ascii_digit).collect();
+    let part = |from: usize, to: usize| digits.get(from..to);
+    let date = format!("{}-{}-{}", part(0, 4)?, part(4, 6)?, part(6, 8)?);
+    let time = format!("{}:{}:{}", part(8, 10)?, part(10, 12)?, part(12, 14)?);
+    let signed = DateTime::from_str(&format!("{date}T{time}Z"), Format::DateTime).ok()?;
+    Some(signed.secs() - DateTime::from(SystemTime::now()).secs())
 }
 
 fn header<'a>(request: &'a Parts, name: &str) -> Option<&'a str> {
