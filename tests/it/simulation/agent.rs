@@ -9,10 +9,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use kinesis_agent::file::handover::HeldFiles;
 use kinesis_agent::file::listing::{Listing, is_of};
 use kinesis_agent::file::pattern::Patterns;
 use kinesis_agent::file::removed::Removed;
-use kinesis_agent::file::tailers::{HeldFiles, Parts, Past, TailIds, Tailers, Turn};
+use kinesis_agent::file::tailers::{Parts, Past, TailIds, Tailers};
+use kinesis_agent::file::turns::Turn;
 use kinesis_agent::file::{
     self, Budget, FlowBudget, InitialPosition, Settled, Stored, TailEvent, TailId, TailNote, TailState,
 };
