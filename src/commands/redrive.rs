@@ -16,7 +16,7 @@ use crate::config::{self, Settings};
 use crate::file::{Chunk, TailId};
 use crate::observe::logging::{self, LogFormat};
 use crate::send::redelivery::Redelivery;
-use crate::send::{Clients, Entry, Options, Part};
+use crate::send::{Clients, Entry, Options, Part, Records};
 use crate::settle::DeadLetters;
 use crate::settle::redrive::{Load, Redrive, Route};
 
@@ -129,8 +129,8 @@ fn options<'a>(
 fn entries(load: &Load) -> Vec<Entry> {
     let entry = |(at, data): (usize, &Vec<u8>)| {
         let chunk = Chunk::new(TailId(at as u64), 0, Bytes::from(data.clone()), 0);
-        let part = Part { span: chunk.span, payload: chunk.bytes(), chunk };
-        Entry { bytes: data.len(), records: 1, parts: [part].into_iter().collect() }
+        let records = Records::one(data.len());
+        Entry::of(Part { span: chunk.span, payload: chunk.bytes(), records, chunk }, 1)
     };
     load.letters.iter().enumerate().map(entry).collect()
 }

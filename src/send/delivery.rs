@@ -11,6 +11,7 @@ use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
+use super::compress;
 use super::entry::Entry;
 use super::link::{Closed, Link};
 use super::outcome::{Failure, Outcome};
@@ -51,7 +52,8 @@ impl Delivery {
 
     async fn attempt(&self, entries: &[Entry]) -> Result<Vec<Outcome>, Failure> {
         let setup = &self.link.setup;
-        let _body = setup.bodies.take(entries.iter().map(|entry| entry.bytes).sum()).await;
+        let size: usize = entries.iter().map(|entry| entry.size).sum();
+        let _body = setup.bodies.take(size + compress::workspace(setup.options.compression)).await;
         setup.counters.requests.add(1);
         let client = self.link.client();
         let _in_flight = setup.counters.requests_in_flight.hold();

@@ -12,10 +12,11 @@ use aws_sdk_kinesis::types::{EncryptionType, PutRecordsRequestEntry, StreamMode}
 
 use super::description::StreamDescription;
 use super::entry::Entry;
+use super::envelope::Envelope;
 use super::failure::chain;
 use super::options::{Options, PartitionKey};
 use super::outcome::{Answer, Failure, FailureClass, Outcome, outcomes};
-use super::partition;
+use super::{partition, sealing};
 use crate::observe::Shards;
 
 #[derive(Clone, Debug)]
@@ -23,6 +24,7 @@ pub struct Kinesis {
     sdk: aws_sdk_kinesis::Client,
     stream: Stream,
     partition_key: PartitionKey,
+    envelope: Envelope,
 }
 
 /// What is known of the permission to put records.
@@ -55,6 +57,7 @@ impl Kinesis {
                 Stream::Name(stream.to_owned())
             },
             partition_key: options.partition_key,
+            envelope: Envelope::of(options),
         }
     }
 
@@ -133,10 +136,13 @@ impl Kinesis {
 
     /// Makes the body and sends it: all that a serialisation of our own would replace.
     async fn request(&self, entries: &[Entry]) -> Result<PutRecordsOutput, Failure> {
-        let records = entries.iter().map(|entry| {
+        let keys: Vec<_> = entries.iter().map(|entry| partition::key(self.partition_key, entry)).collect();
+        let sealed = sealing::seal(self.envelope, entries, &keys).await;
+        let records = sealed.into_iter().zip(keys).map(|(data, key)| {
             PutRecordsRequestEntry::builder()
-                .data(Blob::new(entry.to_vec()))
-                .partition_key(partition::key(self.partition_key, entry))
+                .data(Blob::new(data))
+                .partition_key(key.partition)
+                .set_explicit_hash_key(key.explicit_hash.map(|hash| hash.to_string()))
                 .build()
                 .expect("data and key are set")
         });

@@ -1,10 +1,14 @@
 //! Stage 3, which requests: packs records into entries and entries into requests, sends them
 //! until every entry has an outcome, and tells the settle stage.
 
+/// The aggregated format of the Kinesis Producer Library.
+pub mod aggregate;
 /// Blocks -> entries -> batches, within the limits.
 pub mod batch;
 /// The clients of the destinations, and where their credentials come from.
 pub mod clients;
+/// Entries as gzip or Zstandard.
+pub mod compress;
 /// Tells where credentials came from.
 mod credentials;
 /// One batch, until each of its entries is settled.
@@ -15,6 +19,8 @@ mod description;
 pub mod dry_run;
 /// What AWS counts as a record, and the request that carries many.
 pub mod entry;
+/// What stands around the records of an entry.
+pub mod envelope;
 /// The SDK's errors, as we see them.
 mod failure;
 /// PutRecordBatch.
@@ -47,6 +53,8 @@ pub mod redelivery;
 mod renewal;
 /// How long to wait before the next attempt.
 pub mod retry;
+/// What is sent for each entry, made on threads that may block.
+mod sealing;
 /// The loop of one flow: blocks in, settled spans out.
 pub mod sender;
 /// The files that a client was made from.
@@ -54,9 +62,11 @@ mod sources;
 
 pub use clients::{Client, ClientError, Clients};
 pub use dry_run::DryRun;
-pub use entry::{Batch, DeadLetter, Entry, FlushReason, Part};
+pub use entry::{Batch, DeadLetter, Entry, FlushReason, Part, Records};
 pub use limit::{Accepted, Bodies};
-pub use options::{Aggregation, Credentials, Destination, Network, Options, PartitionKey, Place, Proxy};
+pub use options::{
+    Aggregation, Compression, Credentials, Destination, Network, Options, PartitionKey, Place, Proxy,
+};
 pub use sender::{Ending, Sender, Setup};
 
 /// Why a destination cannot be asked.

@@ -58,7 +58,7 @@ impl Pace {
 /// About how many bytes the body of a request with these entries has.
 pub fn body_bytes(entries: &[Entry]) -> u64 {
     // Each entry has its key, its field names and their punctuation around it.
-    entries.iter().map(|entry| entry.bytes.div_ceil(3) as u64 * 4 + 64).sum()
+    entries.iter().map(|entry| entry.size.div_ceil(3) as u64 * 4 + 64).sum()
 }
 
 #[cfg(test)]

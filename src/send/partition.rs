@@ -15,21 +15,40 @@ const RANDOM_KEY_BYTES: usize = 6;
 /// The MD5 as hex digits.
 const DETERMINISTIC_KEY_BYTES: usize = 32;
 
-/// How long the partition keys of a flow are. Bytes.
-pub fn key_bytes(options: &Options) -> usize {
-    match (&options.destination, options.partition_key) {
+/// What decides on the shard of an entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key {
+    pub partition: String,
+    /// Where it is given, it counts instead of the MD5 of `partition`.
+    pub explicit_hash: Option<u128>,
+}
+
+/// How long the keys of a flow's entries are, so that entries can be filled before their keys
+/// are drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyRoom {
+    /// The partition key. Bytes.
+    pub partition: usize,
+    /// Whether there may be an explicit hash key beside it.
+    pub explicit_hash: bool,
+}
+
+pub fn key_room(options: &Options) -> KeyRoom {
+    let partition = match (&options.destination, options.partition_key) {
         (Destination::Firehose(_), _) => 0,
         (Destination::Kinesis(_), PartitionKey::Random) => RANDOM_KEY_BYTES,
         (Destination::Kinesis(_), PartitionKey::Deterministic) => DETERMINISTIC_KEY_BYTES,
-    }
+    };
+    KeyRoom { partition, explicit_hash: false }
 }
 
-/// The key of `entry` for one attempt.
-pub fn key(partition_key: PartitionKey, entry: &Entry) -> String {
-    match partition_key {
+/// The key of `entry` for one attempt. All records of an entry share it.
+pub fn key(partition_key: PartitionKey, entry: &Entry) -> Key {
+    let partition = match partition_key {
         PartitionKey::Random => random(),
         PartitionKey::Deterministic => md5_hex(entry),
-    }
+    };
+    Key { partition, explicit_hash: None }
 }
 
 fn random() -> String {
@@ -53,7 +72,7 @@ mod tests {
 
     #[test]
     fn a_deterministic_key_is_the_md5_of_all_parts() {
-        let key = |parts: &[&[u8]]| super::key(PartitionKey::Deterministic, &entry(parts));
+        let key = |parts: &[&[u8]]| super::key(PartitionKey::Deterministic, &entry(parts)).partition;
         assert_eq!(key(&[b"hello\n"]), "b1946ac92492d2347c6235b4d2611184");
         assert_eq!(key(&[b"he", b"llo\n"]), key(&[b"hello\n"]));
         assert_eq!(key(&[b"hello\n"]).len(), DETERMINISTIC_KEY_BYTES);
@@ -63,7 +82,7 @@ mod tests {
     fn random_keys_spread_evenly_over_the_shards() {
         let mut shards = [0u32; 16];
         for _ in 0..16_000 {
-            let key = super::key(PartitionKey::Random, &entry(&[b"x"]));
+            let key = super::key(PartitionKey::Random, &entry(&[b"x"])).partition;
             assert_eq!(key.len(), RANDOM_KEY_BYTES);
             shards[usize::from(Md5::digest(key.as_bytes())[0] >> 4)] += 1;
         }

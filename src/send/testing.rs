@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::entry::{Entry, Part};
+use super::entry::{Entry, Part, Records};
 use super::options::{Aggregation, Credentials, Destination, Network, Options, PartitionKey, Proxy};
 use crate::file::{Chunk, Span, TailId};
 use crate::record::{Block, Shape};
@@ -21,6 +21,8 @@ pub fn options() -> Options {
         network: Network { proxy: Proxy::Never, ..Network::default() },
         aggregation: Aggregation::None,
         aggregation_max_bytes: 250 * 1024,
+        aggregation_max_records: None,
+        compression: None,
         partition_key: PartitionKey::Random,
         max_batch_entries: 500,
         max_batch_bytes: 10 << 20,
@@ -55,8 +57,10 @@ pub fn entry(payloads: &[&[u8]]) -> Entry {
     for payload in payloads {
         let chunk = chunk(1, entry.bytes as u64, payload);
         entry.bytes += payload.len();
+        entry.size += payload.len();
         entry.records += 1;
-        entry.parts.push(Part { span: chunk.span, payload: chunk.bytes(), chunk });
+        let records = Records::one(payload.len());
+        entry.parts.push(Part { span: chunk.span, payload: chunk.bytes(), chunk, records });
     }
     entry
 }

@@ -10,6 +10,8 @@ mod support;
 
 /// Who asks AWS, and by which way.
 mod access;
+/// What AWS bills for each way of packing.
+mod bill;
 /// What is said of a configuration that is wrong.
 mod config;
 /// Which records the bytes of a file become.
@@ -34,6 +36,8 @@ mod file_systems;
 mod full_disk;
 /// The cases in which other agents lose or repeat lines.
 mod known_losses;
+/// Aggregates, byte by byte.
+mod kpl;
 /// Records of more than 1 MiB.
 mod large_records;
 /// The licences of all that is built in.
@@ -52,6 +56,8 @@ mod online;
 mod outage;
 /// The service and the packages, without building or booting anything.
 mod packaging;
+/// Aggregates and compressed entries on their way.
+mod packed;
 /// What a power cut leaves of the database and of logs.
 mod power_loss;
 /// Real programs that write, rewrite and rotate logs.

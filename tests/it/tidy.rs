@@ -13,7 +13,7 @@ use walkdir::WalkDir;
 const STAGES: [&str; 4] = ["file", "record", "send", "settle"];
 
 /// Each of these crates can be exchanged in one file.
-const FENCED: [&str; 9] = [
+const FENCED: [&str; 10] = [
     "aws_smithy_http_client",
     "rustls",
     "serde_yaml",
@@ -23,6 +23,7 @@ const FENCED: [&str; 9] = [
     "notify",
     "prometheus_client",
     "schemars",
+    "zstd",
 ];
 
 /// A function fits a screen.

@@ -511,6 +511,8 @@ fn send_options(setup: Setup) -> send::Options {
         network: kinesis_agent::send::Network::default(),
         aggregation: if setup.packed { Aggregation::Lines } else { Aggregation::None },
         aggregation_max_bytes: 100,
+        aggregation_max_records: None,
+        compression: None,
         partition_key: PartitionKey::Random,
         max_batch_entries: 4,
         max_batch_bytes: 400,

@@ -7,13 +7,14 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::net::TcpListener;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::config::{BehaviorVersion, Credentials, Region};
-use aws_sdk_kinesis::types::ShardIteratorType;
+use aws_sdk_kinesis::types::{Shard, ShardIteratorType};
 use ferrokinesis::store::{DurableStateOptions, StoreOptions};
 use tokio::runtime::Runtime;
 
@@ -102,6 +103,24 @@ impl Ferrokinesis {
         })
     }
 
+    /// Divides the stream's shard that has this number in half.
+    pub fn split(&self, stream: &str, shard: usize) {
+        self.runtime.block_on(async {
+            let shards = self.client.list_shards().stream_name(stream).send().await.unwrap();
+            let shard = &shards.shards()[shard];
+            let range = hash_keys(shard);
+            let middle = range.start() + (range.end() - range.start()) / 2 + 1;
+            let split = self.client.split_shard().stream_name(stream).shard_to_split(shard.shard_id());
+            split.new_starting_hash_key(middle.to_string()).send().await.unwrap();
+        });
+    }
+
+    /// The hash keys of all shards that the stream has or had.
+    pub fn hash_keys(&self, stream: &str) -> HashMap<String, RangeInclusive<u128>> {
+        let shards = self.runtime.block_on(self.client.list_shards().stream_name(stream).send()).unwrap();
+        shards.shards().iter().map(|shard| (shard.shard_id().to_owned(), hash_keys(shard))).collect()
+    }
+
     async fn read_shard(&self, stream: &str, shard: &str) -> Vec<Vec<u8>> {
         let start = self.client.get_shard_iterator().stream_name(stream).shard_id(shard);
         let start = start.shard_iterator_type(ShardIteratorType::TrimHorizon).send().await.unwrap();
@@ -113,7 +132,9 @@ impl Ferrokinesis {
                 return all;
             }
             all.extend(answer.records().iter().map(|record| record.data().as_ref().to_vec()));
-            position = answer.next_shard_iterator().unwrap().to_owned();
+            // A shard that was split ends.
+            let Some(next) = answer.next_shard_iterator() else { return all };
+            position = next.to_owned();
         }
     }
 }
@@ -124,6 +145,11 @@ impl Drop for Ferrokinesis {
             self.kill9();
         }
     }
+}
+
+fn hash_keys(shard: &Shard) -> RangeInclusive<u128> {
+    let range = shard.hash_key_range().expect("a shard has hash keys");
+    range.starting_hash_key().parse().unwrap()..=range.ending_hash_key().parse().unwrap()
 }
 
 /// A port that was free a moment ago.

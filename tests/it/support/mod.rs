@@ -24,6 +24,8 @@ pub mod http_server;
 pub mod inquiry;
 /// Who gives out credentials that expire: STS, and the metadata of an instance.
 pub mod issuer;
+/// Aggregates as their consumers read them.
+pub mod kpl;
 /// A real server for most of AWS: Firehose into S3, STS, IAM, IMDS, signatures.
 pub mod ministack;
 /// File systems that a script mounts.
