@@ -62,6 +62,11 @@ impl Anchor {
         let covered = &before[before.len() - Self::length(offset)..];
         Anchor { offset, hash: xxh3_64(covered) }
     }
+
+    /// Whether nothing but zeros stands before the offset, as behind a hole: any other hole agrees.
+    pub fn is_of_zeros(&self) -> bool {
+        *self == Self::of(self.offset, &[0; ANCHOR_BYTES])
+    }
 }
 
 /// Bytes of one tail. Cheap to clone: the buffer is shared.

@@ -88,9 +88,17 @@ pub fn verify(body: &mut Body, identity: &Identity, ladder: &Ladder) -> io::Resu
     }
     Ok(match (agreed, ladder.newest()) {
         (agreed, newest) if agreed == newest => Verdict::Same,
-        (Some(anchor), _) if anchor.offset > 0 => Verdict::UpTo(anchor),
+        (Some(anchor), _) if anchor.offset > 0 && (identity.head_length > 0 || !anchor.is_of_zeros()) => {
+            Verdict::UpTo(anchor)
+        }
         _ => Verdict::Different,
     })
+}
+
+/// Whether anything is known of what the tail holds; else every file would agree with it. A file that
+/// begins with a hole has no head, and is known by what was read behind that.
+pub fn is_content_known(identity: &Identity, ladder: &Ladder) -> bool {
+    identity.head_length > 0 || ladder.anchors().iter().any(|anchor| !anchor.is_of_zeros())
 }
 
 /// Whether the file holds before the anchor's offset what it held when the anchor was made.

@@ -19,7 +19,7 @@ use super::replaced::holds_what_was_read;
 use super::rotation::Seen;
 use super::tail::Tail;
 use super::tailers::{Past, Tailers, open_file};
-use crate::observe::RotationKind;
+use crate::observe::{LossReason, RotationKind};
 
 /// A file's time may be a little behind the clock that the first start was read from.
 const CLOCK_SLACK_MILLIS: i64 = 2000;
@@ -58,7 +58,7 @@ impl Tailers {
     /// A file that is no tail's. Whether it is to be looked at as a new one next time too.
     pub(super) fn appeared(&mut self, seen: &Seen, listing: &Listing, now: Duration) -> bool {
         if is_compressed(&seen.path) && !is_unpackable(&seen.path) {
-            return false;
+            return self.cannot_be_unpacked(seen, listing);
         }
         let mut family = self.family(&seen.path);
         let reborn = self.reborn.contains(&seen.key);
@@ -102,6 +102,29 @@ impl Tailers {
         let start = if own && !reborn { self.start_of(seen) } else { Start::Beginning };
         self.begin(seen, start, now);
         true
+    }
+
+    /// What was compressed while the agent was stopped may hold lines that nobody has read. Whether
+    /// it is still being compressed.
+    fn cannot_be_unpacked(&mut self, seen: &Seen, listing: &Listing) -> bool {
+        let family = self.family(&seen.path);
+        let homes = self.possible_homes(&seen.path);
+        let departed = homes.iter().filter_map(|home| self.departed.get(home.as_path()).copied());
+        let known = family.iter().filter_map(|id| self.tails.get(*id)?.known_modified_millis);
+        // What was only compressed since is as old as it was when it was read.
+        let is_news = known.chain(departed).all(|latest| latest < seen.modified_millis);
+        if self.away_since.is_none() || !is_news || !self.is_generation(seen, &family) {
+            return false;
+        }
+        if listing.has(&seen.path.with_extension("")) {
+            return true;
+        }
+        tracing::error!(
+            flow = &*self.flow, file = %seen.path.display(), bytes = seen.size,
+            "a file was rotated and compressed while the agent was stopped, in a way that it cannot read: what is in it and was not delivered before is lost; compress with gzip or zstd, and use logrotate's delaycompress"
+        );
+        self.counters.bytes_lost.add(LossReason::Unreadable.word(), seen.size);
+        false
     }
 
     /// Whether the file holds nothing but bytes of another one that begins at this look, and whose

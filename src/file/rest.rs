@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::body::{Body, is_compressed, is_unpackable};
 use super::chunk::TailId;
-use super::identity::{HEAD_BYTES, Verdict, verify};
+use super::identity::{HEAD_BYTES, Verdict, is_content_known, verify};
 use super::listing::Listing;
 use super::note::{Lost, TailState};
 use super::replaced::holds_prefix;
@@ -137,7 +137,7 @@ impl Tailers {
         // Of a file that was empty no content is known: any would agree with it.
         let may_be_it =
             |seen: &Seen| seen.key.1 == identity.inode && self.may_be_the_empty_one(tail, &seen.path);
-        candidates.retain(|seen| identity.head_length > 0 || may_be_it(seen));
+        candidates.retain(|seen| is_content_known(identity, tail.ladder()) || may_be_it(seen));
         candidates.retain(|seen| !is_anothers(seen));
         (candidates, moved)
     }
@@ -163,7 +163,7 @@ impl Tailers {
         let Some(mut body) = open_file(&seen.path, seen.key)? else { return Ok(None) };
         let Some(tail) = self.tails.get_mut(id) else { return Ok(Some(false)) };
         let packed = is_compressed(&seen.path);
-        if tail.identity.head_length == 0
+        if !is_content_known(&tail.identity, tail.ladder())
             && (tail.identity.inode != seen.key.1 || (packed && is_filled(&mut body)?))
         {
             // Every file begins as an empty one, but nothing is ever added to a compressed one.

@@ -71,16 +71,20 @@ pub enum LossReason {
     Shutdown,
     /// The file was deleted, and deleted files held too much of the disk.
     Space,
+    /// While the agent was stopped the file was compressed in a way that it cannot read. Counted is
+    /// the size of the compressed file.
+    Unreadable,
 }
 
 impl LossReason {
-    pub const ALL: [LossReason; 6] = [
+    pub const ALL: [LossReason; 7] = [
         LossReason::Truncated,
         LossReason::Cut,
         LossReason::Removed,
         LossReason::NotFoundAtStart,
         LossReason::Shutdown,
         LossReason::Space,
+        LossReason::Unreadable,
     ];
 
     pub const fn word(self) -> &'static str {
@@ -91,6 +95,7 @@ impl LossReason {
             LossReason::NotFoundAtStart => "not_found_at_start",
             LossReason::Shutdown => "shutdown",
             LossReason::Space => "space",
+            LossReason::Unreadable => "unreadable",
         }
     }
 }

@@ -542,3 +542,30 @@ fn what_was_compressed_before_the_first_look_of_a_flow_is_left_alone() {
         flow.expect(&["1"]);
     }
 }
+
+#[test]
+fn what_was_compressed_while_stopped_so_that_it_cannot_be_read_is_reported() {
+    for pattern in ["app.log", "app.log*"] {
+        let mut flow = Flow::new(pattern);
+        flow.append("app.log", "1\n");
+        flow.look();
+        flow.expect(&["1"]);
+        let reported = |flow: &Flow| flow.tailers.counters.bytes_lost.get();
+        flow.stop_after(0);
+        // It was read before.
+        flow.rename("app.log", "app.log.2.xz");
+        flow.append("app.log", "2\n");
+        flow.rename("app.log", "app.log.1.xz");
+        flow.append("app.log", "3\n");
+        let later = std::time::SystemTime::now() + Duration::from_secs(2);
+        let young = File::options().append(true).open(flow.path("app.log.1.xz")).unwrap();
+        young.set_modified(later).unwrap();
+        flow.start_since(millis_ago(60));
+        flow.look();
+        flow.expect(&["3"]);
+        assert_eq!(reported(&flow), 2, "{pattern}");
+        flow.pass(20);
+        flow.look();
+        assert_eq!(reported(&flow), 2, "{pattern}");
+    }
+}

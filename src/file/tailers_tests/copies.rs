@@ -395,6 +395,40 @@ fn the_hole_of_a_writer_that_does_not_append_is_skipped() {
     flow.expect(&["1", "2 behind the hole", "3"]);
 }
 
+/// As `command > app.log` leaves it when logrotate copies and truncates it time and again.
+#[test]
+fn copytruncate_of_a_file_that_begins_with_a_hole_goes_on_in_the_copy() {
+    use std::os::unix::fs::FileExt;
+    for stopped in [false, true] {
+        let mut flow = Flow::new("app.log");
+        let writer = File::create(flow.path("app.log")).unwrap();
+        let mut end = 0;
+        let mut write = |text: &str| {
+            writer.write_all_at(text.as_bytes(), end).unwrap();
+            end += text.len() as u64;
+        };
+        write(&format!("{}\n", "1".repeat(5000)));
+        flow.look();
+        for generation in 2..5 {
+            let mut rotate = |flow: &Flow| {
+                write(&format!("unread {generation}\n"));
+                flow.copy("app.log", &format!("app.log.{}", 10 - generation));
+                flow.truncate("app.log");
+                write(&format!("{generation}\n"));
+            };
+            match stopped {
+                true => flow.restart(&mut rotate),
+                false => rotate(&flow),
+            }
+            flow.look();
+        }
+        assert_eq!(flow.lost, 0);
+        flow.lines.remove(0);
+        flow.lines.sort();
+        flow.expect(&["2", "3", "4", "unread 2", "unread 3", "unread 4"]);
+    }
+}
+
 #[test]
 fn a_truncation_between_the_listing_and_the_look_repeats_nothing() {
     let mut flow = Flow::new("app.log*");

@@ -251,7 +251,7 @@ pub static FAMILIES: &[Family] = &[
         Source::FlowWords("reason", |flow| {
             all_words(LossReason::ALL.map(LossReason::word), &flow.counters.bytes_lost)
         })).bytes()
-        .more("`truncated`: overwritten, and there was no copy; `cut`: the file lost its last bytes; `removed`; `not_found_at_start`: removed while the agent did not run; `shutdown`: the agent had to stop before it could read all of a deleted file; `space`: deleted files held more than `maxOpenRemovedBytes`."),
+        .more("`truncated`: overwritten, and there was no copy; `cut`: the file lost its last bytes; `removed`; `not_found_at_start`: removed while the agent did not run; `shutdown`: the agent had to stop before it could read all of a deleted file; `space`: deleted files held more than `maxOpenRemovedBytes`; `unreadable`: compressed while the agent did not run, in a way that it cannot read (the size of the compressed file)."),
     family(Losses, "kinesis_agent_repeated_bytes", Counter,
         "Bytes that were read twice because a file could not be told from a copy.",
         Source::Flow(|flow| count(flow.counters.bytes_repeated.get()))).bytes(),

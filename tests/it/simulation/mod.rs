@@ -41,7 +41,12 @@ fn number(name: &str) -> Option<u64> {
 fn check(seed: u64, exact: bool, most: u64, time: Duration) {
     let (tally, found) = hunt(seed, exact, most, time);
     println!("seeds from {seed}, exact: {exact}: {tally:?}");
-    let Some(found) = found else { return };
+    let Some(found) = found else {
+        // An oracle that excuses everything would find nothing.
+        let may_be_judged = tally.cases >= CI_CASES;
+        assert!(!may_be_judged || tally.excused * 100 <= tally.units * 35, "{tally:?}");
+        return;
+    };
     let name = format!("seed-{}{}.txt", found.seed, if exact { "-exact" } else { "" });
     let path = Path::new(REGRESSIONS).join(name);
     std::fs::create_dir_all(REGRESSIONS).unwrap();
