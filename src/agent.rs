@@ -31,7 +31,7 @@ use crate::observe::progress::{self, Progress};
 use crate::observe::server::StatusOptions;
 use crate::observe::survey::Question;
 use crate::observe::{Board, DeadLetterFile, crash_point};
-use crate::send::{Accepted, ClientError, Clients, Destination};
+use crate::send::{Accepted, ClientError, Clients, Destination, Lanes};
 use crate::settle::{
     DeadLetters, FlowChange, FlowIdentity, Inlets, Resumed, Settler, SettlerFlow, Store, StoreError, Summary,
 };
@@ -112,6 +112,7 @@ struct Common {
     ids: Arc<TailIds>,
     clients: Arc<Clients>,
     accepted: HashMap<Destination, Accepted>,
+    lanes: Lanes,
     to_settle: ToSettle,
     mailboxes: Arc<Mutex<Vec<Weak<Mailbox>>>>,
     /// How many files each flow may keep open.
@@ -177,6 +178,7 @@ impl Agent {
             ids: Arc::new(TailIds::starting_at(store.first_tail().0)),
             clients,
             accepted: HashMap::new(),
+            lanes: Lanes::default(),
             to_settle,
             mailboxes: Arc::default(),
             max_open: Arc::default(),

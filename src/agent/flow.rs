@@ -120,6 +120,7 @@ impl RunningFlow {
             health: on_board.health.clone(),
             bodies: bodies.clone(),
             accepted: common.accepted.entry(flow.send.destination.clone()).or_default().clone(),
+            lane: common.lanes.of(&flow.send),
             settled: common.to_settle.settled.clone(),
             dead: common.to_settle.dead.clone(),
         });

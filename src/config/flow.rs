@@ -9,7 +9,7 @@ use regex::bytes::Regex;
 
 use crate::file::{self, InitialPosition};
 use crate::record::{self, MultiLine, Oversized};
-use crate::send::{self, Aggregation, Destination, PartitionKey};
+use crate::send::{self, Aggregation, Destination, Flush, PartitionKey, ShardLimits};
 
 use super::agent::{self, Service, Shared};
 use super::destination;
@@ -301,9 +301,11 @@ fn send_options(
         aggregation: Aggregation::None,
         aggregation_max_bytes: 0,
         partition_key: partition_key(section, &destination),
+        shard_limits: shard_limits(section, &destination),
         max_batch_entries: count(section, "maxBufferSizeRecords", 500, 500),
         max_batch_bytes: max_batch_bytes(section, shared, &destination),
         max_age: Duration::from_millis(max_age),
+        flush: flush(section),
         retry_initial_backoff,
         retry_max_backoff,
         max_in_flight: count(section, "maxInFlight", 4, 64),
@@ -357,6 +359,30 @@ fn partition_key(section: &mut Section<'_, '_>, destination: &Destination) -> Pa
         section.warning(given.line, "partitionKeyOption", "has no effect: Firehose knows no partition keys");
     }
     given.value
+}
+
+fn shard_limits(section: &mut Section<'_, '_>, destination: &Destination) -> ShardLimits {
+    let of_aws = ShardLimits::default();
+    let bytes = section.bytes("shardBytesPerSecond", 1000..=of_aws.bytes_per_second);
+    let records = section.number("shardRecordsPerSecond", 1..=of_aws.records_per_second);
+    if matches!(destination, Destination::Firehose(_)) {
+        for name in ["shardBytesPerSecond", "shardRecordsPerSecond"] {
+            if let Some(line) = section.line_of(name) {
+                section.warning(line, name, "has no effect: Firehose has no shards");
+            }
+        }
+        return of_aws;
+    }
+    ShardLimits {
+        bytes_per_second: bytes.map_or(of_aws.bytes_per_second, |given| given.value),
+        records_per_second: records.unwrap_or(of_aws.records_per_second),
+    }
+}
+
+fn flush(section: &mut Section<'_, '_>) -> Flush {
+    section
+        .choice("flush", &[("aged", Flush::Aged), ("eager", Flush::Eager)])
+        .map_or(Flush::Aged, |given| given.value)
 }
 
 fn max_batch_bytes(section: &mut Section<'_, '_>, shared: &Shared, destination: &Destination) -> usize {

@@ -139,6 +139,18 @@ struct FlowKeys {
     /// Streams only. DETERMINISTIC: the MD5 of the record, so that equal records go to one shard.
     #[schemars(extend("default" = "RANDOM"))]
     partition_key_option: PartitionKey,
+    /// What this agent may put into each shard of the stream in a second, in bytes: a part of AWS's
+    /// 1 MB where others use the shards, too.
+    #[schemars(extend("default" = 1_000_000))]
+    shard_bytes_per_second: Bytes<1000, 1_000_000>,
+    /// What this agent may put into each shard of the stream in a second, in records as AWS counts
+    /// them.
+    #[schemars(extend("default" = 1000))]
+    shard_records_per_second: Count<1, 1000>,
+    /// When a request leaves before it is full: when its oldest record is old enough, or as soon as
+    /// fewer than `maxInFlight` are under way.
+    #[schemars(extend("default" = "aged"))]
+    flush: Flush,
     /// The pause after the first failure; it doubles with each.
     #[schemars(extend("default" = 100))]
     retry_initial_backoff_millis: Millis<1, HOUR>,
@@ -242,6 +254,7 @@ words! {
     PartitionKey "RANDOM" "DETERMINISTIC",
     OversizedRecords "split" "truncate" "deadLetter",
     Aggregation "none" "lines",
+    Flush "aged" "eager",
 }
 
 struct Flag;

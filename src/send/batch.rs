@@ -168,7 +168,7 @@ impl Batcher {
 
     fn start(&mut self, part: Part, records: u32, open: bool) {
         let bytes = part.payload.len();
-        self.entries.push(Entry { parts: smallvec::smallvec![part], bytes, records });
+        self.entries.push(Entry { parts: smallvec::smallvec![part], bytes, records, key: None });
         self.bytes += self.key_bytes;
         self.open = open;
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use super::partition::FixedKey;
 use crate::file::{Chunk, Span};
 
 /// Consecutive bytes of one tail in an entry.
@@ -24,6 +25,8 @@ pub struct Entry {
     pub bytes: usize,
     /// How many records of ours it holds.
     pub records: u32,
+    /// None if any shard will do.
+    pub key: Option<FixedKey>,
 }
 
 impl Entry {
@@ -51,6 +54,8 @@ pub enum FlushReason {
     Records,
     Bytes,
     Age,
+    /// A request slot was free.
+    Eager,
     /// The memory budget was short.
     Budget,
     Shutdown,

@@ -5,6 +5,8 @@
 pub mod batch;
 /// The clients of the destinations, and where their credentials come from.
 pub mod clients;
+/// How many requests a destination has to answer at a time.
+pub mod controller;
 /// Tells where credentials came from.
 mod credentials;
 /// One batch, until each of its entries is settled.
@@ -23,8 +25,12 @@ mod firehose;
 pub mod inquiry;
 /// PutRecords.
 mod kinesis;
+/// The way to one destination, shared by its flows.
+pub mod lane;
 /// How much may be under way.
 pub mod limit;
+/// How fast entries may go to a shard or a stream.
+pub mod limiter;
 /// What the deliveries of one flow share.
 mod link;
 /// What this stage is told to do.
@@ -41,12 +47,17 @@ pub mod receipt;
 pub mod retry;
 /// The loop of one flow: blocks in, settled spans out.
 pub mod sender;
+/// The open shards of a stream, and where the next entry goes.
+pub mod shards;
+/// Where entries go, and when.
+pub mod spread;
 
 pub use clients::{Client, ClientError, Clients};
 pub use dry_run::DryRun;
 pub use entry::{Batch, DeadLetter, Entry, FlushReason, Part};
+pub use lane::{Lane, Lanes};
 pub use limit::{Accepted, Bodies};
-pub use options::{Aggregation, Credentials, Destination, Options, PartitionKey};
+pub use options::{Aggregation, Credentials, Destination, Flush, Options, PartitionKey, ShardLimits};
 pub use sender::{Ending, Sender, Setup};
 
 /// Why a destination cannot be asked.

@@ -13,11 +13,13 @@ pub struct Options {
     /// With [`Aggregation::Lines`]: how large an entry may become. Bytes.
     pub aggregation_max_bytes: usize,
     pub partition_key: PartitionKey,
+    pub shard_limits: ShardLimits,
     pub max_batch_entries: usize,
     /// Counts payloads and partition keys, before base64. Bytes.
     pub max_batch_bytes: usize,
     /// A batch leaves when its oldest record has waited this long.
     pub max_age: Duration,
+    pub flush: Flush,
     pub retry_initial_backoff: Duration,
     pub retry_max_backoff: Duration,
     /// Requests under way at a time.
@@ -75,6 +77,29 @@ pub enum Aggregation {
     None,
     /// An entry is complete lines, each with its newline.
     Lines,
+}
+
+/// When a batch leaves before it is full or old.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Flush {
+    #[default]
+    Aged,
+    /// As soon as a request slot is free.
+    Eager,
+}
+
+/// What this agent may put into one shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ShardLimits {
+    pub bytes_per_second: u64,
+    pub records_per_second: u64,
+}
+
+impl Default for ShardLimits {
+    /// AWS: 1 MB and 1,000 records a second.
+    fn default() -> Self {
+        ShardLimits { bytes_per_second: 1_000_000, records_per_second: 1000 }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

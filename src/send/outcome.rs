@@ -5,6 +5,8 @@
 //! errors of AWS, and the tables by which the SDKs decide on their own retries. One rule above
 //! all: what is not known is retried, since the data is safe on disk.
 
+use super::shards::ShardId;
+
 /// What became of one entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -13,6 +15,21 @@ pub enum Outcome {
     Retry(Cause),
     /// Will not be accepted as it is.
     Rejected(Cause),
+}
+
+/// The answer to a request: for each of its entries what became of it, and the shard that took it
+/// if the destination has shards and names it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answers {
+    pub outcomes: Vec<Outcome>,
+    /// Empty, or one for each entry.
+    pub shards: Vec<Option<ShardId>>,
+}
+
+impl From<Vec<Outcome>> for Answers {
+    fn from(outcomes: Vec<Outcome>) -> Self {
+        Answers { outcomes, shards: Vec::new() }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

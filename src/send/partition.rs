@@ -3,6 +3,8 @@
 //!
 //! Firehose has none.
 
+use std::sync::Arc;
+
 use md5::{Digest, Md5};
 
 use super::entry::Entry;
@@ -15,6 +17,35 @@ const RANDOM_KEY_BYTES: usize = 6;
 /// The MD5 as hex digits.
 const DETERMINISTIC_KEY_BYTES: usize = 32;
 
+/// What decides on the shard of an entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key {
+    pub partition: String,
+    /// Where it is given, it counts instead of the MD5 of `partition`.
+    pub explicit_hash: Option<u128>,
+}
+
+/// A partition key that is the same at each attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FixedKey {
+    pub text: Arc<str>,
+    /// Its MD5 as a number, by which Kinesis chooses the shard.
+    pub hash: u128,
+}
+
+impl FixedKey {
+    pub fn new(text: &str) -> Self {
+        FixedKey { text: text.into(), hash: u128::from_be_bytes(Md5::digest(text.as_bytes()).into()) }
+    }
+}
+
+/// Gives `entry` the key that follows from its own bytes, if the flow's keys do.
+pub fn fix(partition_key: PartitionKey, entry: &mut Entry) {
+    if partition_key == PartitionKey::Deterministic {
+        entry.key = Some(FixedKey::new(&md5_hex(entry)));
+    }
+}
+
 /// How long the partition keys of a flow are. Bytes.
 pub fn key_bytes(options: &Options) -> usize {
     match (&options.destination, options.partition_key) {
@@ -24,15 +55,8 @@ pub fn key_bytes(options: &Options) -> usize {
     }
 }
 
-/// The key of `entry` for one attempt.
-pub fn key(partition_key: PartitionKey, entry: &Entry) -> String {
-    match partition_key {
-        PartitionKey::Random => random(),
-        PartitionKey::Deterministic => md5_hex(entry),
-    }
-}
-
-fn random() -> String {
+/// A key that falls to any shard.
+pub fn random() -> String {
     const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
     (0..RANDOM_KEY_BYTES).map(|_| DIGITS[fastrand::usize(..DIGITS.len())] as char).collect()
 }
@@ -53,17 +77,23 @@ mod tests {
 
     #[test]
     fn a_deterministic_key_is_the_md5_of_all_parts() {
-        let key = |parts: &[&[u8]]| super::key(PartitionKey::Deterministic, &entry(parts));
-        assert_eq!(key(&[b"hello\n"]), "b1946ac92492d2347c6235b4d2611184");
+        let key = |parts: &[&[u8]]| {
+            let mut entry = entry(parts);
+            fix(PartitionKey::Deterministic, &mut entry);
+            entry.key.unwrap()
+        };
+        assert_eq!(&*key(&[b"hello\n"]).text, "b1946ac92492d2347c6235b4d2611184");
         assert_eq!(key(&[b"he", b"llo\n"]), key(&[b"hello\n"]));
-        assert_eq!(key(&[b"hello\n"]).len(), DETERMINISTIC_KEY_BYTES);
+        assert_eq!(key(&[b"hello\n"]).text.len(), DETERMINISTIC_KEY_BYTES);
+        // `printf b1946ac92492d2347c6235b4d2611184 | md5sum`
+        assert_eq!(key(&[b"hello\n"]).hash, 0x57ae7aad_8abe2f31_7e460c92_d3ed1178);
     }
 
     #[test]
     fn random_keys_spread_evenly_over_the_shards() {
         let mut shards = [0u32; 16];
         for _ in 0..16_000 {
-            let key = super::key(PartitionKey::Random, &entry(&[b"x"]));
+            let key = random();
             assert_eq!(key.len(), RANDOM_KEY_BYTES);
             shards[usize::from(Md5::digest(key.as_bytes())[0] >> 4)] += 1;
         }

@@ -8,7 +8,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::entry::{Entry, Part};
-use super::options::{Aggregation, Credentials, Destination, Options, PartitionKey};
+use super::options::{Aggregation, Credentials, Destination, Flush, Options, PartitionKey, ShardLimits};
+use super::partition::{self, Key};
 use crate::file::{Chunk, Span, TailId};
 use crate::record::{Block, Shape};
 
@@ -21,9 +22,11 @@ pub fn options() -> Options {
         aggregation: Aggregation::None,
         aggregation_max_bytes: 250 * 1024,
         partition_key: PartitionKey::Random,
+        shard_limits: ShardLimits::default(),
         max_batch_entries: 500,
         max_batch_bytes: 10 << 20,
         max_age: Duration::from_secs(1),
+        flush: Flush::Aged,
         retry_initial_backoff: Duration::from_millis(100),
         retry_max_backoff: Duration::from_secs(10),
         max_in_flight: 2,
@@ -58,6 +61,11 @@ pub fn entry(payloads: &[&[u8]]) -> Entry {
         entry.parts.push(Part { span: chunk.span, payload: chunk.bytes(), chunk });
     }
     entry
+}
+
+/// Keys that fall to any shard.
+pub fn keys(count: usize) -> Vec<Key> {
+    (0..count).map(|_| Key { partition: partition::random(), explicit_hash: None }).collect()
 }
 
 /// What a [`Canned`] server was asked.

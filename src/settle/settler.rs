@@ -504,7 +504,7 @@ fn letter_of(flow: Arc<str>, dead: Dead) -> DeadLetter {
     let part = Part { chunk: dead.chunk, span: dead.span, payload: dead.payload };
     DeadLetter {
         flow,
-        entry: Entry { parts: smallvec![part], bytes, records: 1 },
+        entry: Entry { parts: smallvec![part], bytes, records: 1, key: None },
         reason: dead.reason.into(),
     }
 }
