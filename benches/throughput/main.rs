@@ -4,7 +4,7 @@
 //! time is not the agent's: `throughput` (CPU, speed and memory for a backlog), `latency` (from
 //! the write of a line to its receipt), `crash` (lines lost and repeated under kill -9 and
 //! rotation), and, only where an argument asks for them, `many` (start, memory and CPU with very
-//! many files), `fair` (a fresh line beside a backlog) and `outage` (minutes in which nothing can
+//! many files), `fair` (a fresh line beside a backlog), `shards` (how much of a stream's limits is used) and `outage` (minutes in which nothing can
 //! be delivered). An argument picks one. `BENCH_MB`,
 //! `BENCH_LIVES`, `BENCH_SEED`, `FILES`, `ACTIVE`, `SECONDS` change the sizes; `KINESIS_AGENT` names
 //! another binary. It is plain HTTP: TLS would be measured with it otherwise.
@@ -17,6 +17,7 @@ mod latency;
 mod line;
 mod many;
 mod outage;
+mod shards;
 mod throughput;
 
 use std::fs;
@@ -30,6 +31,9 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
     if arguments.first().is_some_and(|argument| argument == endpoint::ARGUMENT) {
         return exit_code(endpoint::serve());
+    }
+    if arguments.first().is_some_and(|argument| argument == shards::ARGUMENT) {
+        return exit_code(shards::serve());
     }
     let asked = |name: &str| arguments.iter().any(|argument| argument == name);
     exit_code(run(asked, arguments.is_empty()))
@@ -50,6 +54,9 @@ fn run(asked: impl Fn(&str) -> bool, all: bool) -> Result<()> {
     }
     if asked("outage") {
         outage::run()?;
+    }
+    if asked("shards") {
+        shards::run()?;
     }
     if asked("fair") {
         fair::run()?;
