@@ -47,7 +47,7 @@ simulate: ## Steps all stages through what may happen to files, for SECONDS (60)
 simulate-planted: ## Plants five bugs, one after the other, and shows how soon the simulation finds each.
 	tests/it/simulation/planted/hunt.sh
 
-bench: ## Measures CPU, memory, latency and repeats after kill -9 (BENCH_MB, BENCH_LIVES; ONLY=throughput|latency|crash).
+bench: ## Measures CPU, memory, latency, repeats after kill -9 and the bill (BENCH_MB, BENCH_LIVES; ONLY=throughput|latency|crash|bill).
 	$(CARGO) bench --locked --bench throughput -- $(ONLY)
 
 fuzz: ## Looks for bytes that break a property of tests/it/properties (PROPERTY=frame SECONDS=60; needs cargo-fuzz).
@@ -74,7 +74,7 @@ image: ## Builds the OCI image of this machine's architecture (ARCH=aarch64: the
 test-image: image ## Runs the image with podman in 64 MiB and counts every line (about 90 s; IMAGE_TEST_MB=1200).
 	packaging/image/test.py $(IMAGE)
 
-peers: $(PEERS)/ready ## Installs what the tests need besides Rust: Python peers and a browser's driver under the target folder, logrotate, rsync, vi, Chromium, systemd-analyze.
+peers: $(PEERS)/ready ## Installs what the tests need besides Rust: Python and node peers and a browser's driver under the target folder, logrotate, rsync, vi, Chromium, systemd-analyze.
 	@for need in logrotate rsync vi:vim-tiny chromium systemd; do \
 	  command=$${need%:*}; package=$${need#*:}; \
 	  command -v $$command >/dev/null || test -x /usr/sbin/$$command || test -x /lib/systemd/$$command \
@@ -88,7 +88,7 @@ $(PEERS)/ready: tests/it/peers/requirements.txt tests/it/peers/package-lock.json
 	python3 -m venv $(PEERS)
 	$(PEERS)/bin/pip install --quiet --disable-pip-version-check -r $<
 	cp tests/it/peers/package.json tests/it/peers/package-lock.json $(PEERS)/
-	cd $(PEERS) && PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD=1 npm ci --silent --no-audit --no-fund
+	cd $(PEERS) && PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD=1 npm ci --ignore-scripts --silent --no-audit --no-fund
 	touch $@
 
 clean-peers: ## Removes the Python peers.

@@ -1,8 +1,9 @@
 //! The agent's process: started, killed, stopped, and asked for its CPU time and memory.
 
 use std::fs::{self, OpenOptions};
+use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::Receiver;
@@ -130,6 +131,18 @@ fn listen(notify: UnixDatagram) -> Receiver<()> {
 
 fn binary() -> PathBuf {
     std::env::var_os("KINESIS_AGENT").map_or(env!("CARGO_BIN_EXE_kinesis-agent").into(), PathBuf::from)
+}
+
+/// What the agent that runs in `folder` says of all its flows.
+pub fn bytes_delivered(folder: &Path) -> Result<u64> {
+    let mut stream = UnixStream::connect(folder.join("status.sock"))?;
+    stream.write_all(b"GET /status HTTP/1.0\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (_, body) = answer.split_once("\r\n\r\n").context("no body")?;
+    let status: serde_json::Value = serde_json::from_str(body)?;
+    let flows = status["flows"].as_array().context("no flows")?;
+    Ok(flows.iter().filter_map(|flow| flow["bytesDelivered"].as_u64()).sum())
 }
 
 fn yaml(folder: &Path, endpoint: &str, flow: &str) -> String {

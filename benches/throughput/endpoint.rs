@@ -66,6 +66,12 @@ pub struct Tally {
     pub requests: u64,
     pub entries: u64,
     pub payload_bytes: u64,
+    /// What is billed for the entries, their keys counted: units of 25 KB,
+    pub put_units: u64,
+    /// KB (1,024 bytes), each entry rounded up to one,
+    pub on_demand_kb: u64,
+    /// and to five.
+    pub firehose_kb: u64,
     /// The rest stays zero unless the endpoint looks at the lines.
     pub distinct: u64,
     pub repeated: u64,
@@ -275,6 +281,7 @@ impl Seen {
             let mut quoted = rest[at + data_key.needle().len()..].splitn(3, |&byte| byte == b'"').skip(1);
             let (Some(data), Some(behind)) = (quoted.next(), quoted.next()) else { break };
             self.add_entry(data, now);
+            self.add_bill(data, key_bytes(behind));
             rest = behind;
             entries += 1;
         }
@@ -284,8 +291,7 @@ impl Seen {
     }
 
     fn add_entry(&mut self, base64: &[u8], now: u64) {
-        let padding = base64.iter().rev().take_while(|&&byte| byte == b'=').count();
-        self.tally.payload_bytes += (base64.len() / 4 * 3 - padding) as u64;
+        self.tally.payload_bytes += decoded_bytes(base64);
         if !self.look_at_lines {
             return;
         }
@@ -299,6 +305,13 @@ impl Seen {
                 None => self.tally.invented += 1,
             }
         }
+    }
+
+    fn add_bill(&mut self, base64: &[u8], key_bytes: u64) {
+        let bytes = decoded_bytes(base64) + key_bytes;
+        self.tally.put_units += bytes.div_ceil(25 * 1024);
+        self.tally.on_demand_kb += bytes.div_ceil(1024);
+        self.tally.firehose_kb += bytes.div_ceil(5 * 1024) * 5;
     }
 
     fn add_line(&mut self, line: Line, now: u64) {
@@ -330,4 +343,15 @@ impl Seen {
         let timed = self.micros.len() as u64;
         Tally { timed, micros_p50: at(50), micros_p99: at(99), micros_max: at(100), ..self.tally }
     }
+}
+
+fn decoded_bytes(base64: &[u8]) -> u64 {
+    let padding = base64.iter().rev().take_while(|&&byte| byte == b'=').count();
+    (base64.len() / 4 * 3 - padding) as u64
+}
+
+/// The length of the partition key that stands behind an entry's data, if there is one.
+fn key_bytes(behind: &[u8]) -> u64 {
+    let Some(key) = behind.strip_prefix(br#","PartitionKey":""#) else { return 0 };
+    memchr::memchr(b'"', key).unwrap_or(0) as u64
 }

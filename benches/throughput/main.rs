@@ -3,13 +3,15 @@
 //! Measurements against an endpoint that only counts, in a process of its own so that its CPU
 //! time is not the agent's: `throughput` (CPU, speed and memory for a backlog), `latency` (from
 //! the write of a line to its receipt), `crash` (lines lost and repeated under kill -9 and
-//! rotation), and, only where an argument asks for them, `many` (start, memory and CPU with very
-//! many files), `fair` (a fresh line beside a backlog), `shards` (how much of a stream's limits is used) and `outage` (minutes in which nothing can
+//! rotation), `bill` (what AWS bills for each way of packing), and, only where an argument asks
+//! for them, `many` (start, memory and CPU with very many files), `fair` (a fresh line beside a
+//! backlog), `shards` (how much of a stream's limits is used) and `outage` (minutes in which nothing can
 //! be delivered). An argument picks one. `BENCH_MB`,
 //! `BENCH_LIVES`, `BENCH_SEED`, `FILES`, `ACTIVE`, `SECONDS` change the sizes; `KINESIS_AGENT` names
 //! another binary. It is plain HTTP: TLS would be measured with it otherwise.
 
 mod agent;
+mod bill;
 mod crash;
 mod endpoint;
 mod fair;
@@ -48,6 +50,9 @@ fn run(asked: impl Fn(&str) -> bool, all: bool) -> Result<()> {
     }
     if all || asked("crash") {
         crash::run()?;
+    }
+    if all || asked("bill") {
+        bill::run()?;
     }
     if asked("many") {
         many::run()?;

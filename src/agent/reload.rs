@@ -63,6 +63,8 @@ mod tests {
             ("maxBufferSizeBytes", "1MiB"),
             ("aggregation", "lines"),
             ("aggregationMaxBytes", "2000"),
+            ("aggregationMaxRecords", "500"),
+            ("compression", "gzip, forceCompression: true"),
             ("excludePattern", "/a.gz"),
             ("region", "eu-west-1"),
         ] {

@@ -9,7 +9,7 @@ use regex::bytes::Regex;
 
 use crate::file::{self, InitialPosition};
 use crate::record::{self, MultiLine, Oversized};
-use crate::send::{self, Aggregation, Destination, Flush, PartitionKey, ShardLimits};
+use crate::send::{self, Aggregation, Compression, Destination, Flush, PartitionKey, ShardLimits};
 
 use super::agent::{self, Service, Shared};
 use super::destination;
@@ -38,11 +38,12 @@ const HOUR_MILLIS: u64 = 60 * 60 * 1000;
 const FINISHED_AFTER_MILLIS: u64 = 30_000;
 
 /// The longest record that the destination takes. Bytes.
-pub fn record_limit(destination: &Destination) -> usize {
-    match destination {
+pub fn record_limit(destination: &Destination, compression: Option<Compression>) -> usize {
+    let limit = match destination {
         Destination::Kinesis(_) => KINESIS_RECORD_BYTES - PARTITION_KEY_BYTES,
         Destination::Firehose(_) => FIREHOSE_RECORD_BYTES,
-    }
+    };
+    compression.map_or(limit, |_| send::compress::certain(limit))
 }
 
 pub fn flow(section: &mut Section<'_, '_>, shared: &Shared) -> Flow {
@@ -50,7 +51,8 @@ pub fn flow(section: &mut Section<'_, '_>, shared: &Shared) -> Flow {
     let patterns = patterns(section);
     let excludes = excludes(section);
     let (destination, stream_region) = destination(section);
-    let max_record_bytes = record_limit(&destination).min(shared.largest_record());
+    let compression = compression(section, &destination);
+    let max_record_bytes = record_limit(&destination, compression).min(shared.largest_record());
     let file = file::Options {
         patterns,
         excludes,
@@ -62,6 +64,8 @@ pub fn flow(section: &mut Section<'_, '_>, shared: &Shared) -> Flow {
     };
     let (multi_line, event_bytes) = multi_line(section, max_record_bytes);
     let (aggregation, aggregation_bytes) = aggregation(section, &destination, multi_line.is_some());
+    let aggregation_max_records = aggregation_max_records(section, aggregation);
+    check_compression(section, compression, aggregation);
     let aggregation_max_bytes = aggregation_bytes.min(max_record_bytes);
     let is_firehose = matches!(destination, Destination::Firehose(_));
     let add_missing_newline = is_firehose || aggregation == Aggregation::Lines;
@@ -75,7 +79,14 @@ pub fn flow(section: &mut Section<'_, '_>, shared: &Shared) -> Flow {
         key: format!("{}#{identity}", send.destination),
         file,
         record,
-        send: send::Options { aggregation, aggregation_max_bytes, max_batch_bytes, ..send },
+        send: send::Options {
+            aggregation,
+            aggregation_max_bytes,
+            aggregation_max_records,
+            compression,
+            max_batch_bytes,
+            ..send
+        },
         asked,
     }
 }
@@ -230,17 +241,74 @@ fn aggregation(
         Destination::Firehose(_) => (FIREHOSE_RECORD_BYTES, FIREHOSE_RECORD_BYTES),
     };
     let max_bytes = section.bytes("aggregationMaxBytes", 1..=limit as u64);
-    let aggregation =
-        section.choice("aggregation", &[("none", Aggregation::None), ("lines", Aggregation::Lines)]);
-    let aggregation = match aggregation {
-        Some(given) => given.value,
+    let words = [("none", Aggregation::None), ("lines", Aggregation::Lines), ("kpl", Aggregation::Kpl)];
+    let aggregation = match section.choice("aggregation", &words) {
+        Some(given) => {
+            if is_firehose && given.value == Aggregation::Kpl {
+                let text = "kpl is for Data Streams: Firehose takes such records apart only where they come \
+                            from a stream; allowed: none, lines";
+                section.problem(given.line, "aggregation", text);
+            }
+            given.value
+        }
         None if is_firehose && !multi_line && section.report.format == Format::Yaml => Aggregation::Lines,
         None => Aggregation::None,
     };
     if let Some(given) = max_bytes.as_ref().filter(|_| aggregation == Aggregation::None) {
-        section.warning(given.line, "aggregationMaxBytes", "has no effect without `aggregation: lines`");
+        section.warning(given.line, "aggregationMaxBytes", "has no effect without `aggregation`");
     }
     (aggregation, max_bytes.map_or(default_bytes, |given| bytes(given.value)))
+}
+
+fn aggregation_max_records(section: &mut Section<'_, '_>, aggregation: Aggregation) -> Option<u32> {
+    let number = section.number("aggregationMaxRecords", 1..=1_000_000)?;
+    if let (Aggregation::None, Some(line)) = (aggregation, section.line_of("aggregationMaxRecords")) {
+        section.warning(line, "aggregationMaxRecords", "has no effect without `aggregation`");
+    }
+    u32::try_from(number).ok()
+}
+
+fn compression(section: &mut Section<'_, '_>, destination: &Destination) -> Option<Compression> {
+    let words = [("none", None), ("gzip", Some(Compression::Gzip)), ("zstd", Some(Compression::Zstd))];
+    let given = section.choice("compression", &words);
+    let forced = section.flag("forceCompression") == Some(true);
+    let is_firehose = matches!(destination, Destination::Firehose(_));
+    let compression = given.as_ref().and_then(|given| given.value);
+    if let (Some(given), Some(_), true, false) = (given, compression, is_firehose, forced) {
+        let text = "makes records that Firehose cannot read: no transformation, partitioning or conversion \
+                    there works, and no destination but S3 understands them; compress in Firehose instead, \
+                    or set `forceCompression: true` if nothing there has to read a record";
+        section.problem(given.line, "compression", text);
+    }
+    if let (true, Some(line)) = (forced, section.line_of("forceCompression")) {
+        if !is_firehose {
+            section.warning(line, "forceCompression", "has no effect on a stream");
+        } else if compression.is_none() {
+            section.warning(line, "forceCompression", "has no effect without `compression`");
+        }
+    }
+    compression
+}
+
+fn check_compression(
+    section: &mut Section<'_, '_>,
+    compression: Option<Compression>,
+    aggregation: Aggregation,
+) {
+    let (Some(_), Some(line)) = (compression, section.line_of("compression")) else { return };
+    match aggregation {
+        Aggregation::Kpl => {
+            let text = "stands beside `aggregation: kpl`, whose consumers could not find the records; remove \
+                        one of the two, or use `aggregation: lines`";
+            section.problem(line, "compression", text);
+        }
+        Aggregation::None => {
+            let text =
+                "compresses each line by itself, which makes short ones longer; set `aggregation: lines`";
+            section.warning(line, "compression", text);
+        }
+        Aggregation::Lines => {}
+    }
 }
 
 fn record_options(
@@ -300,6 +368,8 @@ fn send_options(
         credentials: shared.credentials.clone(),
         aggregation: Aggregation::None,
         aggregation_max_bytes: 0,
+        aggregation_max_records: None,
+        compression: None,
         partition_key: partition_key(section, &destination),
         shard_limits: shard_limits(section, &destination),
         max_batch_entries: count(section, "maxBufferSizeRecords", 500, 500),

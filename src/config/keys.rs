@@ -101,6 +101,9 @@ pub const KEYS: &[Key] = &[
     key(Flow, "truncatedRecordTerminator", Used),
     key(Flow, "aggregation", Used),
     key(Flow, "aggregationMaxBytes", Used),
+    key(Flow, "aggregationMaxRecords", Used),
+    key(Flow, "compression", Used),
+    key(Flow, "forceCompression", Used),
     key(Agent, "userDefinedCredentialsProvider.classname", PROVIDER),
     key(Agent, "userDefinedCredentialsProvider.location", PROVIDER),
     key(

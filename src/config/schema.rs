@@ -179,12 +179,22 @@ struct FlowKeys {
     /// With `oversizedRecords: truncate`: the end of a record that was cut off.
     #[schemars(extend("default" = "\n"))]
     truncated_record_terminator: Text,
-    /// lines: as many lines as fit share a record, each with its newline. By default lines to
-    /// Firehose (none with multiLineStartPattern), and none to a stream.
+    /// lines: as many lines as fit share a record, each with its newline. kpl (streams only): in
+    /// the format of the Kinesis Producer Library. By default lines to Firehose (none with
+    /// multiLineStartPattern), and none to a stream.
     aggregation: Aggregation,
-    /// With `aggregation: lines`: how large a record may become. To a stream up to 1048544 (by
-    /// default 250KiB), to Firehose up to 1024000.
+    /// With `aggregation`: how large a record may become, with its partition key, or before
+    /// compression. To a stream up to 1048544 (by default 250KiB), to Firehose up to 1024000.
     aggregation_max_bytes: Bytes<1, 1_048_544>,
+    /// With `aggregation`: how many lines or events a record may hold. By default as many as fit.
+    aggregation_max_records: Count<1, 1_000_000>,
+    /// Each record becomes a gzip member or a Zstandard frame, which its consumers must undo. Not
+    /// with `aggregation: kpl`; to Firehose only with forceCompression.
+    #[schemars(extend("default" = "none"))]
+    compression: Compression,
+    /// To Firehose: that nothing there has to read the records.
+    #[schemars(extend("default" = false))]
+    force_compression: Flag,
 }
 
 /// Milliseconds, or a number with a unit.
@@ -253,7 +263,8 @@ words! {
     InitialPosition "START_OF_FILE" "END_OF_FILE",
     PartitionKey "RANDOM" "DETERMINISTIC",
     OversizedRecords "split" "truncate" "deadLetter",
-    Aggregation "none" "lines",
+    Aggregation "none" "lines" "kpl",
+    Compression "none" "gzip" "zstd",
     Flush "aged" "eager",
 }
 

@@ -3,11 +3,13 @@
 //!
 //! It accepts blocks until its batch is full, so that the batches grow for as long as no
 //! request slot is free. What did not fit of the last block waits uncut and is continued in the
-//! next batch. Nothing is copied: an entry holds slices of what was read, cut at newlines.
+//! next batch. Nothing is copied: an entry holds slices of what was read, cut at newlines. How
+//! much fits into an entry is known by its [`Envelope`].
 
 use std::time::Duration;
 
-use super::entry::{Batch, Entry, FlushReason, Part};
+use super::entry::{Batch, Entry, FlushReason, Part, Records};
+use super::envelope::{Envelope, Fit, Limits};
 use super::options::{Aggregation, Options};
 use super::partition;
 use crate::file::{Chunk, Span};
@@ -15,9 +17,10 @@ use crate::record::{Block, Shape};
 
 #[derive(Debug)]
 pub struct Batcher {
-    /// With aggregation: how large an entry may become. Bytes.
-    aggregate: Option<usize>,
-    key_bytes: usize,
+    envelope: Envelope,
+    /// Records share entries.
+    packs: bool,
+    limits: Limits,
     max_entries: usize,
     max_bytes: usize,
     max_age: Duration,
@@ -40,10 +43,10 @@ struct Rest {
 
 /// Where the next bytes of a block go.
 enum Step {
-    Append(usize),
+    Append(Fit),
     /// `open`: the new entry may take more.
     Start {
-        length: usize,
+        fit: Fit,
         open: bool,
     },
     Full(FlushReason),
@@ -52,11 +55,13 @@ enum Step {
 impl Batcher {
     pub fn new(options: &Options) -> Self {
         Batcher {
-            aggregate: match options.aggregation {
-                Aggregation::None => None,
-                Aggregation::Lines => Some(options.aggregation_max_bytes),
+            envelope: Envelope::of(options),
+            packs: options.aggregation != Aggregation::None,
+            limits: Limits {
+                bytes: options.aggregation_max_bytes,
+                records: options.aggregation_max_records.unwrap_or(u32::MAX),
+                key_bytes: partition::key_room(options).partition,
             },
-            key_bytes: partition::key_bytes(options),
             max_entries: options.max_batch_entries.max(1),
             max_bytes: options.max_batch_bytes,
             max_age: options.max_age,
@@ -110,9 +115,9 @@ impl Batcher {
 
     fn fill(&mut self) {
         while let Some(mut rest) = self.rest.take() {
-            let step = self.step(&rest.block);
-            let length = match step {
-                Step::Append(length) | Step::Start { length, .. } => length,
+            let (fit, open) = match self.step(&rest.block) {
+                Step::Append(fit) => (fit, None),
+                Step::Start { fit, open } => (fit, Some(open)),
                 Step::Full(reason) => {
                     self.rest = Some(rest);
                     self.full = Some(reason);
@@ -122,66 +127,49 @@ impl Batcher {
             if self.is_empty() {
                 self.since = rest.since;
             }
-            let (part, records, more) = cut(&mut rest.block, length);
-            self.bytes += length;
-            match step {
-                Step::Append(_) => append(self.entries.last_mut().expect("an open entry"), part, records),
-                Step::Start { open, .. } => self.start(part, records, open),
-                Step::Full(_) => unreachable!("returned above"),
+            if let Some(open) = open {
+                self.entries.push(Entry::default());
+                self.bytes += self.limits.key_bytes;
+                self.open = open;
             }
+            let (part, records, more) = cut(&mut rest.block, fit.length);
+            let entry = self.entries.last_mut().expect("an open entry, or one that was just begun");
+            self.bytes += fit.size - entry.size;
+            append(entry, part, records, fit.size);
             if more {
                 self.rest = Some(rest);
             }
         }
-        if self.entries.len() == self.max_entries && self.aggregate.is_none() {
+        if self.entries.len() == self.max_entries && !self.packs {
             self.full = Some(FlushReason::Records);
         }
     }
 
     fn step(&self, block: &Block) -> Step {
+        let Batcher { envelope, limits, .. } = *self;
+        let packs = self.packs && envelope.joins(block.shape);
         let room = self.max_bytes.saturating_sub(self.bytes);
-        // A piece of a line would run into its neighbours.
-        let aggregate = self.aggregate.filter(|_| block.shape != Shape::Piece);
-        if let (true, Some(max), Some(last)) = (self.open, aggregate, self.entries.last())
-            && let Some(length) = fitting(block, room.min(max.saturating_sub(last.bytes)))
+        if let (true, Some(last)) = (self.open && packs, self.entries.last())
+            && let Some(fit) = envelope.fit(last, block, limits, last.size + room)
         {
-            return Step::Append(length);
+            return Step::Append(fit);
         }
         if self.entries.len() == self.max_entries {
             return Step::Full(FlushReason::Records);
         }
-        let room = room.saturating_sub(self.key_bytes);
-        if let Some(max) = aggregate
-            && let Some(length) = fitting(block, room.min(max))
-        {
-            return Step::Start { length, open: true };
+        let room = room.saturating_sub(limits.key_bytes);
+        if packs && let Some(fit) = envelope.fit(&Entry::default(), block, limits, room) {
+            return Step::Start { fit, open: true };
         }
         // A record goes alone where nothing is packed, and where it is larger than a packed
         // entry may be. In an empty batch it goes in any case: waiting would not shrink it.
         let length = first_record(block);
-        let alone = aggregate.is_none_or(|max| length > max);
-        if self.is_empty() || (alone && length <= room && self.bytes + self.key_bytes <= self.max_bytes) {
-            return Step::Start { length, open: false };
+        let fit = Fit { length, size: envelope.alone(length) };
+        let alone = !packs || !envelope.holds(length, limits);
+        if self.is_empty() || (alone && fit.size <= room && self.bytes + limits.key_bytes <= self.max_bytes) {
+            return Step::Start { fit, open: false };
         }
         Step::Full(FlushReason::Bytes)
-    }
-
-    fn start(&mut self, part: Part, records: u32, open: bool) {
-        let bytes = part.payload.len();
-        self.entries.push(Entry { parts: smallvec::smallvec![part], bytes, records, key: None });
-        self.bytes += self.key_bytes;
-        self.open = open;
-    }
-}
-
-/// How many of the block's first bytes fit into `room` and are complete records, if any.
-fn fitting(block: &Block, room: usize) -> Option<usize> {
-    if block.payload.len() <= room {
-        return Some(block.payload.len());
-    }
-    match block.shape {
-        Shape::One | Shape::Piece => None,
-        Shape::Lines => memchr::memrchr(b'\n', &block.payload[..room]).map(|at| at + 1),
     }
 }
 
@@ -197,20 +185,20 @@ fn first_record(block: &Block) -> usize {
 /// Takes the first `length` bytes, which are complete records, off the block: they, how many
 /// records they are, and whether anything is left.
 fn cut(block: &mut Block, length: usize) -> (Part, u32, bool) {
-    if length == block.payload.len() {
-        let records = match block.shape {
-            Shape::One | Shape::Piece => 1,
-            Shape::Lines => newlines(&block.payload),
-        };
-        let payload = std::mem::take(&mut block.payload);
-        return (Part { chunk: block.chunk.clone(), span: block.span, payload }, records, false);
-    }
-    let payload = block.payload.split_to(length);
-    let border = block.span.start + length as u64;
-    let span = Span::new(block.span.start, border);
-    block.span.start = border;
-    let records = newlines(&payload);
-    (Part { chunk: block.chunk.clone(), span, payload }, records, true)
+    let more = length < block.payload.len();
+    let (payload, span) = if more {
+        let border = block.span.start + length as u64;
+        let span = Span::new(block.span.start, border);
+        block.span.start = border;
+        (block.payload.split_to(length), span)
+    } else {
+        (std::mem::take(&mut block.payload), block.span)
+    };
+    let (records, count) = match block.shape {
+        Shape::Lines => (Records::Lines, newlines(&payload)),
+        Shape::One | Shape::Piece => (Records::one(payload.len()), 1),
+    };
+    (Part { chunk: block.chunk.clone(), span, payload, records }, count, more)
 }
 
 fn newlines(payload: &[u8]) -> u32 {
@@ -218,16 +206,19 @@ fn newlines(payload: &[u8]) -> u32 {
 }
 
 /// Adds `part` to `entry`; bytes that stand side by side in one chunk become one slice.
-fn append(entry: &mut Entry, part: Part, records: u32) {
+fn append(entry: &mut Entry, part: Part, records: u32, size: usize) {
     entry.bytes += part.payload.len();
     entry.records += records;
-    match entry.parts.last_mut() {
-        Some(last) if adjacent(last, &part) => {
-            last.span.end = part.span.end;
-            last.payload = last.chunk.slice(last.span);
-        }
-        _ => entry.parts.push(part),
+    entry.size = size;
+    if let Some(last) = entry.parts.last_mut()
+        && adjacent(last, &part)
+        && last.records.join(&part.records)
+    {
+        last.span.end = part.span.end;
+        last.payload = last.chunk.slice(last.span);
+        return;
     }
+    entry.parts.push(part);
 }
 
 fn adjacent(a: &Part, b: &Part) -> bool {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
+use super::compress;
 use super::controller::Sign;
 use super::entry::Entry;
 use super::lane::GATHER;
@@ -82,7 +83,8 @@ impl Delivery {
 
     async fn attempt(&self, entries: &[Entry], places: &[Place]) -> Result<Answers, Failure> {
         let setup = &self.link.setup;
-        let _body = setup.bodies.take(entries.iter().map(|entry| entry.bytes).sum()).await;
+        let size: usize = entries.iter().map(|entry| entry.size).sum();
+        let _body = setup.bodies.take(size + compress::workspace(setup.options.compression)).await;
         let request = setup.lane.begin_request().await;
         setup.counters.requests.add(1);
         let client = self.link.client();

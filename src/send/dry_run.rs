@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio_util::sync::CancellationToken;
 
-use super::entry::Entry;
+use super::entry::{Entry, Records};
 use super::options::Destination;
 use super::outcome::Outcome;
 use super::partition::Key;
@@ -40,10 +40,16 @@ impl DryRun {
         let mut output = self.output.lock().unwrap();
         for entry in entries {
             for part in &entry.parts {
-                output.write_all(&part.payload)?;
-            }
-            if entry.parts.last().is_none_or(|part| !part.payload.ends_with(b"\n")) {
-                output.write_all(b"\n")?;
+                if part.records == Records::Lines {
+                    output.write_all(&part.payload)?;
+                    continue;
+                }
+                for record in part.records() {
+                    output.write_all(record)?;
+                    if !record.ends_with(b"\n") {
+                        output.write_all(b"\n")?;
+                    }
+                }
             }
         }
         output.flush()
@@ -113,19 +119,19 @@ mod tests {
     #[test]
     fn records_are_printed_with_a_newline_each_until_nobody_reads_them() {
         let written = Arc::<Mutex<Vec<u8>>>::default();
-        let dry_run = Arc::new(DryRun::new(Box::new(Pipe(written.clone(), 20))));
+        let dry_run = Arc::new(DryRun::new(Box::new(Pipe(written.clone(), 30))));
         let client = DryRunClient {
             dry_run: dry_run.clone(),
             flow: "f".into(),
             destination: Destination::Kinesis("s".into()),
         };
-        let outcomes = client.put(&[entry(&[b"he", b"llo\n"]), entry(&[b"no newline"])], &[]);
+        let outcomes = client.put(&[entry(&[b"hello\n", b"piece", b"rest\n"]), entry(&[b"no newline"])], &[]);
         assert_eq!(outcomes, [Outcome::Delivered, Outcome::Delivered]);
-        assert_eq!(*written.lock().unwrap(), b"hello\nno newline\n");
+        assert_eq!(*written.lock().unwrap(), b"hello\npiece\nrest\nno newline\n");
         assert!(!dry_run.closed.is_cancelled());
         client.put(&[entry(&[b"too much\n"])], &[]);
         assert!(dry_run.closed.is_cancelled());
         client.put(&[entry(&[b"x\n"])], &[]);
-        assert_eq!(*written.lock().unwrap(), b"hello\nno newline\n");
+        assert_eq!(*written.lock().unwrap(), b"hello\npiece\nrest\nno newline\n");
     }
 }

@@ -1,10 +1,13 @@
 //! An entry is what AWS counts as a record: one record of ours, or an aggregate of many. A
 //! batch is the entries of one request.
+//!
+//! An entry is only slices of what was read, and knows where its records end. What is sent for
+//! it is made at each attempt, by its [envelope](super::envelope).
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 
 use super::partition::FixedKey;
 use crate::file::{Chunk, Span};
@@ -16,6 +19,56 @@ pub struct Part {
     pub chunk: Chunk,
     pub span: Span,
     pub payload: Bytes,
+    pub records: Records,
+}
+
+/// Where the records in a part's payload end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Records {
+    /// Behind each newline.
+    Lines,
+    /// After so many bytes each, whatever these are.
+    Lengths(SmallVec<[u32; 4]>),
+}
+
+impl Records {
+    /// One record of so many bytes.
+    pub fn one(bytes: usize) -> Self {
+        Records::Lengths(smallvec![u32::try_from(bytes).expect("a record fits into a request")])
+    }
+
+    /// Adds those that follow, if both are written down in the same way.
+    pub fn join(&mut self, more: &Records) -> bool {
+        match (self, more) {
+            (Records::Lines, Records::Lines) => true,
+            (Records::Lengths(lengths), Records::Lengths(more)) => {
+                lengths.extend_from_slice(more);
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Part {
+    /// The records, each with its newline if it has one.
+    pub fn records(&self) -> impl Iterator<Item = &[u8]> {
+        let mut rest = &self.payload[..];
+        let mut lengths = match &self.records {
+            Records::Lines => None,
+            Records::Lengths(lengths) => Some(lengths.iter()),
+        };
+        std::iter::from_fn(move || {
+            let length = match &mut lengths {
+                Some(lengths) => *lengths.next()? as usize,
+                None if rest.is_empty() => return None,
+                None => memchr::memchr(b'\n', rest).map_or(rest.len(), |newline| newline + 1),
+            };
+            let record;
+            (record, rest) = rest.split_at(length);
+            Some(record)
+        })
+    }
 }
 
 #[derive(Clone, Debug, Default)]
@@ -27,9 +80,17 @@ pub struct Entry {
     pub records: u32,
     /// None if any shard will do.
     pub key: Option<FixedKey>,
+    /// What AWS gets for it at most, its key not counted. Bytes.
+    pub size: usize,
 }
 
 impl Entry {
+    /// An entry of one part that is sent as it is.
+    pub fn of(part: Part, records: u32) -> Self {
+        let bytes = part.payload.len();
+        Entry { parts: smallvec![part], bytes, records, key: None, size: bytes }
+    }
+
     /// A copy of the payloads in one piece.
     pub fn to_vec(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.bytes);

@@ -11,13 +11,16 @@ use aws_sdk_firehose::types::{DestinationDescription, ProcessingConfiguration, R
 
 use super::description::{DeliveryStreamDescription, Target};
 use super::entry::Entry;
+use super::envelope::Envelope;
 use super::options::Options;
 use super::outcome::{Answer, Failure, FailureClass, Outcome, outcomes};
+use super::sealing;
 
 #[derive(Clone, Debug)]
 pub struct Firehose {
     sdk: aws_sdk_firehose::Client,
     stream: String,
+    envelope: Envelope,
 }
 
 impl Firehose {
@@ -26,6 +29,7 @@ impl Firehose {
         Firehose {
             sdk: aws_sdk_firehose::Client::from_conf(config(shared, options)),
             stream: stream.to_owned(),
+            envelope: Envelope::of(options),
         }
     }
 
@@ -64,9 +68,10 @@ impl Firehose {
 
     /// Makes the body and sends it: all that a serialisation of our own would replace.
     async fn request(&self, entries: &[Entry]) -> Result<PutRecordBatchOutput, Failure> {
-        let records = entries
-            .iter()
-            .map(|entry| Record::builder().data(Blob::new(entry.to_vec())).build().expect("the data is set"));
+        let sealed = sealing::seal(self.envelope, entries, &[]).await;
+        let records = sealed
+            .into_iter()
+            .map(|data| Record::builder().data(Blob::new(data)).build().expect("the data is set"));
         let call = self.sdk.put_record_batch().delivery_stream_name(&self.stream);
         Ok(call.set_records(Some(records.collect())).send().await?)
     }

@@ -14,10 +14,12 @@ use aws_sdk_kinesis::types::{
 
 use super::description::StreamDescription;
 use super::entry::Entry;
+use super::envelope::Envelope;
 use super::failure::chain;
 use super::options::Options;
 use super::outcome::{Answer, Answers, Failure, FailureClass, outcomes};
 use super::partition::Key;
+use super::sealing;
 use super::shards::{OpenShard, ShardId};
 use crate::observe::Shards;
 
@@ -25,6 +27,7 @@ use crate::observe::Shards;
 pub struct Kinesis {
     sdk: aws_sdk_kinesis::Client,
     stream: Stream,
+    envelope: Envelope,
 }
 
 /// What is known of the permission to put records.
@@ -56,6 +59,7 @@ impl Kinesis {
             } else {
                 Stream::Name(stream.to_owned())
             },
+            envelope: Envelope::of(options),
         }
     }
 
@@ -162,9 +166,10 @@ impl Kinesis {
     /// Makes the body and sends it: all that a serialisation of our own would replace.
     async fn request(&self, entries: &[Entry], keys: &[Key]) -> Result<PutRecordsOutput, Failure> {
         assert_eq!(entries.len(), keys.len(), "each entry has a key");
-        let records = entries.iter().zip(keys).map(|(entry, key)| {
+        let sealed = sealing::seal(self.envelope, entries, keys).await;
+        let records = sealed.into_iter().zip(keys).map(|(data, key)| {
             PutRecordsRequestEntry::builder()
-                .data(Blob::new(entry.to_vec()))
+                .data(Blob::new(data))
                 .partition_key(&key.partition)
                 .set_explicit_hash_key(key.explicit_hash.map(|hash| hash.to_string()))
                 .build()

@@ -153,7 +153,7 @@ impl Lane {
                 admission.places.push(None);
                 continue;
             }
-            let size = entry.bytes + room.key_bytes;
+            let size = entry.size + room.key_bytes;
             if count == room.entries || (count > 0 && bytes + size > room.bytes) {
                 admission.wait = Some(Duration::ZERO);
                 break;

@@ -78,7 +78,7 @@ impl Accepted {
 /// How long an attempt to send `entries` may take.
 pub fn attempt_timeout(entries: &[Entry]) -> Duration {
     // Each entry has its key, its field names and their punctuation around it.
-    let body: usize = entries.iter().map(|entry| entry.bytes.div_ceil(3) * 4 + 64).sum();
+    let body: usize = entries.iter().map(|entry| entry.size.div_ceil(3) * 4 + 64).sum();
     ATTEMPT_BASE + Duration::from_secs(body as u64) / SLOWEST_LINK as u32
 }
 

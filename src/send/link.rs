@@ -65,7 +65,7 @@ impl Link {
         Room {
             entries: options.max_batch_entries.max(1),
             bytes: options.max_batch_bytes,
-            key_bytes: partition::key_bytes(options),
+            key_bytes: partition::key_room(options).partition,
         }
     }
 
@@ -73,7 +73,7 @@ impl Link {
     pub fn learn(&self, entries: &[Entry], places: &[Place], answer: Result<&Answers, &Failure>) {
         let Setup { lane, counters, .. } = &self.setup;
         let key_bytes = self.room().key_bytes;
-        let sizes: Vec<usize> = entries.iter().map(|entry| entry.bytes + key_bytes).collect();
+        let sizes: Vec<usize> = entries.iter().map(|entry| entry.size + key_bytes).collect();
         lane.answered(&sizes, places, answer);
         lane.ask_if_due(&self.client());
         counters.request_limit.set(lane.request_limit() as u64);

@@ -1,10 +1,14 @@
 //! Stage 3, which requests: packs records into entries and entries into requests, sends them
 //! until every entry has an outcome, and tells the settle stage.
 
+/// The aggregated format of the Kinesis Producer Library.
+pub mod aggregate;
 /// Blocks -> entries -> batches, within the limits.
 pub mod batch;
 /// The clients of the destinations, and where their credentials come from.
 pub mod clients;
+/// Entries as gzip or Zstandard.
+pub mod compress;
 /// How many requests a destination has to answer at a time.
 pub mod controller;
 /// Tells where credentials came from.
@@ -17,6 +21,8 @@ mod description;
 pub mod dry_run;
 /// What AWS counts as a record, and the request that carries many.
 pub mod entry;
+/// What stands around the records of an entry.
+pub mod envelope;
 /// The SDK's errors, as we see them.
 mod failure;
 /// PutRecordBatch.
@@ -45,6 +51,8 @@ pub mod pieces;
 pub mod receipt;
 /// How long to wait before the next attempt.
 pub mod retry;
+/// What is sent for each entry, made on threads that may block.
+mod sealing;
 /// The loop of one flow: blocks in, settled spans out.
 pub mod sender;
 /// The open shards of a stream, and where the next entry goes.
@@ -54,10 +62,12 @@ pub mod spread;
 
 pub use clients::{Client, ClientError, Clients};
 pub use dry_run::DryRun;
-pub use entry::{Batch, DeadLetter, Entry, FlushReason, Part};
+pub use entry::{Batch, DeadLetter, Entry, FlushReason, Part, Records};
 pub use lane::{Lane, Lanes};
 pub use limit::{Accepted, Bodies};
-pub use options::{Aggregation, Credentials, Destination, Flush, Options, PartitionKey, ShardLimits};
+pub use options::{
+    Aggregation, Compression, Credentials, Destination, Flush, Options, PartitionKey, ShardLimits,
+};
 pub use sender::{Ending, Sender, Setup};
 
 /// Why a destination cannot be asked.

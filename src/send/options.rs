@@ -10,8 +10,13 @@ pub struct Options {
     pub endpoint: Option<String>,
     pub credentials: Credentials,
     pub aggregation: Aggregation,
-    /// With [`Aggregation::Lines`]: how large an entry may become. Bytes.
+    /// How large an entry of several records may become, with its partition key, or before it is
+    /// compressed. Bytes.
     pub aggregation_max_bytes: usize,
+    /// How many records an entry may hold.
+    pub aggregation_max_records: Option<u32>,
+    /// Not with [`Aggregation::Kpl`].
+    pub compression: Option<Compression>,
     pub partition_key: PartitionKey,
     pub shard_limits: ShardLimits,
     pub max_batch_entries: usize,
@@ -77,6 +82,15 @@ pub enum Aggregation {
     None,
     /// An entry is complete lines, each with its newline.
     Lines,
+    /// An entry is records in the aggregated format of the Kinesis Producer Library.
+    Kpl,
+}
+
+/// What is done with the bytes of each entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    Gzip,
+    Zstd,
 }
 
 /// When a batch leaves before it is full or old.

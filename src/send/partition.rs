@@ -46,13 +46,25 @@ pub fn fix(partition_key: PartitionKey, entry: &mut Entry) {
     }
 }
 
-/// How long the partition keys of a flow are. Bytes.
-pub fn key_bytes(options: &Options) -> usize {
-    match (&options.destination, options.partition_key) {
+/// How long the keys of a flow's entries are, so that entries can be filled before their keys
+/// are drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyRoom {
+    /// The partition key. Bytes.
+    pub partition: usize,
+    /// Whether there may be an explicit hash key beside it.
+    pub explicit_hash: bool,
+}
+
+pub fn key_room(options: &Options) -> KeyRoom {
+    let partition = match (&options.destination, options.partition_key) {
         (Destination::Firehose(_), _) => 0,
         (Destination::Kinesis(_), PartitionKey::Random) => RANDOM_KEY_BYTES,
         (Destination::Kinesis(_), PartitionKey::Deterministic) => DETERMINISTIC_KEY_BYTES,
-    }
+    };
+    // Where the keys are random, the shards may be chosen by explicit hash keys.
+    let explicit_hash = partition > 0 && options.partition_key == PartitionKey::Random;
+    KeyRoom { partition, explicit_hash }
 }
 
 /// A key that falls to any shard.

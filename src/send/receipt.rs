@@ -51,7 +51,7 @@ impl<'a> Receipt<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::send::entry::Part;
+    use crate::send::entry::{Part, Records};
     use crate::send::testing::chunk;
 
     fn entry(parts: &[(&Chunk, u64, u64)]) -> Entry {
@@ -59,7 +59,8 @@ mod tests {
         for &(chunk, start, end) in parts {
             let span = Span::new(start, end);
             entry.bytes += span.len() as usize;
-            entry.parts.push(Part { chunk: chunk.clone(), span, payload: chunk.slice(span) });
+            let (chunk, payload) = (chunk.clone(), chunk.slice(span));
+            entry.parts.push(Part { chunk, span, payload, records: Records::Lines });
         }
         entry
     }

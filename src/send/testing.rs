@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::entry::{Entry, Part};
+use super::entry::{Entry, Part, Records};
 use super::options::{Aggregation, Credentials, Destination, Flush, Options, PartitionKey, ShardLimits};
 use super::partition::{self, Key};
 use crate::file::{Chunk, Span, TailId};
@@ -21,6 +21,8 @@ pub fn options() -> Options {
         credentials: Credentials::default(),
         aggregation: Aggregation::None,
         aggregation_max_bytes: 250 * 1024,
+        aggregation_max_records: None,
+        compression: None,
         partition_key: PartitionKey::Random,
         shard_limits: ShardLimits::default(),
         max_batch_entries: 500,
@@ -57,10 +59,22 @@ pub fn entry(payloads: &[&[u8]]) -> Entry {
     for payload in payloads {
         let chunk = chunk(1, entry.bytes as u64, payload);
         entry.bytes += payload.len();
+        entry.size += payload.len();
         entry.records += 1;
-        entry.parts.push(Part { span: chunk.span, payload: chunk.bytes(), chunk });
+        let records = Records::one(payload.len());
+        entry.parts.push(Part { span: chunk.span, payload: chunk.bytes(), chunk, records });
     }
     entry
+}
+
+/// The longest key that an attempt to send `entry` may have.
+pub fn key_of(partition_key: PartitionKey, entry: &Entry) -> Key {
+    let mut entry = entry.clone();
+    partition::fix(partition_key, &mut entry);
+    match entry.key {
+        Some(fixed) => Key { partition: fixed.text.to_string(), explicit_hash: None },
+        None => Key { partition: partition::random(), explicit_hash: Some(u128::MAX) },
+    }
 }
 
 /// Keys that fall to any shard.

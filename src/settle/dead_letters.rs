@@ -166,12 +166,16 @@ mod tests {
 
     use super::*;
     use crate::file::{Chunk, Span, TailId};
+    use crate::send::Records;
 
     fn letter(content: &'static [u8]) -> Letter {
         let chunk = Chunk::new(TailId(1), 0, Bytes::from_static(content), 0);
         let half = content.len() as u64 / 2;
-        let part =
-            |span| (PathBuf::from("/a.log"), Part { payload: chunk.slice(span), chunk: chunk.clone(), span });
+        let part = |span| {
+            let part =
+                Part { payload: chunk.slice(span), chunk: chunk.clone(), span, records: Records::Lines };
+            (PathBuf::from("/a.log"), part)
+        };
         Letter {
             key: "k".into(),
             records: 2,

@@ -11,7 +11,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use smallvec::smallvec;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
@@ -27,7 +26,7 @@ use crate::file::{KnownTail, Settled, Stored, TailNote};
 use crate::observe::survey::Question;
 use crate::observe::{Checkpoints, FlowCounters, Repeated, crash_point};
 use crate::record::Dead;
-use crate::send::{DeadLetter, Entry, Part};
+use crate::send::{DeadLetter, Entry, Part, Records};
 
 /// A commit follows the one before after this, or so much later that commits take one part in
 /// [`COMMIT_SHARE`] of the time: what is not stored is sent again after a crash.
@@ -500,13 +499,9 @@ async fn finished<T>(running: &mut Option<JoinHandle<T>>) -> T {
 }
 
 fn letter_of(flow: Arc<str>, dead: Dead) -> DeadLetter {
-    let bytes = dead.payload.len();
-    let part = Part { chunk: dead.chunk, span: dead.span, payload: dead.payload };
-    DeadLetter {
-        flow,
-        entry: Entry { parts: smallvec![part], bytes, records: 1, key: None },
-        reason: dead.reason.into(),
-    }
+    let records = Records::one(dead.payload.len());
+    let part = Part { chunk: dead.chunk, span: dead.span, payload: dead.payload, records };
+    DeadLetter { flow, entry: Entry::of(part, 1), reason: dead.reason.into() }
 }
 
 #[cfg(test)]

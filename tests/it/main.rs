@@ -8,6 +8,8 @@
 /// The vocabulary: world, rotators, endpoint, agent, oracle.
 mod support;
 
+/// What AWS bills for each way of packing.
+mod bill;
 /// What is said of a configuration that is wrong.
 mod config;
 /// Which records the bytes of a file become.
@@ -28,6 +30,8 @@ mod file_systems;
 mod full_disk;
 /// The cases in which other agents lose or repeat lines.
 mod known_losses;
+/// Aggregates, byte by byte.
+mod kpl;
 /// The licences of all that is built in.
 mod licences;
 /// The agent beside the logrotate that hosts really run.
@@ -44,6 +48,8 @@ mod online;
 mod outage;
 /// The service and the packages, without building or booting anything.
 mod packaging;
+/// Aggregates and compressed entries on their way.
+mod packed;
 /// What a power cut leaves of the database and of logs.
 mod power_loss;
 /// Real programs that write, rewrite and rotate logs.

@@ -12,7 +12,7 @@ use walkdir::WalkDir;
 const STAGES: [&str; 4] = ["file", "record", "send", "settle"];
 
 /// Each of these crates can be exchanged in one file.
-const FENCED: [&str; 7] = [
+const FENCED: [&str; 8] = [
     "serde_yaml",
     "rusqlite",
     "aws_sdk_kinesis",
@@ -20,6 +20,7 @@ const FENCED: [&str; 7] = [
     "notify",
     "prometheus_client",
     "schemars",
+    "zstd",
 ];
 
 /// A function fits a screen.

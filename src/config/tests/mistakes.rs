@@ -379,6 +379,27 @@ fn numbers_out_of_range() {
 }
 
 #[test]
+fn packing_that_no_consumer_could_undo() {
+    let text = "flows:
+- filePattern: /a
+  kinesisStream: s
+  aggregation: kpl
+  compression: zstd
+- filePattern: /b
+  deliveryStream: d
+  aggregation: kpl
+- filePattern: /c
+  deliveryStream: d
+  compression: gzip
+";
+    insta::assert_snapshot!(said(text), @r"
+    c.yaml:5: flows[0].compression: stands beside `aggregation: kpl`, whose consumers could not find the records; remove one of the two, or use `aggregation: lines`
+    c.yaml:8: flows[1].aggregation: kpl is for Data Streams: Firehose takes such records apart only where they come from a stream; allowed: none, lines
+    c.yaml:11: flows[2].compression: makes records that Firehose cannot read: no transformation, partitioning or conversion there works, and no destination but S3 understands them; compress in Firehose instead, or set `forceCompression: true` if nothing there has to read a record
+    ");
+}
+
+#[test]
 fn numbers_out_of_range_for_firehose() {
     let text = "flows:
 - filePattern: /a

@@ -9,7 +9,7 @@ use super::good;
 use crate::config::{ConfigError, load};
 use crate::file::InitialPosition;
 use crate::record::Oversized;
-use crate::send::{Aggregation, Destination, PartitionKey};
+use crate::send::{Aggregation, Compression, Destination, PartitionKey, compress};
 
 const STREAM: &str = "flows:\n- {filePattern: /a, kinesisStream: s}\n";
 const FIREHOSE: &str = "flows:\n- {filePattern: /a, deliveryStream: d}\n";
@@ -207,7 +207,7 @@ fn what_has_no_effect_is_warned_of() {
          publishQueueCapacity: 5\n  maxTimeBetweenFileTrackerRefreshMillis: 5\nassumeRoleExternalId: x\nlog: {level: INFO}\n",
     );
     insta::assert_snapshot!(settings.warnings.join("\n"), @r"
-    c.yaml:5: flows[0].aggregationMaxBytes: has no effect without `aggregation: lines`
+    c.yaml:5: flows[0].aggregationMaxBytes: has no effect without `aggregation`
     c.yaml:6: flows[0].partitionKeyOption: has no effect: Firehose knows no partition keys
     c.yaml:7: flows[0].multiLineMaxBytes: has no effect without multiLineStartPattern
     c.yaml:8: flows[0].truncatedRecordTerminator: has no effect without `oversizedRecords: truncate`
@@ -217,6 +217,49 @@ fn what_has_no_effect_is_warned_of() {
     c.yaml:12: log.level: has no effect in this agent: what is logged is set on the command line
     ");
     insta::assert_snapshot!(good("flows: []\n").warnings.join("\n"), @"c.yaml:1: flows: no flow is configured, so nothing is read");
+}
+
+#[test]
+fn what_compresses_little_or_nothing_is_warned_of() {
+    let settings = good(
+        "flows:\n- filePattern: /a\n  kinesisStream: s\n  compression: gzip\n  forceCompression: true\n  \
+         aggregationMaxRecords: 5\n- {filePattern: /a, deliveryStream: s, forceCompression: true}\n",
+    );
+    insta::assert_snapshot!(settings.warnings.join("\n"), @r"
+    c.yaml:4: flows[0].compression: compresses each line by itself, which makes short ones longer; set `aggregation: lines`
+    c.yaml:5: flows[0].forceCompression: has no effect on a stream
+    c.yaml:6: flows[0].aggregationMaxRecords: has no effect without `aggregation`
+    c.yaml:7: flows[1].forceCompression: has no effect without `compression`
+    ");
+    assert_eq!(settings.flows[0].send.compression, Some(Compression::Gzip));
+}
+
+#[test]
+fn a_compressed_record_leaves_room_for_what_cannot_be_compressed() {
+    let flow = |keys: &str| {
+        good(&format!("memoryBudget: 64MiB\nflows: [{{filePattern: /a, {keys}}}]\n")).flows.remove(0)
+    };
+    let plain = flow("kinesisStream: s, aggregation: lines, aggregationMaxBytes: 1048544");
+    let packed =
+        flow("kinesisStream: s, aggregation: lines, aggregationMaxBytes: 1048544, compression: zstd");
+    let forced = flow("deliveryStream: s, compression: gzip, forceCompression: true");
+    assert_eq!(plain.record.max_record_bytes, 1_048_544);
+    for (flow, limit) in [(packed, 1_048_544), (forced, 1_024_000)] {
+        let longest = flow.record.max_record_bytes;
+        assert_eq!(flow.send.aggregation_max_bytes, longest);
+        assert!(compress::bound(longest) <= limit && longest > limit - 5000, "{longest}");
+    }
+}
+
+#[test]
+fn aggregates_keep_a_last_line_without_its_newline() {
+    let flow = |aggregation: &str| {
+        let text = format!("flows: [{{filePattern: /a, kinesisStream: s, aggregation: {aggregation}}}]\n");
+        good(&text).flows.remove(0)
+    };
+    assert!(!flow("kpl").record.add_missing_newline);
+    assert!(flow("lines").record.add_missing_newline);
+    assert_eq!(flow("kpl").send.aggregation, Aggregation::Kpl);
 }
 
 #[test]

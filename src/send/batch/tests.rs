@@ -3,7 +3,9 @@
 
 use super::*;
 use crate::file::TailId;
-use crate::send::testing::{block, chunk, lines, options};
+use crate::send::aggregate;
+use crate::send::options::Compression;
+use crate::send::testing::{block, chunk, key_of, lines, options};
 use bytes::Bytes;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -76,7 +78,7 @@ fn lines_of_several_tails_share_an_entry_and_neighbours_become_one_slice() {
 
 #[test]
 fn a_record_that_is_larger_than_an_entry_goes_alone() {
-    let mut batcher = Batcher::new(&small(Aggregation::Lines, 10, 1000, 4));
+    let mut batcher = Batcher::new(&small(Aggregation::Lines, 10, 1000, 6 + 4));
     batcher.push(block(1, 0, b"a\nb\nlong line\nc\n"), AT);
     assert_eq!(texts(&batcher.take(FlushReason::Age).unwrap()), ["a\nb\n", "long line\n", "c\n"]);
 }
@@ -88,7 +90,7 @@ fn a_record_in_one_piece_is_never_cut() {
         shape: Shape::One,
         ..block(1, 0, b"whatever it was\n")
     };
-    let mut batcher = Batcher::new(&small(Aggregation::Lines, 10, 1000, 6));
+    let mut batcher = Batcher::new(&small(Aggregation::Lines, 10, 1000, 6 + 6));
     for payload in [b"{\n}\n" as &[u8], b"{}", b"{\n\n\n}\n", b"", b"x\n"] {
         batcher.push(one(payload), AT);
     }
@@ -98,8 +100,36 @@ fn a_record_in_one_piece_is_never_cut() {
 }
 
 #[test]
+fn an_aggregate_keeps_pieces_and_events_apart_and_gives_a_lonely_record_no_frame() {
+    let framed = Options { aggregation_max_records: Some(3), ..small(Aggregation::Kpl, 10, 1000, 150) };
+    let mut batcher = Batcher::new(&framed);
+    let piece = |start, payload: &'static [u8], shape| Block { shape, ..block(1, start, payload) };
+    batcher.push(piece(0, b"a\nb\n", Shape::One), AT);
+    batcher.push(piece(4, b"piece", Shape::Piece), AT);
+    batcher.push(block(2, 0, b"x\ny\n"), AT);
+    let batch = batcher.take(FlushReason::Age).unwrap();
+    assert_eq!(texts(&batch), ["a\nb\npiecex\n", "y\n"]);
+    let records: Vec<_> = batch.entries[0].parts.iter().flat_map(|part| part.records()).collect();
+    assert_eq!(records, [b"a\nb\n" as &[u8], b"piece", b"x\n"]);
+    let key = key_of(framed.partition_key, &batch.entries[1]);
+    assert_eq!(Envelope::of(&framed).seal(&batch.entries[1], Some(&key)), b"y\n");
+}
+
+#[test]
+fn a_lonely_record_that_looks_like_an_aggregate_is_framed() {
+    let framed = small(Aggregation::Kpl, 10, 1000, 200);
+    let mut batcher = Batcher::new(&framed);
+    batcher.push(block(1, 0, b"\xf3\x89\x9a\xc2 or not\n"), AT);
+    let batch = batcher.take(FlushReason::Age).unwrap();
+    let key = key_of(framed.partition_key, &batch.entries[0]);
+    let sealed = Envelope::of(&framed).seal(&batch.entries[0], Some(&key));
+    assert_eq!(sealed, aggregate::encode(&batch.entries[0], &key));
+    assert_eq!(sealed.len(), batch.entries[0].size);
+}
+
+#[test]
 fn a_record_that_no_batch_can_hold_leaves_in_a_batch_of_its_own() {
-    for aggregation in [Aggregation::None, Aggregation::Lines] {
+    for aggregation in [Aggregation::None, Aggregation::Lines, Aggregation::Kpl] {
         let mut batcher = Batcher::new(&small(aggregation, 10, 12, 100));
         batcher.push(block(1, 0, b"a\nmuch too long\nb\n"), AT);
         for expected in ["a\n", "much too long\n", "b\n"] {
@@ -171,18 +201,29 @@ fn reassemble<'a>(parts: impl Iterator<Item = (TailId, Span, &'a Bytes)>) -> BTr
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(600))]
     #[test]
     fn every_byte_is_packed_once_in_order_and_within_the_limits(
         blocks in blocks(),
-        packed in any::<bool>(),
+        how in 0usize..4,
         max_entries in 1usize..8,
-        max_bytes in 60usize..200,
-        aggregate in 20usize..120,
+        max_bytes in 190usize..400,
+        aggregate in 80usize..180,
+        max_records in prop::option::of(1u32..9),
     ) {
-        let aggregation = if packed { Aggregation::Lines } else { Aggregation::None };
-        let options = small(aggregation, max_entries, max_bytes, aggregate);
-        let key = partition::key_bytes(&options);
+        let (aggregation, compression) = [
+            (Aggregation::None, None),
+            (Aggregation::Lines, None),
+            (Aggregation::Kpl, None),
+            (Aggregation::Lines, Some(Compression::Gzip)),
+        ][how];
+        let packed = aggregation != Aggregation::None;
+        let options = Options {
+            compression,
+            aggregation_max_records: max_records,
+            ..small(aggregation, max_entries, max_bytes, aggregate)
+        };
+        let key = partition::key_room(&options).partition;
         let mut batcher = Batcher::new(&options);
         let batches = run(&mut batcher, &blocks);
 
@@ -190,49 +231,79 @@ proptest! {
         let parts = || batches.iter().flat_map(|b| &b.entries).flat_map(|e| &e.parts);
         prop_assert_eq!(input, reassemble(parts().map(|p| (p.chunk.tail, p.span, &p.payload))));
 
-        let records: u32 = batches.iter().flat_map(|b| &b.entries).map(|e| e.records).sum();
-        let expected: usize = blocks.iter().map(|b| match b.shape {
-            Shape::One | Shape::Piece => 1,
-            Shape::Lines => b.payload.iter().filter(|byte| **byte == b'\n').count(),
-        }).sum();
-        prop_assert_eq!(records as usize, expected);
+        let sent: Vec<&[u8]> = parts().flat_map(|part| part.records()).collect();
+        prop_assert_eq!(sent, records_of(&blocks));
 
         for batch in &batches {
             for entry in &batch.entries {
                 prop_assert_eq!(entry.bytes, entry.parts.iter().map(|p| p.payload.len()).sum::<usize>());
-                prop_assert!(entry.records == 1 || packed && entry.bytes <= aggregate);
+                let records = entry.parts.iter().flat_map(|part| part.records()).count();
+                prop_assert_eq!(entry.records as usize, records);
+                prop_assert!(records <= max_records.unwrap_or(u32::MAX) as usize);
+                let held = if compression.is_some() { entry.bytes } else { entry.size + key };
+                prop_assert!(records == 1 || packed && held <= aggregate);
+                check_sealed(&options, entry)?;
             }
-            let bytes = batch.entries.iter().map(|e| e.bytes + key).sum::<usize>();
+            let bytes = batch.entries.iter().map(|e| e.size + key).sum::<usize>();
             prop_assert_eq!(batch.bytes, bytes);
             prop_assert!(batch.entries.len() <= max_entries);
             prop_assert!(bytes <= max_bytes || batch.entries.len() == 1 && batch.entries[0].records == 1);
         }
         for pair in batches.windows(2) {
-            let (batch, next) = (&pair[0], &pair[1]);
-            let first = first_of(&next.entries[0]);
+            let (batch, next) = (&pair[0], first_of(&pair[1].entries[0]));
             match batch.reason {
                 FlushReason::Records => prop_assert_eq!(batch.entries.len(), max_entries),
-                FlushReason::Bytes => prop_assert!(batch.bytes + key + first > max_bytes),
+                FlushReason::Bytes => prop_assert!(batch.bytes + key + most(&options, next) > max_bytes),
                 reason => prop_assert!(false, "a batch left for {reason:?}"),
             }
         }
         if packed {
-            for batch in &batches {
-                for pair in batch.entries.windows(2) {
-                    let joined = pair[0].bytes + first_of(&pair[1]);
-                    let alone = pair.iter().any(|e| e.records == 1 && e.bytes > aggregate);
-                    prop_assert!(joined > aggregate || alone, "{:?}", texts(batch));
-                }
+            for pair in batches.iter().flat_map(|batch| batch.entries.windows(2)) {
+                let (entry, next) = (&pair[0], first_of(&pair[1]));
+                let joined = entry.size + key + most(&options, next);
+                let alone = pair.iter().any(|e| e.records == 1 && e.bytes + 40 > aggregate);
+                let full = max_records == Some(entry.records);
+                prop_assert!(joined > aggregate || alone || full, "{:?}", pair);
             }
         }
     }
 }
 
+/// What a record of so many bytes adds to an entry at most.
+fn most(options: &Options, bytes: usize) -> usize {
+    match Envelope::of(options) {
+        Envelope::Plain => bytes,
+        Envelope::Compressed(_) => bytes + 128,
+        Envelope::Kpl(keys) => aggregate::record_size(keys, bytes) + aggregate::empty_size(keys),
+    }
+}
+
+fn records_of(blocks: &[Block]) -> Vec<&[u8]> {
+    fn lines(block: &Block) -> Vec<&[u8]> {
+        match block.shape {
+            Shape::Lines => block.payload.split_inclusive(|byte| *byte == b'\n').collect(),
+            Shape::One | Shape::Piece => vec![&block.payload],
+        }
+    }
+    blocks.iter().flat_map(lines).collect()
+}
+
+/// What is sent is as large as was said: exactly, where records share the entry as they are or
+/// framed.
+fn check_sealed(options: &Options, entry: &Entry) -> Result<(), TestCaseError> {
+    let key = key_of(options.partition_key, entry);
+    let sealed = Envelope::of(options).seal(entry, Some(&key));
+    prop_assert!(sealed.len() <= entry.size);
+    if options.compression.is_none() && entry.records > 1 {
+        prop_assert_eq!(sealed.len(), entry.size);
+    }
+    if entry.records == 1 && options.compression.is_none() {
+        prop_assert_eq!(sealed, entry.to_vec());
+    }
+    Ok(())
+}
+
 /// The length of the first record of an entry. Bytes.
 fn first_of(entry: &Entry) -> usize {
-    let payload = &entry.parts[0].payload;
-    match payload[0] {
-        b'o' => payload.len(),
-        _ => payload.iter().position(|byte| *byte == b'\n').expect("a line") + 1,
-    }
+    entry.parts[0].records().next().expect("an entry has a record").len()
 }

@@ -10,14 +10,14 @@ use kinesis_agent::file::{Anchor, Chunk, Span, TailId};
 use kinesis_agent::record::Block;
 use kinesis_agent::record::block::Shape;
 use kinesis_agent::send::batch::Batcher;
-use kinesis_agent::send::{Batch, FlushReason, Options};
+use kinesis_agent::send::envelope::Envelope;
+use kinesis_agent::send::{Aggregation, Batch, Entry, FlushReason, Options, partition};
 
 pub fn pack_within_the_limits(data: &[u8]) {
     let ([packed, entry_limit, entries, requests, turns], text) = super::parameters(data);
     let mut options = options();
-    if packed % 3 == 0 {
-        options.aggregation = kinesis_agent::send::Aggregation::None;
-    }
+    options.aggregation = [Aggregation::None, Aggregation::Lines, Aggregation::Kpl][packed % 3];
+    options.aggregation_max_records = (packed as u32).checked_sub(127).filter(|most| *most > 0);
     options.aggregation_max_bytes = 300 + entry_limit * 3;
     options.max_batch_entries = 1 + entries % 20;
     options.max_batch_bytes = 1200 + requests * 11;
@@ -40,7 +40,7 @@ pub fn pack_within_the_limits(data: &[u8]) {
 }
 
 fn options() -> Options {
-    let text = "flows:\n- {filePattern: /a, deliveryStream: d}\n";
+    let text = "flows:\n- {filePattern: /a, kinesisStream: s}\n";
     let mut settings = parse(text, Path::new("c.yaml"), &|_| None).expect("it is good");
     settings.flows.remove(0).send
 }
@@ -80,7 +80,9 @@ fn check(options: &Options, blocks: &[Block], batches: &[Batch]) {
         for entry in &batch.entries {
             let bytes = entry.to_vec();
             assert!(bytes.len() == entry.bytes && entry.records > 0 && !bytes.is_empty());
-            assert!(entry.bytes <= options.aggregation_max_bytes.max(255), "{} bytes", entry.bytes);
+            assert!(entry.size <= options.aggregation_max_bytes.max(255), "{} bytes", entry.size);
+            assert!(entry.records <= options.aggregation_max_records.unwrap_or(u32::MAX));
+            check_sealed(options, entry);
             for part in &entry.parts {
                 let tail = part.chunk.tail.0 as usize;
                 assert_eq!(part.span.start, at[tail], "without a gap");
@@ -91,4 +93,17 @@ fn check(options: &Options, blocks: &[Block], batches: &[Batch]) {
     }
     let pushed: Vec<u8> = blocks.iter().flat_map(|block| block.payload.to_vec()).collect();
     assert!(sent == pushed, "{} of {} bytes", sent.len(), pushed.len());
+}
+
+/// What is sent is as large as was said, and holds the records in their order.
+fn check_sealed(options: &Options, entry: &Entry) {
+    let key = partition::key(options.partition_key, entry);
+    let sealed = Envelope::of(options).seal(entry, Some(&key));
+    assert!(sealed.len() == entry.size || entry.records == 1 && sealed.len() <= entry.size);
+    let mut rest = &sealed[..];
+    for record in entry.parts.iter().flat_map(|part| part.records()) {
+        let at = rest.windows(record.len()).position(|window| window == record);
+        let at = at.expect("each record is in it");
+        rest = &rest[at + record.len()..];
+    }
 }

@@ -485,6 +485,8 @@ fn send_options(setup: Setup) -> send::Options {
         credentials: Credentials::default(),
         aggregation: if setup.packed { Aggregation::Lines } else { Aggregation::None },
         aggregation_max_bytes: 100,
+        aggregation_max_records: None,
+        compression: None,
         partition_key: PartitionKey::Random,
         shard_limits: ShardLimits::default(),
         max_batch_entries: 4,

@@ -7,13 +7,14 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::net::TcpListener;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::config::{BehaviorVersion, Credentials, Region};
-use aws_sdk_kinesis::types::ShardIteratorType;
+use aws_sdk_kinesis::types::{Shard, ShardIteratorType};
 use ferrokinesis::store::{DurableStateOptions, StoreOptions};
 use tokio::runtime::Runtime;
 
@@ -82,6 +83,47 @@ impl Ferrokinesis {
     pub fn create_stream(&self, name: &str, shards: i32) {
         let request = self.client.create_stream().stream_name(name).shard_count(shards);
         self.runtime.block_on(request.send()).unwrap();
+        self.wait_until_active(name);
+    }
+
+    /// Splits the shard so that the first of the two takes a 64th of its hash keys.
+    pub fn split_unevenly(&self, stream: &str, shard: &str) {
+        let shards = self.runtime.block_on(self.client.list_shards().stream_name(stream).send()).unwrap();
+        let old = shards.shards().iter().find(|it| it.shard_id() == shard).expect("the shard is there");
+        let keys = old.hash_key_range().unwrap();
+        let [start, end] = [keys.starting_hash_key(), keys.ending_hash_key()]
+            .map(|key| key.parse::<u128>().expect("a hash key is a number"));
+        let split = self.client.split_shard().stream_name(stream).shard_to_split(shard);
+        let split = split.new_starting_hash_key((start + (end - start) / 64).to_string());
+        self.runtime.block_on(split.send()).unwrap();
+        self.wait_until_active(stream);
+    }
+
+    pub fn merge(&self, stream: &str, shard: &str, neighbour: &str) {
+        let merge = self.client.merge_shards().stream_name(stream).shard_to_merge(shard);
+        self.runtime.block_on(merge.adjacent_shard_to_merge(neighbour).send()).unwrap();
+        self.wait_until_active(stream);
+    }
+
+    pub fn update_shard_count(&self, stream: &str, count: i32) {
+        let update = self.client.update_shard_count().stream_name(stream).target_shard_count(count);
+        let update = update.scaling_type(aws_sdk_kinesis::types::ScalingType::UniformScaling);
+        self.runtime.block_on(update.send()).unwrap();
+        self.wait_until_active(stream);
+    }
+
+    /// How many records each open shard holds.
+    pub fn open_shards(&self, stream: &str) -> HashMap<String, usize> {
+        let shards = self.runtime.block_on(self.client.list_shards().stream_name(stream).send()).unwrap();
+        let is_open = |shard: &&aws_sdk_kinesis::types::Shard| {
+            shard.sequence_number_range().unwrap().ending_sequence_number().is_none()
+        };
+        let names = shards.shards().iter().filter(is_open).map(|shard| shard.shard_id().to_owned());
+        let count = |name: &str| self.runtime.block_on(self.read_shard(stream, name)).len();
+        names.map(|name| (name.clone(), count(&name))).collect()
+    }
+
+    fn wait_until_active(&self, name: &str) {
         eventually("the stream is active", READY_WITHIN, || {
             let summary = self.client.describe_stream_summary().stream_name(name).send();
             let answer = self.runtime.block_on(summary).map_err(|error| format!("{error:?}"))?;
@@ -102,6 +144,24 @@ impl Ferrokinesis {
         })
     }
 
+    /// Divides the stream's shard that has this number in half.
+    pub fn split(&self, stream: &str, shard: usize) {
+        self.runtime.block_on(async {
+            let shards = self.client.list_shards().stream_name(stream).send().await.unwrap();
+            let shard = &shards.shards()[shard];
+            let range = hash_keys(shard);
+            let middle = range.start() + (range.end() - range.start()) / 2 + 1;
+            let split = self.client.split_shard().stream_name(stream).shard_to_split(shard.shard_id());
+            split.new_starting_hash_key(middle.to_string()).send().await.unwrap();
+        });
+    }
+
+    /// The hash keys of all shards that the stream has or had.
+    pub fn hash_keys(&self, stream: &str) -> HashMap<String, RangeInclusive<u128>> {
+        let shards = self.runtime.block_on(self.client.list_shards().stream_name(stream).send()).unwrap();
+        shards.shards().iter().map(|shard| (shard.shard_id().to_owned(), hash_keys(shard))).collect()
+    }
+
     async fn read_shard(&self, stream: &str, shard: &str) -> Vec<Vec<u8>> {
         let start = self.client.get_shard_iterator().stream_name(stream).shard_id(shard);
         let start = start.shard_iterator_type(ShardIteratorType::TrimHorizon).send().await.unwrap();
@@ -113,7 +173,9 @@ impl Ferrokinesis {
                 return all;
             }
             all.extend(answer.records().iter().map(|record| record.data().as_ref().to_vec()));
-            position = answer.next_shard_iterator().unwrap().to_owned();
+            // A shard that was split ends.
+            let Some(next) = answer.next_shard_iterator() else { return all };
+            position = next.to_owned();
         }
     }
 }
@@ -124,6 +186,11 @@ impl Drop for Ferrokinesis {
             self.kill9();
         }
     }
+}
+
+fn hash_keys(shard: &Shard) -> RangeInclusive<u128> {
+    let range = shard.hash_key_range().expect("a shard has hash keys");
+    range.starting_hash_key().parse().unwrap()..=range.ending_hash_key().parse().unwrap()
 }
 
 /// A port that was free a moment ago.

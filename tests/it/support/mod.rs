@@ -20,6 +20,8 @@ mod endpoint_test;
 pub mod ferrokinesis;
 /// What the agent is asked about itself.
 pub mod inquiry;
+/// Aggregates as their consumers read them.
+pub mod kpl;
 /// A real server for most of AWS: Firehose into S3, STS, IAM, IMDS, signatures.
 pub mod ministack;
 /// File systems that a script mounts.

@@ -7,12 +7,14 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::io::Read as _;
 use std::time::Duration;
 
 use bytes::Bytes;
+use ruzstd::decoding::StreamingDecoder;
 
 use super::endpoint::Call;
-use super::{Endpoint, World, eventually};
+use super::{Endpoint, World, eventually, kpl};
 
 /// How many lines a failure shows.
 const SHOWN_LINES: usize = 5;
@@ -24,6 +26,31 @@ pub enum Shape {
     LinePerRecord,
     /// A record is any number of lines, each with its newline.
     Packed,
+    /// A record is a line, or an aggregate of such records.
+    Kpl,
+    /// A record is packed lines as a gzip member,
+    Gzip,
+    /// or as a Zstandard frame.
+    Zstd,
+}
+
+impl Shape {
+    /// What a consumer makes of a record.
+    fn open(self, data: &Bytes) -> Vec<Bytes> {
+        let mut opened = Vec::new();
+        match self {
+            Shape::LinePerRecord | Shape::Packed => return vec![data.clone()],
+            Shape::Kpl => return kpl::unpack(data),
+            Shape::Gzip => flate2::read::GzDecoder::new(&data[..]).read_to_end(&mut opened),
+            Shape::Zstd => StreamingDecoder::new(&data[..]).expect("a frame").read_to_end(&mut opened),
+        }
+        .expect("the record can be decompressed");
+        vec![opened.into()]
+    }
+
+    fn is_a_line_each(self) -> bool {
+        matches!(self, Shape::LinePerRecord | Shape::Kpl)
+    }
 }
 
 /// Whether a line may have been delivered more often than it was written.
@@ -198,10 +225,14 @@ impl Oracle {
 
     fn look_at_call(&mut self, call: usize, seen: &Call) {
         let mut position = 0;
-        for record in &seen.records {
-            let pieces = pieces(&record.data);
-            if self.shape == Shape::LinePerRecord && pieces.len() != 1 {
-                self.misshapen.push(record.data.clone());
+        for (record, data) in seen
+            .records
+            .iter()
+            .flat_map(|record| self.shape.open(&record.data).into_iter().map(move |data| (record, data)))
+        {
+            let pieces = pieces(&data);
+            if self.shape.is_a_line_each() && pieces.len() != 1 {
+                self.misshapen.push(data.clone());
             }
             for piece in pieces {
                 position += 1;
