@@ -67,6 +67,15 @@ pub fn key_room(options: &Options) -> KeyRoom {
     KeyRoom { partition, explicit_hash }
 }
 
+/// A key for an entry whose shard is not chosen. All records of an entry share it.
+pub fn key(partition_key: PartitionKey, entry: &Entry) -> Key {
+    let partition = match partition_key {
+        PartitionKey::Random => random(),
+        PartitionKey::Deterministic => md5_hex(entry),
+    };
+    Key { partition, explicit_hash: None }
+}
+
 /// A key that falls to any shard.
 pub fn random() -> String {
     const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";

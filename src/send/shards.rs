@@ -139,9 +139,9 @@ impl Shards {
         }
     }
 
-    /// For how many seconds in a row a shard has refused something.
-    pub fn refusing(&self) -> u32 {
-        self.shards.iter().map(|shard| shard.limiter.refusing()).max().unwrap_or(0)
+    /// For how long a shard has refused something again and again.
+    pub fn refusing(&self) -> Duration {
+        self.shards.iter().map(|shard| shard.limiter.refusing()).max().unwrap_or_default()
     }
 
     fn find(&mut self, id: ShardId) -> Option<&mut Shard> {

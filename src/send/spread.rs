@@ -17,8 +17,8 @@ const JITTER: Duration = Duration::from_secs(5);
 /// and where that is not allowed, to see whether it is allowed now.
 const ASKED_AGAIN: Duration = Duration::from_secs(30 * 60);
 
-/// After so many seconds of refusals there may be other shards.
-const REFUSALS_PERSIST: u32 = 5;
+/// After so long of refusals there may be other shards.
+const REFUSALS_PERSIST: Duration = Duration::from_secs(5);
 
 /// Where an entry goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
