@@ -20,11 +20,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Flow, Settings, Shares};
 use crate::file::budget::Wake;
+use crate::file::handover::HeldFiles;
 use crate::file::listing::is_of;
 use crate::file::mailbox::Mailbox;
 use crate::file::pattern::{PatternError, Patterns};
 use crate::file::removed::Removed;
-use crate::file::tailers::{HeldFiles, Past, TailIds};
+use crate::file::tailers::{Past, TailIds};
 use crate::file::watch::Watch;
 use crate::file::{Budget, TailNote, TailState};
 use crate::observe::progress::{self, Progress};

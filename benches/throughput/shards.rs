@@ -170,7 +170,7 @@ impl Drop for Server {
 
 /// The server's own process; says its address when its stream can be written to.
 pub fn serve() -> Result<()> {
-    let shards: i32 = std::env::args().last().context("no number of shards")?.parse()?;
+    let shards: i32 = std::env::args().next_back().context("no number of shards")?.parse()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let options = StoreOptions { create_stream_ms: 0, enforce_limits: true, ..StoreOptions::default() };
     let url = runtime.block_on(async {

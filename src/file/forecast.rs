@@ -67,8 +67,13 @@ pub fn forecast(options: &Options, past: &Past, within: Duration) -> Result<Fore
         tails.insert(Tail::new(known.clone(), home_of(&known.path, &patterns), Duration::ZERO));
     }
     let (rotated, forbidden, old_folders) = Default::default();
-    let places =
-        Places { tails: &tails, rotated: &rotated, forbidden: &forbidden, old_folders: &old_folders };
+    let places = Places {
+        tails: &tails,
+        rotated: &rotated,
+        forbidden: &forbidden,
+        old_folders: &old_folders,
+        away: false,
+    };
     let listing = Listing::take(&patterns, places);
     let mut forecast = Forecast { errors: listing.errors, ..Forecast::default() };
     let by_key: HashMap<FileKey, &KnownTail> = live().map(|known| (known.identity.key(), known)).collect();

@@ -55,6 +55,8 @@ pub struct Places<'a> {
     pub forbidden: &'a HashMap<FileKey, Arc<Path>>,
     /// Folders into which rotation moves files, by the folder that they come from.
     pub old_folders: &'a HashMap<PathBuf, BTreeSet<PathBuf>>,
+    /// Whether a file of any name that the patterns match may have come and gone unseen.
+    pub away: bool,
 }
 
 impl<'a> Places<'a> {
@@ -95,6 +97,11 @@ impl Listing {
         }
         for (folder, home) in known.where_bodies_may_be() {
             look.rotated_bodies(folder, home);
+        }
+        if known.away {
+            for folder in look.listing.folders.clone() {
+                look.rotated_bodies(&folder, &folder);
+            }
         }
         for tail in known.tails.iter() {
             if look.listing.place(&tail.path).is_none() {
@@ -270,8 +277,9 @@ impl Look<'_> {
         let mut path = folder.join("name");
         for name in self.entries(folder).names() {
             path.set_file_name(name);
-            let known = self.known;
-            let is_body = || origins(name).iter().any(|origin| known.is_home(&home.join(origin)));
+            let (known, patterns) = (self.known, self.patterns);
+            let is_home = |home: &Path| known.is_home(home) || (known.away && patterns.matches(home));
+            let is_body = || origins(name).iter().any(|origin| is_home(&home.join(origin)));
             if !self.listing.has(&path) && is_body() {
                 self.file(&path, false);
             }
@@ -322,15 +330,22 @@ impl Look<'_> {
 }
 
 /// The name that a tail was first found under, as far as its present name tells: `app.log` for
-/// a tail at `app.log.1` where the patterns match `app.log`, or a link that led to it.
+/// a tail at `app.log.1` or `old/app.log.1` where the patterns match `app.log`, or a link that led
+/// to it.
 pub fn home_of(path: &Arc<Path>, patterns: &Patterns) -> Arc<Path> {
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    let name = path.file_name().unwrap_or(OsStr::new(""));
-    let homes: Vec<PathBuf> = origins(name).into_iter().map(|origin| folder.join(origin)).collect();
-    let matched = homes.iter().rfind(|home| patterns.matches(home));
+    let homes = possible_homes(path);
+    let matched = homes.iter().find_map(|names| names.iter().rfind(|home| patterns.matches(home)));
     // What a link leads to matches no pattern, and the link may lead elsewhere by now.
-    let linked = || homes.last().filter(|_| !patterns.matches(path));
+    let linked = || homes.first()?.last().filter(|_| !patterns.matches(path));
     matched.or_else(linked).map_or_else(|| path.clone(), |home| home.as_path().into())
+}
+
+/// The names that rotation may have made `path` from: beside it, and in the folder above
+/// (`olddir`).
+fn possible_homes(path: &Path) -> Vec<Vec<PathBuf>> {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Vec::new() };
+    let folders = [Some(folder), folder.parent()].into_iter().flatten();
+    folders.map(|folder| origins(name).into_iter().map(|origin| folder.join(origin)).collect()).collect()
 }
 
 /// Whether the patterns match the tail's file, or the name that it was rotated from: beside it,
@@ -340,10 +355,7 @@ pub fn is_of(known: &KnownTail, patterns: &Patterns) -> bool {
     if known.state == TailState::Live || patterns.matches(path) {
         return patterns.matches(path);
     }
-    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return false };
-    let folders = [Some(folder), folder.parent()].into_iter().flatten();
-    let names = origins(name);
-    folders.into_iter().any(|folder| names.iter().any(|name| patterns.matches(&folder.join(name))))
+    possible_homes(path).iter().flatten().any(|home| patterns.matches(home))
 }
 
 #[cfg(test)]
@@ -352,8 +364,13 @@ mod tests {
 
     fn take(patterns: &Patterns, rotated: HashSet<Arc<Path>>) -> Listing {
         let (tails, forbidden, old_folders) = (Tails::default(), HashMap::new(), HashMap::new());
-        let known =
-            Places { tails: &tails, rotated: &rotated, forbidden: &forbidden, old_folders: &old_folders };
+        let known = Places {
+            tails: &tails,
+            rotated: &rotated,
+            forbidden: &forbidden,
+            old_folders: &old_folders,
+            away: false,
+        };
         Listing::take(patterns, known)
     }
 

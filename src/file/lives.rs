@@ -6,25 +6,40 @@
 
 use std::collections::HashMap;
 
+use super::chunk::TailId;
 use super::identity::{FileKey, Verdict, verify};
 use super::ladder::Ladder;
 use super::note::{KnownTail, TailState};
 use super::tailers::open_file;
 
-/// One row for each inode, in the order of their numbers.
+/// No file has it.
+const NO_INODE: u64 = 0;
+
+/// All rows, in the order of their numbers. Those whose inode is another's by now have none: their
+/// rest may be in a compressed file, and is known by its content alone.
 pub(super) fn newest_lives(known: Vec<KnownTail>) -> Vec<KnownTail> {
     let mut lives: HashMap<FileKey, Vec<KnownTail>> = HashMap::with_capacity(known.len());
     for row in known {
         lives.entry(row.identity.key()).or_default().push(row);
     }
-    let mut newest: Vec<KnownTail> = lives.into_values().filter_map(newest).collect();
-    newest.sort_unstable_by_key(|row| row.tail);
-    newest
+    let mut all: Vec<KnownTail> = lives.into_values().flat_map(leave_it_to_the_newest).collect();
+    all.sort_unstable_by_key(|row| row.tail);
+    all
 }
 
-fn newest(lives: Vec<KnownTail>) -> Option<KnownTail> {
+fn leave_it_to_the_newest(mut lives: Vec<KnownTail>) -> Vec<KnownTail> {
+    let Some(newest) = newest(&lives) else { return lives };
+    lives.retain(|row| row.tail == newest || row.state != TailState::Over);
+    for row in lives.iter_mut().filter(|row| row.tail != newest) {
+        row.identity.inode = NO_INODE;
+    }
+    lives
+}
+
+/// Of several.
+fn newest(lives: &[KnownTail]) -> Option<TailId> {
     if lives.len() < 2 {
-        return lives.into_iter().next();
+        return None;
     }
     let key = lives[0].identity.key();
     // What cannot be opened now is dealt with by the first look.
@@ -33,7 +48,8 @@ fn newest(lives: Vec<KnownTail>) -> Option<KnownTail> {
         let verdict = verify(body.as_mut()?, &row.identity, &Ladder::new(row.anchors.clone()));
         Some(!matches!(verdict, Ok(Verdict::Different)) && row.identity.head_length > 0)
     };
-    lives
-        .into_iter()
-        .max_by_key(|row| (holds(row), row.state != TailState::Over, row.modified_millis, row.tail))
+    let newest = lives
+        .iter()
+        .max_by_key(|row| (holds(row), row.state != TailState::Over, row.modified_millis, row.tail));
+    newest.map(|row| row.tail)
 }

@@ -11,6 +11,8 @@ pub mod budget;
 pub mod chunk;
 /// Where reading would begin.
 pub mod forecast;
+/// What becomes of the open files when the tailers end.
+pub mod handover;
 /// Whether an open file is the one that was known.
 pub mod identity;
 /// The anchors that are kept of a tail.
@@ -31,6 +33,10 @@ pub mod options;
 pub mod pattern;
 /// The disk that deleted files hold.
 pub mod removed;
+/// Tails whose file holds something else by now.
+mod replaced;
+/// Where a tail's unread rest is.
+mod rest;
 /// What happened between two looks.
 pub mod rotation;
 /// How a flow acts on what a look shows.
@@ -43,6 +49,10 @@ pub mod tail;
 pub mod tailers;
 /// How a tail is found.
 pub mod tails;
+/// What is done with the tails each second.
+mod tending;
+/// Which tail is read next.
+pub mod turns;
 /// Decompressed bytes of a rotated file.
 pub mod unpacked;
 /// File-system events.

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::body::{is_compressed, is_unpackable};
@@ -14,14 +15,16 @@ use super::identity::is_copy_so_far;
 use super::listing::{Listing, home_of};
 use super::note::{Identity, KnownTail, Stored, TailNote, TailState};
 use super::options::InitialPosition;
+use super::replaced::holds_what_was_read;
 use super::rotation::Seen;
-use super::scan::holds_what_was_read;
 use super::tail::Tail;
 use super::tailers::{Past, Tailers, open_file};
 use crate::observe::RotationKind;
 
 /// A file's time may be a little behind the clock that the first start was read from.
 const CLOCK_SLACK_MILLIS: i64 = 2000;
+/// What a look found is stored within this time.
+const STORED_WITHIN_MILLIS: i64 = 60_000;
 /// How long a file is held back because it may be a copy in the making.
 const HELD: Duration = Duration::from_secs(600);
 
@@ -41,6 +44,14 @@ impl Past {
         let at_first_start = self.is_first_start && at_first_look;
         at_first_start || seen.modified_millis + CLOCK_SLACK_MILLIS < self.first_start_millis
     }
+
+    /// Since when files may have come and gone unseen, unless the flow is new or nothing is known
+    /// of its past.
+    pub fn away_since(&self) -> Option<i64> {
+        let began = !self.is_first_start && self.first_start_millis > 0;
+        let latest = self.known.iter().map(|known| known.modified_millis).max();
+        began.then(|| latest.map_or(0, |latest| latest - STORED_WITHIN_MILLIS))
+    }
 }
 
 impl Tailers {
@@ -49,7 +60,7 @@ impl Tailers {
         if is_compressed(&seen.path) && !is_unpackable(&seen.path) {
             return false;
         }
-        let family = self.family(&seen.path);
+        let mut family = self.family(&seen.path);
         let reborn = self.reborn.contains(&seen.key);
         let matched = seen.matched || self.forbidden.contains_key(&seen.key);
         let own = (matched || reborn) && !is_compressed(&seen.path);
@@ -61,6 +72,9 @@ impl Tailers {
         if is_compressed(&seen.path) && listing.has(&seen.path.with_extension("")) {
             // It is being compressed right now: its origin is still there.
             return true;
+        }
+        if is_compressed(&seen.path) {
+            family.extend(self.nameless_siblings(&seen.path));
         }
         // An emptied file that is written to again is no copy, though it is the beginning of all.
         let emptied = reborn && seen.size == 0;
@@ -129,15 +143,30 @@ impl Tailers {
         true
     }
 
+    /// While the agent was away, a file of any name that is the flow's may have been rotated, also
+    /// of one of which nothing is stored yet.
+    pub(super) fn doubt_homes(&mut self, appeared: &[Seen]) {
+        if self.away_since.is_none() {
+            return;
+        }
+        let bodies = appeared.iter().filter(|seen| !seen.matched || is_compressed(&seen.path));
+        let homes = bodies.flat_map(|seen| self.possible_homes(&seen.path));
+        let homes = homes.filter(|home| self.tails.is_home(home) || self.patterns.matches(home));
+        let homes: Vec<Arc<Path>> = homes.map(Into::into).collect();
+        self.rotated.extend(homes);
+    }
+
     /// Whether a file outside the patterns may be one that had the name of a tail between two
     /// looks: its name says so, the tail's file was rotated since the last look, and it was not
     /// written earlier than any of the family was known to be. The times of files move in steps.
     fn is_generation(&self, seen: &Seen, family: &[TailId]) -> bool {
         let homes = self.possible_homes(&seen.path);
         let rotated = homes.iter().any(|home| self.rotated.contains(home.as_path()));
-        let known = family.iter().filter_map(|id| self.tails.get(*id)?.known_modified_millis).max();
+        let departed = homes.iter().filter_map(|home| self.departed.get(home.as_path()).copied());
+        let present = family.iter().filter_map(|id| self.tails.get(*id)?.known_modified_millis);
+        let known = present.chain(departed).max();
         rotated
-            && known.is_none_or(|latest| latest <= seen.modified_millis)
+            && known.or(self.away_since).is_none_or(|latest| latest <= seen.modified_millis)
             && seen.modified_millis + CLOCK_SLACK_MILLIS >= self.past.first_start_millis
             && !self.is_stranger(seen)
             && !self.patterns.excluded(&seen.path)

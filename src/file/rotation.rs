@@ -134,6 +134,13 @@ pub fn origins(name: &OsStr) -> Vec<OsString> {
     found.into_iter().map(OsString::from_vec).collect()
 }
 
+/// Whether rotation may have made both names from one.
+pub fn is_sibling(a: &Path, b: &Path) -> bool {
+    let (Some(name), Some(other)) = (a.file_name(), b.file_name()) else { return false };
+    let others = origins(other);
+    a.parent() == b.parent() && origins(name).iter().any(|origin| others.contains(origin))
+}
+
 /// Takes parts that look like a number, a date or a word of rotation off the end, one by one.
 fn strip_from_the_end(mut stem: &[u8], ending: &[u8], found: &mut Vec<Vec<u8>>) {
     while let Some(at) = stem.iter().rposition(|byte| b".-_~@".contains(byte)) {

@@ -4,36 +4,21 @@
 //! files, and tails begin, move and end.
 
 use std::collections::{HashMap, HashSet};
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::attic::seen_at;
-use super::body::{Body, is_compressed, is_unpackable};
-use super::chunk::{Anchor, TailId};
-use super::identity::{FileKey, HEAD_BYTES, Verdict, anchor_agrees, verify};
+use super::body::is_compressed;
+use super::chunk::TailId;
+use super::identity::{FileKey, Verdict, verify};
 use super::listing::Listing;
-use super::newcomer::Start;
-use super::note::{Lost, TailState};
-use super::rotation::{FileEvent, Known, Seen, diff, may_be_renamed, origins};
+use super::note::TailState;
+use super::replaced::holds_what_was_read;
+use super::rest::is_filled;
+use super::rotation::{FileEvent, Known, Seen, diff, is_sibling, may_be_renamed};
 use super::tail::Tail;
 use super::tailers::{Tailers, open_file};
-use crate::observe::{LossReason, RotationKind, crash_point};
-
-/// A file that may hold a missed tail's bytes and cannot be read is tried again for so long: it may
-/// still be being compressed, or its permissions be mended.
-const UNREADABLE: Duration = Duration::from_secs(600);
-
-/// Where the unread rest of a tail is.
-enum Rest {
-    In(Seen),
-    /// A file that may hold it went from its name after the folder was listed.
-    Moved,
-    /// Perhaps in one that cannot be read.
-    Unreadable,
-    Nowhere,
-}
+use crate::observe::{RotationKind, crash_point};
 
 impl Tailers {
     /// Looks at all folders and acts on what changed. Gives back the folders, to be watched.
@@ -54,21 +39,8 @@ impl Tailers {
         for (path, error) in &listing.errors {
             self.complain(path, now, &error.to_string());
         }
-        let (mut appeared, mut gone) = (Vec::new(), HashSet::new());
-        for event in self.compare(&listing) {
-            match event {
-                FileEvent::Changed { tail } if gone.contains(&tail) => {}
-                FileEvent::Changed { tail } => self.changed(tail, &listing, now),
-                FileEvent::Renamed { tail, to } if self.got_its_inode(tail, &to) => {
-                    gone.insert(tail);
-                    self.lose_sight(tail, now);
-                    appeared.extend(listing.files.iter().filter(|seen| seen.path == to).cloned());
-                }
-                FileEvent::Renamed { tail, to } => self.moved(tail, to),
-                FileEvent::Missing { tail } => self.lose_sight(tail, now),
-                FileEvent::Appeared { seen } => appeared.push(seen),
-            }
-        }
+        self.verify_those_that_wait(now);
+        let mut appeared = self.act_on_events(&listing, now);
         // Nothing tells whether a life of an empty file was copied away meanwhile.
         let empty = self.tails.lively().filter(|tail| tail.was_empty).map(|tail| tail.home.clone());
         self.rotated.extend(empty);
@@ -91,6 +63,7 @@ impl Tailers {
         // place: after a crash the new life alone would hide the older one's rest.
         self.take_changes();
         let mut strangers = HashMap::new();
+        self.doubt_homes(&appeared);
         // What took the place of rotated files comes last: only what is older tells of them.
         appeared.sort_by_key(|seen| self.rotated.contains(&seen.path));
         let newcomers = appeared.iter().map(|seen| (&*seen.path, seen)).collect();
@@ -115,6 +88,27 @@ impl Tailers {
         self.forbidden.retain(|key, _| !self.sure || listing.find(*key).is_some());
         self.folders = listing.folders;
         self.folders.iter().cloned().collect()
+    }
+
+    /// Gives back the files that are no tail's.
+    fn act_on_events(&mut self, listing: &Listing, now: Duration) -> Vec<Seen> {
+        let (mut appeared, mut gone) = (Vec::new(), HashSet::new());
+        for event in self.compare(listing) {
+            match event {
+                FileEvent::Changed { tail } if gone.contains(&tail) => {}
+                FileEvent::Changed { tail } => self.changed(tail, listing, now),
+                FileEvent::Renamed { tail, to } if self.got_its_inode(tail, &to) => {
+                    gone.insert(tail);
+                    self.foreign.remove(&tail);
+                    self.lose_sight(tail, now);
+                    appeared.extend(listing.files.iter().filter(|seen| seen.path == to).cloned());
+                }
+                FileEvent::Renamed { tail, to } => self.moved(tail, to),
+                FileEvent::Missing { tail } => self.lose_sight(tail, now),
+                FileEvent::Appeared { seen } => appeared.push(seen),
+            }
+        }
+        appeared
     }
 
     /// What the folders hold now.
@@ -189,7 +183,9 @@ impl Tailers {
         if self.sure {
             self.strangers = strangers;
             self.rotated.clear();
+            self.departed.clear();
             self.moving_since = None;
+            self.away_since = None;
         }
         // Where no file is now, one may be born and rotated away before the next look.
         self.rotated.extend(self.tails.take_vacant_homes());
@@ -239,21 +235,28 @@ impl Tailers {
     }
 
     /// Whether the file at `to` is another than the tail's, which is gone: its inode was free again.
-    fn got_its_inode(&self, id: TailId, to: &Path) -> bool {
+    pub(super) fn got_its_inode(&self, id: TailId, to: &Path) -> bool {
         let Some(tail) = self.tails.get(id).filter(|tail| !tail.is_open()) else { return false };
         if tail.identity.head_length == 0 && !self.may_be_the_empty_one(tail, to) {
             return true;
         }
         // What cannot be read now is dealt with under its new name.
-        let body = open_file(to, tail.key()).ok().flatten();
-        let verdict = body.map(|mut body| verify(&mut body, &tail.identity, tail.ladder()));
-        matches!(verdict, Some(Ok(Verdict::Different)))
+        let Some(mut body) = open_file(to, tail.key()).ok().flatten() else { return false };
+        if tail.identity.head_length == 0 && is_compressed(to) {
+            return is_filled(&mut body).unwrap_or(false);
+        }
+        let verdict = verify(&mut body, &tail.identity, tail.ladder());
+        matches!(verdict, Ok(Verdict::Different))
     }
 
     /// Whether the file at `path`, which has the inode of a tail of which no content is known, can
     /// be the tail's: its name says so, or explains it in no other way.
-    fn may_be_the_empty_one(&self, tail: &Tail, path: &Path) -> bool {
-        let is_anothers = || self.patterns.matches(path) || !self.family(path).is_empty();
+    pub(super) fn may_be_the_empty_one(&self, tail: &Tail, path: &Path) -> bool {
+        // Also of one that begins at this look.
+        let is_anothers = || {
+            let homes = self.possible_homes(path);
+            self.patterns.matches(path) || homes.iter().any(|home| self.tails.is_home(home) || home.exists())
+        };
         let is_its_name = *path == *tail.path || is_sibling(path, &tail.path);
         may_be_renamed(&tail.path, path) && (is_its_name || self.leads_to(path, &tail.home) || !is_anothers())
     }
@@ -314,7 +317,7 @@ impl Tailers {
     }
 
     /// Rotation moved a file of this tail's to another folder; others may have gone there too.
-    fn remember_old_folder(&mut self, id: TailId, path: &Path) {
+    pub(super) fn remember_old_folder(&mut self, id: TailId, path: &Path) {
         let home = self.tails.get(id).map(|tail| tail.home.clone());
         if let (Some(home), Some(folder)) = (home, path.parent())
             && let Some(home_folder) = home.parent()
@@ -324,365 +327,14 @@ impl Tailers {
         }
     }
 
-    /// Files that were cut, and that no name leads to: their rest is looked for at once, before
-    /// its copy is taken for a new file.
-    fn miss_foreign(&mut self, listing: &Listing) {
-        let tails = &mut self.tails;
-        self.foreign.retain(|id| {
-            let missed = tails.get_mut(*id).filter(|tail| present(tail, listing).is_none());
-            missed.is_none_or(|tail| {
-                tail.close();
-                tail.absent = true;
-                false
-            })
-        });
-    }
-
-    /// Tails whose file was not found: under another inode, as a copy, compressed, or gone.
-    fn settle_absent(&mut self, appeared: &mut Vec<Seen>, listing: &Listing, now: Duration) {
-        for id in self.tails.lively_where(|tail| tail.absent) {
-            let Some(tail) = self.tails.get(id) else { continue };
-            let there = listing.find(tail.key()).filter(|seen| may_be_renamed(&tail.path, &seen.path));
-            if there.is_some_and(|seen| !self.got_its_inode(id, &seen.path)) {
-                continue;
-            }
-            let (path, key, unread) = (tail.path.clone(), tail.key(), tail.unread_for_sure());
-            let was_in_sight = !tail.out_of_sight;
-            match self.find_rest(id, appeared, now) {
-                Rest::In(rest) => {
-                    self.count_rotation(match (is_compressed(&rest.path), rest.key == key) {
-                        (true, _) => RotationKind::Compressed,
-                        (false, true) => RotationKind::Renamed,
-                        (false, false) => RotationKind::Copied,
-                    });
-                    continue;
-                }
-                Rest::Moved => continue,
-                Rest::Unreadable if self.is_waited_for(id, now) => continue,
-                Rest::Unreadable | Rest::Nowhere => {}
-            }
-            let may_be_there = !self.sure || listing.is_hidden(&path);
-            if may_be_there || !path.parent().is_some_and(holds_something) {
-                // Or the folder itself is gone, or not mounted yet: nothing is forgotten.
-                continue;
-            }
-            if unread > 0 {
-                self.report_lost(
-                    &path,
-                    unread,
-                    "it is gone, and neither its inode nor its content was found",
-                );
-            }
-            if was_in_sight {
-                self.count_rotation(RotationKind::Removed);
-            }
-            let reason = match self.scanned {
-                true => LossReason::Removed,
-                false => LossReason::NotFoundAtStart,
-            };
-            self.give_up(id, Lost::of(unread, reason));
-        }
-    }
-
-    /// Tails whose file no longer holds what was read from it. Gives back those that were replaced:
-    /// a file that was overwritten may be the copy that another one's rest is in.
-    fn judge_foreign(
-        &mut self,
-        appeared: &mut Vec<Seen>,
-        listing: &Listing,
-        unsettled: u64,
-        now: Duration,
-    ) -> Vec<(TailId, Seen)> {
-        let mut replaced = Vec::new();
-        for id in std::mem::take(&mut self.foreign) {
-            let Some(tail) = self.tails.get_mut(id) else { continue };
-            let Some(present) = present(tail, listing) else { continue };
-            match judge(tail, &present) {
-                Ok(Some(Verdict::Same)) => {
-                    if is_compressed(&tail.path) {
-                        tail.modified_millis = present.modified_millis;
-                        tail.note_due = true;
-                    }
-                    self.enqueue(id);
-                }
-                Ok(Some(Verdict::UpTo(anchor))) => self.go_on_from(id, &present, anchor, unsettled, now),
-                Ok(Some(Verdict::Different)) => {
-                    self.reborn.insert(present.key);
-                    appeared.push(present.clone());
-                    replaced.push((id, present));
-                }
-                Ok(None) => self.scan_due = true,
-                Err(error) => {
-                    self.complain(&present.path, now, &error.to_string());
-                    self.foreign.insert(id);
-                }
-            }
-        }
-        replaced
-    }
-
-    /// The file lost its last bytes: what is before the anchor has been read. What of it may not
-    /// be settled yet is read again, since nobody could read it after a crash.
-    fn go_on_from(&mut self, id: TailId, present: &Seen, anchor: Anchor, unsettled: u64, now: Duration) {
-        let Some(tail) = self.tails.get(id) else { return };
-        let (position, unread) = (tail.position, tail.unread_for_sure());
-        let start = anchor.offset.min(position.saturating_sub(unsettled));
-        tracing::warn!(
-            flow = &*self.flow, file = %present.path.display(), offset = start,
-            "the file's end is not what was read from it (cut, or lost in a power failure); reading goes on where it still agrees"
-        );
-        if unread > 0 {
-            self.report_lost(&present.path, unread, "the file was cut before they were read");
-        }
-        self.count_rotation(RotationKind::Cut);
-        self.counters.bytes_repeated.add(position.min(present.size).saturating_sub(start));
-        self.end(id, Lost::of(unread, LossReason::Cut));
-        self.begin(present, Start::Before(start), now);
-    }
-
-    /// The file was truncated, or replaced by another with the same inode: the unread rest is
-    /// in its copy, if there is one, and a new life begins.
-    fn replaced(&mut self, id: TailId, present: &Seen, appeared: &mut Vec<Seen>, now: Duration) {
-        let Some(tail) = self.tails.get_mut(id) else { return };
-        self.rotated.insert(tail.home.clone());
-        tail.close();
-        let (unread, read) = (tail.unread_for_sure(), tail.position);
-        let mut rest = self.find_rest(id, appeared, now);
-        if let Rest::Nowhere = rest
-            && self.may_have_missed_its_copy(present, now)
-        {
-            rest = Rest::Moved;
-        }
-        if let Rest::Moved = rest {
-            // The next look tells it again.
-            self.foreign.insert(id);
-            self.scan_due = true;
-            self.reborn.remove(&present.key);
-            appeared.retain(|seen| seen.key != present.key);
-            return;
-        }
-        tracing::info!(
-            flow = &*self.flow, file = %present.path.display(), read,
-            "the file was truncated or replaced; what is in it now is read as a new file"
-        );
-        if let Rest::In(_) = rest {
-            self.count_rotation(RotationKind::CopyTruncated);
-        } else {
-            self.count_rotation(RotationKind::Truncated);
-            if unread > 0 {
-                self.report_lost(
-                    &present.path,
-                    unread,
-                    "it was truncated before they were read, and no copy was found",
-                );
-            }
-            self.end(id, Lost::of(unread, LossReason::Truncated));
-        }
-    }
-
-    /// Whether the file was truncated after its folder was listed, so that its copy is not in the
-    /// listing.
-    fn may_have_missed_its_copy(&mut self, present: &Seen, now: Duration) -> bool {
-        let size = std::fs::metadata(&present.path).map_or(0, |metadata| metadata.len());
-        if size < present.size {
-            self.names_move(now);
-        }
-        !self.sure
-    }
-
     pub(super) fn count_rotation(&self, kind: RotationKind) {
         self.counters.rotations.add(kind.word(), 1);
     }
 
-    fn report_lost(&self, path: &Path, bytes: u64, why: &str) {
+    pub(super) fn report_lost(&self, path: &Path, bytes: u64, why: &str) {
         tracing::error!(
             flow = &*self.flow, file = %path.display(), bytes,
             "bytes of the file are lost: {why}; keep rotated files until they are delivered, or rotate by renaming"
         );
     }
-
-    /// Looks for a file that holds the tail's bytes and goes on in it.
-    fn find_rest(&mut self, id: TailId, appeared: &mut Vec<Seen>, now: Duration) -> Rest {
-        let (candidates, mut moved) = self.candidates(id, appeared);
-        let mut unreadable = false;
-        for seen in candidates {
-            match self.take_over(id, &seen, now) {
-                Ok(Some(true)) => {
-                    appeared.retain(|other| other.key != seen.key);
-                    self.remember_old_folder(id, &seen.path);
-                    return Rest::In(seen);
-                }
-                Ok(Some(false)) => {}
-                Ok(None) => moved = true,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => moved = true,
-                Err(error) => {
-                    unreadable = true;
-                    self.complain(&seen.path, now, &error.to_string());
-                }
-            }
-        }
-        self.scan_due |= moved;
-        match (moved, unreadable) {
-            (true, _) => Rest::Moved,
-            (false, true) => Rest::Unreadable,
-            (false, false) => Rest::Nowhere,
-        }
-    }
-
-    /// Files that may hold the tail's bytes: those with its inode first, then those whose names
-    /// lead to it, what need not be decompressed before the others; then any that begins alike.
-    /// Also whether one went from its name meanwhile.
-    fn candidates(&mut self, id: TailId, appeared: &[Seen]) -> (Vec<Seen>, bool) {
-        let Some(tail) = self.tails.get(id) else { return (Vec::new(), false) };
-        let (home, identity) = (&tail.home, &tail.identity);
-        let (mut candidates, moved) = self.attic.bodies(home, identity.inode);
-        // A file that was first seen as `app.log.1` may be in `app.log.2.gz` by now.
-        let related = |seen: &&Seen| {
-            seen.key.1 == identity.inode
-                || self.leads_to(&seen.path, home)
-                || is_sibling(&seen.path, &tail.path)
-        };
-        candidates.extend(appeared.iter().filter(related).cloned());
-        candidates.sort_by_key(|seen| (seen.key.1 != identity.inode, is_compressed(&seen.path)));
-        // Bytes behind the head must tell them apart: many files begin with the same banner.
-        let beyond_the_head = tail.ladder().newest().is_some_and(|anchor| anchor.offset > HEAD_BYTES as u64);
-        // What was written while the agent was stopped is not known yet.
-        if beyond_the_head && (tail.unread_for_sure() > 0 || !self.scanned) {
-            candidates.extend(self.attic.alike(home, identity));
-        }
-        // Unless it was just seen to hold something else than the other's bytes, or is not where the
-        // other was: then only the numbers of inode and device are the same.
-        let is_anothers = |seen: &Seen| {
-            !self.reborn.contains(&seen.key)
-                && self.tails.iter().any(|tail| tail.key() == seen.key && tail.id != id && !tail.absent)
-        };
-        candidates.retain(|seen| !is_compressed(&seen.path) || is_unpackable(&seen.path));
-        // Of a file that was empty no content is known: any would agree with it.
-        let may_be_it =
-            |seen: &Seen| seen.key.1 == identity.inode && self.may_be_the_empty_one(tail, &seen.path);
-        candidates.retain(|seen| identity.head_length > 0 || may_be_it(seen));
-        candidates.retain(|seen| !is_anothers(seen));
-        (candidates, moved)
-    }
-
-    /// A decoder that has to wait would only cost memory.
-    pub(super) fn close_unless_it_may_be_unpacked(&mut self, id: TailId) {
-        if !self.may_unpack(id)
-            && let Some(tail) = self.tails.get_mut(id)
-        {
-            tail.close();
-        }
-    }
-
-    /// Whether a file that may hold the tail's bytes may still become readable.
-    fn is_waited_for(&mut self, id: TailId, now: Duration) -> bool {
-        let since = *self.awaited.entry(id).or_insert(now);
-        now.saturating_sub(since) < UNREADABLE
-    }
-
-    /// Goes on in the file at `seen` if it holds what was read of the tail. None if another file
-    /// is there by now.
-    pub(super) fn take_over(&mut self, id: TailId, seen: &Seen, now: Duration) -> io::Result<Option<bool>> {
-        let Some(mut body) = open_file(&seen.path, seen.key)? else { return Ok(None) };
-        let Some(tail) = self.tails.get_mut(id) else { return Ok(Some(false)) };
-        let packed = is_compressed(&seen.path);
-        if tail.identity.head_length == 0 && tail.identity.inode != seen.key.1 {
-            // Every file begins as an empty one.
-            return Ok(Some(false));
-        }
-        if verify(&mut body, &tail.identity, tail.ladder())? == Verdict::Same {
-            let is_itself = tail.identity.inode == seen.key.1 && seen.path == tail.path;
-            tracing::info!(
-                flow = &*self.flow, file = %tail.path.display(), from = %seen.path.display(), offset = tail.position,
-                "the rest of the file is read from where rotation left it"
-            );
-            let size = if packed { tail.size.max(tail.position) } else { seen.size };
-            tail.move_to(seen.key, body, size, seen.modified_millis);
-            tail.changed_at = now;
-            if is_itself {
-                tail.state = TailState::Live;
-            }
-            self.tails.relocate(id, seen.path.clone());
-            self.close_unless_it_may_be_unpacked(id);
-            self.enqueue(id);
-            return Ok(Some(true));
-        }
-        // The file itself, where it was cut, is no copy: what it held may not be delivered yet.
-        if packed || seen.key == tail.key() || !holds_prefix(&mut body, tail, seen.size)? {
-            return Ok(Some(false));
-        }
-        // A copy that is shorter than what was read: nothing in it is unread, but what was read may
-        // not be settled yet, and after a crash only the copy has it.
-        tail.move_to(seen.key, body, seen.size, seen.modified_millis);
-        tail.begin_again_at(seen.size)?;
-        tail.changed_at = now;
-        self.tails.relocate(id, seen.path.clone());
-        Ok(Some(true))
-    }
-}
-
-/// The tail's file as it was listed, or as it is at the name that it was found under since.
-fn present(tail: &Tail, listing: &Listing) -> Option<Seen> {
-    let found = || seen_at(&tail.path).filter(|seen| seen.key == tail.key());
-    listing.find(tail.key()).cloned().or_else(found)
-}
-
-/// Whether rotation may have made both names from one.
-fn is_sibling(a: &Path, b: &Path) -> bool {
-    let (Some(name), Some(other)) = (a.file_name(), b.file_name()) else { return false };
-    let others = origins(other);
-    a.parent() == b.parent() && origins(name).iter().any(|origin| others.contains(origin))
-}
-
-/// Whether an open tail's file still holds what was read from it. What cannot be told now shows
-/// when it is read.
-pub(super) fn holds_what_was_read(tail: &mut Tail, now: Duration) -> bool {
-    if !tail.is_open() {
-        return !matches!(tail.open(), Ok(Some(Verdict::UpTo(_) | Verdict::Different)));
-    }
-    let _ = tail.look(now);
-    tail.size >= tail.position && tail.verify_content().unwrap_or(true)
-}
-
-/// What the file at its path says about the tail now. None if another file is there.
-fn judge(tail: &mut Tail, present: &Seen) -> io::Result<Option<Verdict>> {
-    let Some(mut body) = open_file(&present.path, present.key)? else { return Ok(None) };
-    let verdict = verify(&mut body, &tail.identity, tail.ladder())?;
-    if verdict != Verdict::Different || present.size >= u64::from(tail.identity.head_length) {
-        return Ok(Some(verdict));
-    }
-    // It was cut within its head: the anchors tell what is left.
-    for anchor in tail.ladder().anchors().iter().filter(|anchor| anchor.offset <= present.size) {
-        if anchor_agrees(&mut body, anchor)? {
-            return Ok(Some(Verdict::UpTo(*anchor)));
-        }
-    }
-    Ok(Some(verdict))
-}
-
-/// Whether the file is a copy of less than was read of the tail, as far as the head and the
-/// anchors in it tell.
-fn holds_prefix(body: &mut Body, tail: &Tail, size: u64) -> io::Result<bool> {
-    if size >= tail.position {
-        return Ok(false);
-    }
-    let mut agrees = false;
-    if size >= u64::from(tail.identity.head_length) {
-        if !tail.identity.head_agrees(body)? {
-            return Ok(false);
-        }
-        agrees = tail.identity.head_length > 0;
-    }
-    for anchor in tail.ladder().anchors().iter().filter(|anchor| anchor.offset <= size) {
-        if !anchor_agrees(body, anchor)? {
-            return Ok(false);
-        }
-        agrees = true;
-    }
-    Ok(agrees)
-}
-
-/// Whether the folder is there and has something in it: an empty one may be a mount point.
-fn holds_something(folder: &Path) -> bool {
-    std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some())
 }

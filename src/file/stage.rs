@@ -9,9 +9,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use super::budget::{FlowBudget, MAX_BUFFERS};
+use super::handover::HeldFiles;
 use super::mailbox::{Mail, Mailbox};
 use super::note::{TailEvent, TailNote};
-use super::tailers::{HeldFiles, Tailers, Turn};
+use super::tailers::Tailers;
+use super::turns::Turn;
 use super::watch::{Watch, Watched};
 use crate::observe::{LossReason, Pulse, crash_point};
 

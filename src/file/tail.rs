@@ -121,6 +121,12 @@ impl Tail {
         }
     }
 
+    /// As it was when the file was last known to be the tail's.
+    pub fn known_for_sure(&self) -> KnownTail {
+        let modified_millis = self.known_modified_millis.unwrap_or(self.modified_millis);
+        KnownTail { size: self.verified_size.max(self.position), modified_millis, ..self.known() }
+    }
+
     pub fn key(&self) -> FileKey {
         self.identity.key()
     }

@@ -4,6 +4,9 @@
 //! when a whole request is refused because of a rate limit, or not answered in time. What single
 //! shards refuse is not its business: a limiter slows what goes there, and fewer requests would
 //! slow all the others.
+//!
+//! What began before a cut does not count afterwards: some of it may hang, and what is sent again
+//! would wait behind it.
 
 /// Where it begins: two requests fill what is near.
 const FIRST: usize = 2;
@@ -17,7 +20,10 @@ pub struct Controller {
     most: usize,
     /// Until the first cut it doubles with each round of answers.
     cut: bool,
+    /// Requests that began since the last cut,
     under_way: usize,
+    /// and before it.
+    older: usize,
     /// Counts the requests. Those that began before a cut bring no other.
     begun: u64,
     cut_at: u64,
@@ -40,7 +46,7 @@ pub enum Sign {
 
 impl Default for Controller {
     fn default() -> Self {
-        Controller { limit: FIRST as f64, most: 1, cut: false, under_way: 0, begun: 0, cut_at: 0 }
+        Controller { limit: FIRST as f64, most: 1, cut: false, under_way: 0, older: 0, begun: 0, cut_at: 0 }
     }
 }
 
@@ -56,7 +62,8 @@ impl Controller {
 
     /// How many requests may begin now.
     pub fn free(&self) -> usize {
-        self.limit().saturating_sub(self.under_way)
+        let most = self.most.saturating_sub(self.under_way + self.older);
+        self.limit().saturating_sub(self.under_way).min(most)
     }
 
     pub fn try_begin(&mut self) -> Option<Ticket> {
@@ -70,7 +77,10 @@ impl Controller {
 
     /// `waiting`: others wait for a slot.
     pub fn end(&mut self, ticket: Ticket, sign: Sign, waiting: bool) {
-        self.under_way -= 1;
+        match ticket.0 > self.cut_at {
+            true => self.under_way -= 1,
+            false => self.older -= 1,
+        }
         match sign {
             Sign::Answered if waiting => {
                 self.limit += if self.cut { 1.0 / self.limit } else { 1.0 };
@@ -80,6 +90,7 @@ impl Controller {
                 self.limit = (self.limit * CUT).max(1.0);
                 self.cut = true;
                 self.cut_at = self.begun;
+                self.older += std::mem::take(&mut self.under_way);
             }
             Sign::Answered | Sign::Overloaded | Sign::None => {}
         }
@@ -135,6 +146,20 @@ mod tests {
             round(&mut controller, Sign::Overloaded, true);
         }
         assert_eq!(round(&mut controller, Sign::Answered, true), 1);
+    }
+
+    #[test]
+    fn what_hangs_does_not_hold_up_what_is_sent_again() {
+        let mut controller = controller(4);
+        let (first, hangs) = (controller.try_begin().unwrap(), controller.try_begin().unwrap());
+        controller.end(first, Sign::Overloaded, true);
+        assert_eq!(controller.limit(), 1);
+        let again = controller.try_begin().unwrap();
+        assert!(controller.try_begin().is_none());
+        controller.end(hangs, Sign::Overloaded, true);
+        assert_eq!(controller.limit(), 1);
+        controller.end(again, Sign::Answered, true);
+        assert_eq!(controller.free(), 2);
     }
 
     proptest! {

@@ -15,10 +15,11 @@ use super::compress;
 use super::controller::Sign;
 use super::entry::Entry;
 use super::lane::GATHER;
-use super::limit::attempt_timeout;
 use super::limiter::Turn;
 use super::link::{Closed, Link};
+use super::options::Aggregation;
 use super::outcome::{Answers, Failure, FailureClass, NO_ANSWER_IN_TIME, Outcome};
+use super::pace::body_bytes;
 use super::pieces::{After, Piece, Pieces, Wait};
 use super::retry::Backoff;
 use super::spread::Place;
@@ -88,23 +89,48 @@ impl Delivery {
         let request = setup.lane.begin_request().await;
         setup.counters.requests.add(1);
         let client = self.link.client();
-        let keys = setup.lane.keys(entries, places);
+        let keys = setup.lane.keys(entries, places, setup.options.aggregation == Aggregation::Kpl);
         let _in_flight = setup.counters.requests_in_flight.hold();
-        let limit = attempt_timeout(entries);
         crash_point("send.before_request");
         let began = Instant::now();
-        let answer = tokio::time::timeout(limit, client.put(entries, &keys, &setup.counters.shards)).await;
+        let put = client.put(entries, &keys, &setup.counters.shards);
+        let answer = self.in_time(put, body_bytes(entries)).await;
         crash_point("send.after_response");
         setup.counters.request_micros.add(began.elapsed().as_micros() as u64);
-        let answer = answer.unwrap_or_else(|_| {
-            Err(Failure {
-                class: FailureClass::TimedOut,
-                code: NO_ANSWER_IN_TIME.into(),
-                message: format!("no answer within {} s", limit.as_secs()),
-            })
-        });
         request.end(sign(&answer));
         answer.map_err(|failure| failure.of_endpoint(setup.options.endpoint.as_deref()))
+    }
+
+    /// Waits for the answer to a request whose body has so many bytes. If others are answered
+    /// faster meanwhile, it need not wait for as long as it seemed at first.
+    async fn in_time<T>(
+        &self,
+        request: impl Future<Output = Result<T, Failure>>,
+        body: u64,
+    ) -> Result<T, Failure> {
+        let mut pace = self.link.pace.subscribe();
+        let when_it_began = *pace.borrow_and_update();
+        let began = Instant::now();
+        let mut request = std::pin::pin!(request);
+        loop {
+            let limit = pace.borrow_and_update().time_for(body);
+            tokio::select! {
+                biased;
+                answer = &mut request => {
+                    if answer.is_ok() {
+                        self.link.learn_pace(|pace| pace.answered(body, began.elapsed()));
+                    }
+                    return answer;
+                }
+                () = tokio::time::sleep_until(began + limit) => {
+                    self.link.learn_pace(|pace| pace.timed_out(when_it_began));
+                    let message = format!("no answer within {} s", began.elapsed().as_secs());
+                    let code = NO_ANSWER_IN_TIME.into();
+                    return Err(Failure { class: FailureClass::TimedOut, code, message });
+                }
+                Ok(()) = pace.changed() => {}
+            }
+        }
     }
 
     /// The request was answered entry by entry.

@@ -31,6 +31,10 @@ const FIRST_WAIT: Duration = Duration::from_secs(3);
 /// Where entries wait for their shards, more may be ready so much later, and share the request.
 pub const GATHER: Duration = Duration::from_millis(20);
 
+/// A shard has a thousandth of the hash keys in a stream of a thousand shards, and a draw takes
+/// less than a microsecond.
+const KEY_DRAWS: usize = 10_000;
+
 /// The lanes of the agent, for flows to find theirs.
 #[derive(Debug, Default)]
 pub struct Lanes(HashMap<Address, Arc<Lane>>);
@@ -171,19 +175,23 @@ impl Lane {
         admission
     }
 
-    /// The key of each entry for one attempt; none for a delivery stream.
-    pub fn keys(&self, entries: &[Entry], places: &[Place]) -> Vec<Key> {
+    /// The key of each entry for one attempt; none for a delivery stream. In an aggregate an
+    /// explicit hash key would cost two bytes of each record, so that for those a partition key is
+    /// looked for whose own hash key goes to the shard.
+    pub fn keys(&self, entries: &[Entry], places: &[Place], aggregates: bool) -> Vec<Key> {
         if matches!(self.destination, Destination::Firehose(_)) {
             return Vec::new();
         }
         let spread = self.spread.lock().unwrap();
-        let hash = |place| spread.hash_in(place, fastrand::u128(..));
-        let keys = entries.iter().zip(places);
-        keys.map(|(entry, place)| match &entry.key {
+        let key = |(entry, place): (&Entry, &Place)| match &entry.key {
             Some(fixed) => Key { partition: fixed.text.to_string(), explicit_hash: None },
-            None => Key { partition: partition::random(), explicit_hash: hash(*place) },
-        })
-        .collect()
+            None if aggregates => Key { partition: key_to(&spread, *place), explicit_hash: None },
+            None => Key {
+                partition: partition::random(),
+                explicit_hash: spread.hash_in(*place, fastrand::u128(..)),
+            },
+        };
+        entries.iter().zip(places).map(key).collect()
     }
 
     /// What became of entries that went to these places. `outcomes` are theirs, or the failure of
@@ -330,6 +338,19 @@ impl Drop for Request {
     }
 }
 
+/// A random partition key that goes to this place, as nearly always; else one that goes anywhere,
+/// which is as good, only less even.
+fn key_to(spread: &Spread, place: Place) -> String {
+    let mut key = partition::random();
+    for _ in 0..KEY_DRAWS {
+        if spread.holds(place, partition::hash(&key)) {
+            break;
+        }
+        key = partition::random();
+    }
+    key
+}
+
 /// Whether it helps to ask again soon.
 fn no_shards(failure: &Failure) -> NoShards {
     match Trouble::of(failure) {
@@ -340,5 +361,80 @@ fn no_shards(failure: &Failure) -> NoShards {
             NoShards::Never(Some(failure.to_string()))
         }
         _ => NoShards::Now,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::send::scripted::Scripted;
+    use crate::send::shards::{OpenShard, ShardId};
+    use crate::send::testing::{entry, options};
+
+    const ROOM: Room = Room { entries: 500, bytes: 1 << 20, key_bytes: 6 };
+
+    /// A lane to a stream of so many shards of equal width, which are known.
+    async fn lane(shards: u64) -> Arc<Lane> {
+        let width = u128::MAX / u128::from(shards);
+        let shard = |number: u64| {
+            let start = width * u128::from(number);
+            let end = if number + 1 == shards { u128::MAX } else { start + width - 1 };
+            OpenShard { id: ShardId(number), hashes: start..=end }
+        };
+        let client = Scripted::replies([]).with_shards((0..shards).map(shard).collect());
+        let lane = Lane::new(&options());
+        lane.ask_if_due(&Client::Scripted(client));
+        lane.first_told().await;
+        assert_eq!(lane.shards(), Some(shards as usize));
+        lane
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_key_of_an_aggregate_goes_to_its_shard_by_itself() {
+        let lane = lane(1000).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let entries: Vec<Entry> = (0..50).map(|_| entry(&[b"x"])).collect();
+        let admission = lane.admit(&entries, ROOM, Turn::Fresh);
+        let places: Vec<Place> = admission.places.into_iter().flatten().collect();
+        assert_eq!(places.len(), 50);
+        for (aggregates, explicit) in [(true, false), (false, true)] {
+            for (key, place) in lane.keys(&entries, &places, aggregates).iter().zip(&places) {
+                assert_eq!(key.explicit_hash.is_some(), explicit);
+                let hash = key.explicit_hash.unwrap_or_else(|| partition::hash(&key.partition));
+                assert!(lane.spread.lock().unwrap().holds(*place, hash));
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_holds_no_more_than_it_may() {
+        let lane = lane(1).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let entries: Vec<Entry> = (0..10).map(|_| entry(&[&[b'x'; 94]])).collect();
+        for (room, admitted) in [
+            (Room { entries: 3, ..ROOM }, 3),
+            (Room { bytes: 250, ..ROOM }, 2),
+            (Room { bytes: 1, ..ROOM }, 1),
+        ] {
+            let admission = lane.admit(&entries, room, Turn::Fresh);
+            assert_eq!((admission.places.len(), admission.wait), (admitted, Some(Duration::ZERO)));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn flows_share_the_slots_of_their_destination() {
+        let lane = Lane::new(&options());
+        let (first, _second) = (lane.join(1), lane.join(1));
+        let (one, two) = (lane.begin_request().await, lane.begin_request().await);
+        let waits = tokio::spawn({
+            let lane = lane.clone();
+            async move { lane.begin_request().await }
+        });
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(!waits.is_finished());
+        drop(one);
+        let three = waits.await.unwrap();
+        drop((two, three, first));
+        assert_eq!(lane.request_limit(), 1);
     }
 }

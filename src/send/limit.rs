@@ -1,24 +1,16 @@
 //! What is shared between flows: how many bytes of request bodies there may be at a time, and
-//! what a destination has accepted. And how long one attempt may take.
+//! what a destination has accepted.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-
-use super::entry::Entry;
 
 /// What a permit stands for. Bytes.
 const PERMIT_BYTES: usize = 1024;
 
 /// A body is built from a copy of the payload, and is itself base64 of it in a buffer that grows.
 const COPIES: usize = 3;
-
-/// An attempt on any link gets this long,
-const ATTEMPT_BASE: Duration = Duration::from_secs(10);
-/// and besides as long as its body takes at this rate. Bytes a second.
-const SLOWEST_LINK: usize = 50_000;
 
 /// The memory for the request bodies of a flow that are built or under way. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -75,17 +67,9 @@ impl Accepted {
     }
 }
 
-/// How long an attempt to send `entries` may take.
-pub fn attempt_timeout(entries: &[Entry]) -> Duration {
-    // Each entry has its key, its field names and their punctuation around it.
-    let body: usize = entries.iter().map(|entry| entry.size.div_ceil(3) * 4 + 64).sum();
-    ATTEMPT_BASE + Duration::from_secs(body as u64) / SLOWEST_LINK as u32
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::send::testing::entry;
 
     fn free(bodies: &Bodies) -> usize {
         bodies.0.lock().unwrap().free.available_permits()
@@ -103,12 +87,5 @@ mod tests {
         bodies.resize(3 * PERMIT_BYTES);
         let _more = bodies.take(100 * PERMIT_BYTES).await;
         assert_eq!(free(&bodies), 0);
-    }
-
-    #[test]
-    fn a_large_body_gets_more_time() {
-        assert_eq!(attempt_timeout(&[entry(&[b"x"])]).as_secs(), 10);
-        let megabyte = entry(&[&vec![b'x'; 1 << 20]]);
-        assert_eq!(attempt_timeout(&[megabyte]).as_secs(), 37);
     }
 }

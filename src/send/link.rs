@@ -6,13 +6,14 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 use super::clients::Client;
 use super::entry::{DeadLetter, Entry};
 use super::lane::Room;
 use super::outcome::{self, Answers, Cause, Failure, FailureClass, Outcome};
+use super::pace::Pace;
 use super::partition;
 use super::receipt::Receipt;
 use super::sender::Setup;
@@ -33,6 +34,8 @@ pub struct Link {
     client: Mutex<Client>,
     pub slots: Arc<Semaphore>,
     logged: Mutex<Repeated>,
+    /// How long attempts may take.
+    pub pace: watch::Sender<Pace>,
     /// Since when credentials are refused.
     unauthenticated: Mutex<Option<Instant>>,
     started: Instant,
@@ -44,6 +47,7 @@ impl Link {
             client: Mutex::new(setup.client.clone()),
             slots,
             logged: Mutex::default(),
+            pace: watch::Sender::default(),
             unauthenticated: Mutex::default(),
             started: Instant::now(),
             setup,
@@ -83,6 +87,15 @@ impl Link {
     /// The moment that [`now`](Self::now) would call `at`.
     pub fn instant(&self, at: Duration) -> Instant {
         self.started + at
+    }
+
+    /// Those that wait for an answer hear of what changes how long they wait.
+    pub fn learn_pace(&self, learn: impl FnOnce(&mut Pace)) {
+        self.pace.send_if_modified(|pace| {
+            let before = *pace;
+            learn(pace);
+            *pace != before
+        });
     }
 
     /// Tells the settle stage.

@@ -43,6 +43,8 @@ mod link;
 pub mod options;
 /// What became of an entry, and of a request.
 pub mod outcome;
+/// How long one attempt may take.
+pub mod pace;
 /// Which shard an entry goes to.
 pub mod partition;
 /// A batch as it falls into pieces.

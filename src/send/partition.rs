@@ -8,7 +8,7 @@ use std::sync::Arc;
 use md5::{Digest, Md5};
 
 use super::entry::Entry;
-use super::options::{Destination, Options, PartitionKey};
+use super::options::{Aggregation, Destination, Options, PartitionKey};
 
 /// Two billion keys spread evenly over as many shards as a stream can have; a longer one
 /// would only cost bytes, since keys count against the limits.
@@ -35,8 +35,13 @@ pub struct FixedKey {
 
 impl FixedKey {
     pub fn new(text: &str) -> Self {
-        FixedKey { text: text.into(), hash: u128::from_be_bytes(Md5::digest(text.as_bytes()).into()) }
+        FixedKey { text: text.into(), hash: hash(text) }
     }
+}
+
+/// The hash key that Kinesis makes of a partition key.
+pub fn hash(partition_key: &str) -> u128 {
+    u128::from_be_bytes(Md5::digest(partition_key.as_bytes()).into())
 }
 
 /// Gives `entry` the key that follows from its own bytes, if the flow's keys do.
@@ -62,8 +67,10 @@ pub fn key_room(options: &Options) -> KeyRoom {
         (Destination::Kinesis(_), PartitionKey::Random) => RANDOM_KEY_BYTES,
         (Destination::Kinesis(_), PartitionKey::Deterministic) => DETERMINISTIC_KEY_BYTES,
     };
-    // Where the keys are random, the shards may be chosen by explicit hash keys.
-    let explicit_hash = partition > 0 && options.partition_key == PartitionKey::Random;
+    // What shards are chosen by where keys are random and nothing is aggregated.
+    let explicit_hash = partition > 0
+        && options.partition_key == PartitionKey::Random
+        && options.aggregation != Aggregation::Kpl;
     KeyRoom { partition, explicit_hash }
 }
 

@@ -130,6 +130,11 @@ impl Shards {
         Some(hashes.start() + offset)
     }
 
+    /// Whether entries with this hash key go to this shard.
+    pub fn holds(&self, id: ShardId, hash: u128) -> bool {
+        self.of_hash(hash) == Some(id)
+    }
+
     /// An entry was accepted, or refused because too much is sent.
     pub fn answered(&mut self, id: ShardId, entry: Amount, accepted: bool, now: Duration) {
         let Some(shard) = self.find(id) else { return };

@@ -130,6 +130,14 @@ impl Spread {
         }
     }
 
+    /// Whether an entry with this hash key goes to this place, as far as we know.
+    pub fn holds(&self, place: Place, hash: u128) -> bool {
+        match (&self.ways, place) {
+            (Ways::Shards(shards), Place::Shard(id)) => shards.holds(id, hash),
+            _ => true,
+        }
+    }
+
     /// What became of an entry that was admitted.
     pub fn answered(&mut self, place: Place, bytes: usize, verdict: Verdict, now: Duration, random: f64) {
         let entry = Amount::of_entry(bytes);

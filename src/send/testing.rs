@@ -67,16 +67,6 @@ pub fn entry(payloads: &[&[u8]]) -> Entry {
     entry
 }
 
-/// The longest key that an attempt to send `entry` may have.
-pub fn key_of(partition_key: PartitionKey, entry: &Entry) -> Key {
-    let mut entry = entry.clone();
-    partition::fix(partition_key, &mut entry);
-    match entry.key {
-        Some(fixed) => Key { partition: fixed.text.to_string(), explicit_hash: None },
-        None => Key { partition: partition::random(), explicit_hash: Some(u128::MAX) },
-    }
-}
-
 /// Keys that fall to any shard.
 pub fn keys(count: usize) -> Vec<Key> {
     (0..count).map(|_| Key { partition: partition::random(), explicit_hash: None }).collect()

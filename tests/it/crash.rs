@@ -2,7 +2,8 @@
 //! may be lost, no stored position may pass a line that is not safe, and what was stored as safe
 //! is not sent again.
 //!
-//! `LIVES` is the number of lives (8 by default), `RATE` the lines a second and file (600),
+//! `LIVES` is the number of lives (8 by default), `LIFE` the longest in milliseconds (1500; a short
+//! one hits the start), `RATE` the lines a second and file (600),
 //! `SEED` replays a schedule; the timing is not deterministic, so that a seed that failed once
 //! may need several runs.
 
@@ -10,12 +11,17 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::support::{AgentProcess, Destination, Positions, Repeats, Rotator, Scene, World, let_pass};
+use crate::support::{
+    AgentProcess, Destination, Positions, Repeats, Rotator, Scene, World, is_first_start_stored, let_pass,
+};
 
 /// How many lines are written between two pauses of a writer.
 const BURST: u64 = 20;
 
-/// Each log with its way of rotation, all matched by `*.log*`.
+/// With the names that rotation makes, and without.
+const PATTERNS: [&str; 2] = ["*.log*", "*.log"];
+
+/// Each log with its way of rotation.
 const LOGS: [(&str, Rotator); 8] = [
     ("a.log", Rotator::Rename),
     ("b.log", Rotator::RenameShift),
@@ -40,50 +46,33 @@ struct Script<'a> {
     world: &'a World,
     stop: AtomicBool,
     gate: Gate,
-    unknown: Unknown,
+    pattern: &'static str,
+    hidden: Hidden,
 }
 
-/// What was compressed while no position was stored of any file, and the agent is killed then:
-/// nothing tells it from what was compressed before the agent.
-struct Unknown {
-    /// The lives of files that were written to and are compressed when they are rotated.
-    lives: Mutex<Vec<usize>>,
-    /// Whether the last life ended so.
-    is_so: AtomicBool,
-}
+/// The lives of files that were compressed or rotated to names that the pattern does not match:
+/// nothing tells those from before the first look that the flow ever took from those before the
+/// agent.
+#[derive(Default)]
+struct Hidden(Mutex<Vec<usize>>);
 
-impl Unknown {
-    /// A life ended: nothing that was compressed until the next begins is known if it left no rows.
-    fn killed(&self, world: &World, positions: &Positions) {
-        self.is_so.store(!positions.know_files, Ordering::Relaxed);
-        let lives = std::mem::take(&mut *self.lives.lock().unwrap());
-        if !positions.know_files {
-            println!("no row was stored of any file: what was compressed is excused");
-            world.excuse_lives(&lives);
-        }
+impl Hidden {
+    /// `file` is about to be rotated away.
+    fn add(&self, world: &World, file: &str) {
+        self.0.lock().unwrap().push(world.life_of(file));
     }
 
-    /// `file` is about to be compressed.
-    fn compressed(&self, world: &World, file: &str) {
-        if self.is_so.load(Ordering::Relaxed) {
-            world.excuse_file(file);
-        }
-    }
-
-    fn written(&self, world: &World, last_line: usize) {
-        let life = world.journal().lines[last_line].life;
-        let mut lives = self.lives.lock().unwrap();
-        if lives.last() != Some(&life) {
-            lives.push(life);
-        }
+    fn excuse(&self, world: &World) {
+        let lives = std::mem::take(&mut *self.0.lock().unwrap());
+        println!("{} rotated files may be older than the first look", lives.len());
+        world.excuse_lives(&lives);
     }
 }
 
 /// Writes and rotates one log until it is told to stop.
 fn write_log(log: (&str, Rotator), script: &Script<'_>, seed: u64) {
     let (file, rotator) = log;
-    let Script { world, stop, gate, unknown } = script;
-    let compresses = rotator == Rotator::RenameThenCompress;
+    let Script { world, stop, gate, pattern, hidden } = script;
     let mut random = fastrand::Rng::with_seed(seed);
     let begin = Instant::now();
     let rate = setting("RATE", || 600);
@@ -91,10 +80,7 @@ fn write_log(log: (&str, Rotator), script: &Script<'_>, seed: u64) {
     let (mut written, mut file) = (0, file.to_owned());
     while !stop.load(Ordering::Relaxed) {
         let open = gate.lock().unwrap();
-        let lines = world.lines(&file, BURST as usize);
-        if compresses {
-            unknown.written(world, lines.end - 1);
-        }
+        world.lines(&file, BURST as usize);
         written += BURST;
         let elapsed = begin.elapsed();
         if elapsed.as_millis() as u64 > next_rotation {
@@ -102,8 +88,8 @@ fn write_log(log: (&str, Rotator), script: &Script<'_>, seed: u64) {
                 // Nobody else has them once the agent is killed.
                 world.excuse_file(&file);
             }
-            if compresses {
-                unknown.compressed(world, &file);
+            if rotator == Rotator::RenameThenCompress || *pattern == "*.log" {
+                hidden.add(world, &file);
             }
             file = rotator.rotate(world, &file);
             next_rotation += random.u64(200..1500);
@@ -125,7 +111,8 @@ impl Drop for StopOnDrop<'_> {
 
 /// It runs, stands still for a while or until its end, or both, and is killed.
 fn live(agent: AgentProcess, random: &mut fastrand::Rng) {
-    let_pass(Duration::from_millis(random.u64(200..1500)));
+    let longest = setting("LIFE", || 1500);
+    let_pass(Duration::from_millis(random.u64(longest / 8..longest)));
     if random.bool() {
         agent.pause();
         let_pass(Duration::from_millis(random.u64(50..1000)));
@@ -140,15 +127,16 @@ fn live(agent: AgentProcess, random: &mut fastrand::Rng) {
 fn lives(destination: Destination) {
     let seed = setting("SEED", || fastrand::u64(..));
     let count = setting("LIVES", || 8);
-    println!("SEED={seed} LIVES={count}");
     let mut random = fastrand::Rng::with_seed(seed);
-    let mut scene = Scene::new(destination, "*.log*");
+    let pattern = PATTERNS[random.usize(..PATTERNS.len())];
+    println!("SEED={seed} LIVES={count} {pattern}");
+    let mut scene = Scene::new(destination, pattern);
     let mut stored = Vec::new();
     let Scene { world, endpoint, config, oracle, .. } = &mut scene;
     let world = &*world;
-    let unknown = Unknown { lives: Mutex::default(), is_so: AtomicBool::new(false) };
-    let script = Script { world, stop: AtomicBool::new(false), gate: Gate::default(), unknown };
-    let script = &script;
+    let (stop, gate, hidden) = Default::default();
+    let script = &Script { world, stop, gate, pattern, hidden };
+    let mut was_started = false;
     std::thread::scope(|scope| {
         let _stop = StopOnDrop(&script.stop);
         for log in LOGS {
@@ -159,12 +147,17 @@ fn lives(destination: Destination) {
             live(AgentProcess::start(world, config), &mut random);
             // What is written to a file stands in the journal then, and the other way round.
             let _still = script.gate.lock().unwrap();
-            let positions = Positions::check(world, endpoint, oracle);
-            script.unknown.killed(world, &positions);
-            stored.push(positions);
+            stored.push(Positions::check(world, endpoint, oracle));
+            if !was_started {
+                script.hidden.excuse(world);
+                was_started = is_first_start_stored(world);
+            }
         }
     });
     println!("{} calls before the last life", endpoint.call_count());
+    if !was_started {
+        script.hidden.excuse(world);
+    }
     scene.start();
     scene.wait_for_all_within(Duration::from_secs(60));
     let counts = scene.delivers_everything(Repeats::Allowed);

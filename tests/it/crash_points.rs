@@ -14,6 +14,7 @@ use crate::support::request::Record;
 use crate::support::scene::SOON;
 use crate::support::{
     Destination, Flow, Positions, Repeats, Rotator, Scene, Step, eventually, happens_within,
+    is_first_start_stored,
 };
 
 /// What has to happen so that the agent comes to a point.
@@ -117,9 +118,9 @@ fn check_cell(point: &str, visit: u32, way: Way, rotator: Option<Rotator>) -> Co
         _ => Positions::check(&scene.world, &scene.endpoint, &mut scene.oracle),
     };
     log.write(&scene);
-    if !positions.know_files && way != Way::Damaged && rotator.is_some_and(leaves_the_pattern) {
-        // No file of this name is known yet, so that what rotation takes out of the pattern now is
-        // taken for one from before the flow.
+    if way != Way::Damaged && !is_first_start_stored(&scene.world) && rotator.is_some_and(leaves_the_pattern)
+    {
+        // What rotation takes out of the pattern now is from before the flow, as far as anybody knows.
         let all = 0..scene.world.journal().lines.len();
         scene.world.excuse(all);
     }

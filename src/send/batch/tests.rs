@@ -5,7 +5,7 @@ use super::*;
 use crate::file::TailId;
 use crate::send::aggregate;
 use crate::send::options::Compression;
-use crate::send::testing::{block, chunk, key_of, lines, options};
+use crate::send::testing::{block, chunk, lines, options};
 use bytes::Bytes;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -101,7 +101,7 @@ fn a_record_in_one_piece_is_never_cut() {
 
 #[test]
 fn an_aggregate_keeps_pieces_and_events_apart_and_gives_a_lonely_record_no_frame() {
-    let framed = Options { aggregation_max_records: Some(3), ..small(Aggregation::Kpl, 10, 1000, 150) };
+    let framed = Options { aggregation_max_records: Some(3), ..small(Aggregation::Kpl, 10, 1000, 100) };
     let mut batcher = Batcher::new(&framed);
     let piece = |start, payload: &'static [u8], shape| Block { shape, ..block(1, start, payload) };
     batcher.push(piece(0, b"a\nb\n", Shape::One), AT);
@@ -111,7 +111,7 @@ fn an_aggregate_keeps_pieces_and_events_apart_and_gives_a_lonely_record_no_frame
     assert_eq!(texts(&batch), ["a\nb\npiecex\n", "y\n"]);
     let records: Vec<_> = batch.entries[0].parts.iter().flat_map(|part| part.records()).collect();
     assert_eq!(records, [b"a\nb\n" as &[u8], b"piece", b"x\n"]);
-    let key = key_of(framed.partition_key, &batch.entries[1]);
+    let key = partition::key(framed.partition_key, &batch.entries[1]);
     assert_eq!(Envelope::of(&framed).seal(&batch.entries[1], Some(&key)), b"y\n");
 }
 
@@ -121,7 +121,7 @@ fn a_lonely_record_that_looks_like_an_aggregate_is_framed() {
     let mut batcher = Batcher::new(&framed);
     batcher.push(block(1, 0, b"\xf3\x89\x9a\xc2 or not\n"), AT);
     let batch = batcher.take(FlushReason::Age).unwrap();
-    let key = key_of(framed.partition_key, &batch.entries[0]);
+    let key = partition::key(framed.partition_key, &batch.entries[0]);
     let sealed = Envelope::of(&framed).seal(&batch.entries[0], Some(&key));
     assert_eq!(sealed, aggregate::encode(&batch.entries[0], &key));
     assert_eq!(sealed.len(), batch.entries[0].size);
@@ -291,7 +291,7 @@ fn records_of(blocks: &[Block]) -> Vec<&[u8]> {
 /// What is sent is as large as was said: exactly, where records share the entry as they are or
 /// framed.
 fn check_sealed(options: &Options, entry: &Entry) -> Result<(), TestCaseError> {
-    let key = key_of(options.partition_key, entry);
+    let key = partition::key(options.partition_key, entry);
     let sealed = Envelope::of(options).seal(entry, Some(&key));
     prop_assert!(sealed.len() <= entry.size);
     if options.compression.is_none() && entry.records > 1 {

@@ -34,6 +34,10 @@ struct World {
 }
 
 fn start(options: Options, destination: Scripted) -> World {
+    start_with(options, destination, BODIES)
+}
+
+fn start_with(options: Options, destination: Scripted, bodies: usize) -> World {
     let (settled_tx, settled) = mpsc::channel(1000);
     let (dead_tx, dead) = mpsc::channel(1000);
     let (blocks_tx, blocks) = mpsc::channel(1);
@@ -46,7 +50,7 @@ fn start(options: Options, destination: Scripted) -> World {
         clients: Arc::default(),
         counters: Arc::default(),
         health: Arc::default(),
-        bodies: Bodies::new(BODIES),
+        bodies: Bodies::new(bodies),
         accepted: Accepted::default(),
         settled: settled_tx,
         dead: dead_tx,
@@ -272,6 +276,19 @@ async fn while_nothing_is_answered_one_entry_at_a_time_is_sent() {
     world.write("a b c d e f g h").await;
     assert_eq!(world.drain().await, [(0, 16)]);
     assert_eq!(world.requests(), ["abcdefgh", "a", "b", "c", "d", "efgh", "a", "b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_large_request_is_given_up_soon_where_large_ones_were_answered_fast() {
+    let replies = [Reply::Slow(Duration::from_millis(20)), Reply::Hang];
+    let options = Options { max_batch_bytes: 3 << 19, ..one_at_a_time() };
+    let mut world = start(options, Scripted::replies(replies));
+    let large = "x".repeat(1 << 20);
+    world.write(&large).await;
+    world.write(&large).await;
+    assert_eq!(world.drain().await, [(0, world.written)]);
+    let waited = world.times()[2] - world.times()[1];
+    assert!(waited < Duration::from_secs(11), "{waited:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -528,6 +545,47 @@ async fn check_nothing_lost(lines: Vec<bool>, faults: Vec<u8>, options: Options)
     }
     let numbers: Vec<_> = first_attempts.iter().map(|line| &line[line.len() - 4..]).collect();
     assert!(numbers.is_sorted(), "first attempts are in order: {numbers:?}");
+}
+
+fn megabyte(letter: &str) -> String {
+    letter.repeat(1 << 20)
+}
+
+const QUICK: Reply = Reply::Slow(Duration::from_millis(100));
+
+#[tokio::test(start_paused = true)]
+async fn what_hangs_is_sent_again_as_soon_as_something_that_began_later_is_answered() {
+    let destination = Scripted::replies([Reply::Hang, Reply::Hang]);
+    let mut world = start_with(options(), destination, 16 << 20);
+    world.write(&megabyte("a")).await;
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    world.write(&megabyte("b")).await;
+    world.drain().await;
+    let times = world.times();
+    assert_eq!(world.requests().len(), 4);
+    let waited = (times[2] - times[0]).as_secs();
+    assert_eq!(waited, 38, "nothing is known of the link yet");
+    assert!((times[3] - times[2]).as_millis() < 500, "{times:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_that_became_slow_gets_large_requests_through() {
+    let destination = Scripted::new(move |number, payloads| match payloads[0].len() {
+        0..1000 => Reply::Accept,
+        _ if number == 0 => QUICK,
+        _ => Reply::Slow(Duration::from_secs(30)),
+    });
+    let mut world = start_with(options(), destination, 16 << 20);
+    world.write(&megabyte("a")).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    world.write(&megabyte("b")).await;
+    for _ in 0..60 {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        world.write("small").await;
+    }
+    world.drain().await;
+    let large = world.requests().iter().filter(|request| request.starts_with('b')).count();
+    assert_eq!(large, 3);
 }
 
 proptest::proptest! {

@@ -9,10 +9,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use kinesis_agent::file::handover::HeldFiles;
 use kinesis_agent::file::listing::{Listing, is_of};
 use kinesis_agent::file::pattern::Patterns;
 use kinesis_agent::file::removed::Removed;
-use kinesis_agent::file::tailers::{HeldFiles, Parts, Past, TailIds, Tailers, Turn};
+use kinesis_agent::file::tailers::{Parts, Past, TailIds, Tailers};
+use kinesis_agent::file::turns::Turn;
 use kinesis_agent::file::{
     self, Budget, FlowBudget, InitialPosition, Settled, Stored, TailEvent, TailId, TailNote, TailState,
 };
@@ -37,6 +39,8 @@ const KEY: &str = "kinesis:stream#flow";
 pub enum Sight {
     /// A tail begins, or has another file now.
     Tail { tail: TailId, path: PathBuf, inode: u64, start: Option<u64> },
+    /// A tail's file is no longer kept open.
+    LetGo { tail: TailId },
     /// Bytes of a tail that reach to `end`.
     Read { tail: TailId, end: u64, bytes: Vec<u8> },
     /// An entry is sent.
@@ -75,6 +79,19 @@ struct Delivery {
     pieces: Pieces,
     /// What waits for its answer.
     asked: Option<Piece>,
+}
+
+/// No step takes so many rounds: whoever goes on for ever is to be found, not waited for.
+#[derive(Default)]
+struct Rounds(u32);
+
+impl Rounds {
+    const MOST: u32 = 10_000;
+
+    fn count(&mut self, until: &str) {
+        self.0 += 1;
+        assert!(self.0 < Self::MOST, "no progress until {until}");
+    }
 }
 
 fn time(millis: i64) -> SystemTime {
@@ -164,7 +181,11 @@ impl Agent {
     }
 
     fn pass_on(&mut self, wall: i64) {
+        let mut let_go = Vec::new();
         for note in std::mem::take(&mut self.tailers.notes) {
+            if let TailNote::Gone { tail, .. } = note {
+                let_go.push(Sight::LetGo { tail });
+            }
             if let TailNote::Started { known, .. } | TailNote::Changed { known } = &note {
                 let start = matches!(note, TailNote::Started { .. }).then_some(known.offset);
                 let (tail, path, inode) = (known.tail, known.path.clone(), known.identity.inode);
@@ -180,6 +201,7 @@ impl Agent {
             }
             self.recorder.push(event, self.now(wall), &mut out);
         }
+        self.sights.extend(let_go);
         self.take_outputs(out);
     }
 
@@ -340,7 +362,9 @@ impl Agent {
     pub fn drain(&mut self, in_time: bool, wall: i64) {
         let now = self.now(wall);
         self.tailers.look_at_the_nameless(now);
+        let mut rounds = Rounds::default();
         while self.tailers.only_nameless() {
+            rounds.count("what only descriptors lead to is read");
             let turn = self.tailers.turn(now, &self.budget);
             self.pass_on(wall);
             if turn == Turn::Blocked {
@@ -363,8 +387,11 @@ impl Agent {
         self.hear(wall);
     }
 
-    fn deliver_all(&mut self, wall: i64) {
-        while self.fill(usize::MAX, wall) | self.send() | self.answer(0, 0) {}
+    pub fn deliver_all(&mut self, wall: i64) {
+        let mut rounds = Rounds::default();
+        while self.fill(usize::MAX, wall) | self.send() | self.answer(0, 0) {
+            rounds.count("all is delivered");
+        }
     }
 
     /// The flow ends, and one with the same files begins.

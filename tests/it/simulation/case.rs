@@ -252,7 +252,7 @@ impl Run {
         agent.turns(1000, wall);
         agent.tend(wall);
         agent.turns(1000, wall);
-        while agent.fill(100, wall) | agent.send() | agent.answer(0, 0) {}
+        agent.deliver_all(wall);
         agent.hear(wall);
         agent.commit(wall, false);
         let busy = !agent.sights.is_empty();

@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use kinesis_agent::file::TailId;
 
@@ -23,8 +23,9 @@ pub struct Oracle {
     pub running: bool,
     /// What the agent knows of the files.
     bodies: BTreeMap<BodyId, Acquaintance>,
-    /// Lives of which something was there at a look: their copies are known by their content.
-    lives: BTreeSet<LifeId>,
+    /// Lives of which something was there at a look, and how much: their copies are known by their
+    /// content.
+    lives: BTreeMap<LifeId, usize>,
     /// Those that were left alone as older than the agent.
     left_lives: BTreeSet<LifeId>,
     /// Those of which there are rows.
@@ -44,6 +45,10 @@ struct Acquaintance {
     /// It was there at a look and empty, so that nothing told it from a copy in the making: held
     /// back while the agent runs, and not told from an old file after that.
     held_empty: bool,
+    /// Its first name is known: it was seen under it, or under one that only rotation makes.
+    of_home: bool,
+    /// It was given up, and a look has shown since that nothing is in its place.
+    forgotten: bool,
     /// There is a row of it.
     stored: bool,
     /// The life and the length at the last look since the start.
@@ -57,6 +62,10 @@ struct Acquaintance {
 #[derive(Default)]
 struct Tail {
     body: Option<BodyId>,
+    /// Where the agent knows it.
+    path: PathBuf,
+    /// It was given up.
+    gone: bool,
     life: LifeId,
     /// Where it began, if not at 0: what stands before counts as settled, in that file's life.
     start: Option<(BodyId, LifeId, u64)>,
@@ -70,6 +79,7 @@ impl Oracle {
     pub fn observe(&mut self, world: &mut World, sight: Sight) -> Result<(), String> {
         match sight {
             Sight::Tail { tail, path, inode, start } => self.tail(&world.disk, tail, &path, inode, start),
+            Sight::LetGo { tail } => self.let_go(world, tail),
             Sight::Read { tail, end, bytes } => self.read(world, tail, end, &bytes)?,
             Sight::Attempted(payload) => self.attempted(world, &payload)?,
             Sight::Delivered(payload, answered) => self.delivered(world, &payload, answered)?,
@@ -81,7 +91,7 @@ impl Oracle {
             Sight::Row { tail, offset, modified, over } => {
                 self.row(world, tail, offset)?;
                 let life = self.tails[&tail].life;
-                if self.lives.contains(&life) && !over {
+                if self.lives.contains_key(&life) && !over {
                     self.stored_lives.insert(life);
                 }
                 if let Some(body) = self.tails[&tail].body {
@@ -98,10 +108,29 @@ impl Oracle {
         let known = self.tails.entry(tail).or_default();
         let body = disk.at(path).filter(|body| disk.bodies[*body].inode == inode);
         known.body = body.or(known.body);
+        known.path = path.to_owned();
+        known.gone = false;
         known.life = body.map_or(known.life, |body| disk.bodies[body].life);
         if let (Some(start), Some(body)) = (start.filter(|start| *start > 0), body) {
             known.start = Some((body, disk.bodies[body].life, start));
             known.read_to = start;
+        }
+    }
+
+    /// Nobody reads a deleted file again that was read to its end: what was read of it is in memory
+    /// alone.
+    fn let_go(&mut self, world: &World, tail: TailId) {
+        let Some(tail) = self.tails.get_mut(&tail) else { return };
+        tail.gone = true;
+        let Some(body) = tail.body else { return };
+        let Some(known) = self.bodies.get_mut(&body) else { return };
+        let Body { path: None, content, .. } = &world.disk.bodies[body] else { return };
+        let was_read = |unit: UnitId| {
+            let unit = &world.text.units[unit];
+            unit.in_memory || unit.settled || unit.prior
+        };
+        if content.units().take_while(|(end, _)| *end <= content.complete()).all(|(_, unit)| was_read(unit)) {
+            known.seen = None;
         }
     }
 
@@ -190,10 +219,15 @@ impl Oracle {
         };
         let is_copy = |of: &BodyId| disk.names.values().any(|body| is_origin(body, of));
         let copies: BTreeSet<BodyId> = disk.names.values().copied().filter(is_copy).collect();
+        for body in self.tails.values().filter(|tail| tail.gone).filter_map(|tail| tail.body) {
+            self.bodies.entry(body).or_default().forgotten = true;
+        }
         for (body, findable) in named {
             let empty = disk.bodies[body].content.len() == 0;
             let own = disk.bodies[body].path.as_ref().is_some_and(|path| is_own(world, path));
+            let at_home = at_home(&body);
             let known = self.bodies.entry(body).or_default();
+            known.of_home |= at_home || !own;
             known.left_alone |= !findable && !empty;
             if known.left_alone {
                 self.left_lives.insert(disk.bodies[body].life);
@@ -205,9 +239,10 @@ impl Oracle {
             let (life, length) = (disk.bodies[body].life, disk.bodies[body].content.len());
             let known = self.bodies.entry(body).or_default();
             known.known = true;
+            known.forgotten = false;
             known.seen = (!copies.contains(&body)).then_some((life, length));
             if length > 0 {
-                self.lives.insert(life);
+                self.lives.insert(life, length);
             }
             known.modified = disk.bodies[body].modified;
         }
@@ -227,7 +262,7 @@ impl Oracle {
     /// The agent has lost its memory.
     pub fn crashed(&mut self, world: &mut World) {
         self.running = false;
-        self.lives = self.stored_lives.clone();
+        self.lives.retain(|life, _| self.stored_lives.contains(life));
         for body in self.bodies.values_mut() {
             body.known = body.stored;
             body.seen = None;
@@ -237,7 +272,14 @@ impl Oracle {
 
     /// What was in memory is gone, or the flow was replaced by one that goes on with its files.
     pub fn forgotten(&mut self, world: &mut World) {
+        for tail in self.tails.values_mut() {
+            tail.gone = false;
+            let Some(body) = tail.body else { continue };
+            self.bodies.entry(body).or_default().of_home &=
+                tells_home(world, &tail.path, &world.disk.bodies[body].home);
+        }
         for body in self.bodies.values_mut() {
+            body.forgotten = false;
             body.left_alone |= std::mem::take(&mut body.held_empty);
             body.modified = body.modified.max(body.stored_modified);
         }
@@ -259,7 +301,7 @@ impl Oracle {
 
     /// Whether the agent should find what is in the file at its name.
     fn is_findable(&self, world: &World, body: BodyId) -> bool {
-        let Body { path: Some(path), home, modified, life, .. } = &world.disk.bodies[body] else {
+        let Body { path: Some(path), home, modified, life, content, .. } = &world.disk.bodies[body] else {
             return false;
         };
         let packed = world.disk.bodies[body].packed;
@@ -271,7 +313,9 @@ impl Oracle {
             // Rotation would not make the name.
             return false;
         }
-        if path != home && self.lives.contains(life) {
+        // One that is shorter than what was known of its origin is not, once that is gone.
+        let is_whole = |known: &usize| world.setup.exact || content.len() >= *known;
+        if path != home && self.lives.get(life).is_some_and(is_whole) {
             return true;
         }
         if path.parent() != home.parent() {
@@ -292,7 +336,7 @@ impl Oracle {
         };
         let latest = family().map(|(_, known)| known.modified).max();
         path != home
-            && family().any(|(_, known)| known.known)
+            && family().any(|(_, known)| known.known && known.of_home && !known.forgotten)
             && latest.is_some_and(|latest| latest < *modified)
     }
 
@@ -344,6 +388,13 @@ impl Tail {
         }
         units
     }
+}
+
+/// Whether a file's name tells the one that it was made under, to whoever knows no more of it.
+fn tells_home(world: &World, path: &Path, home: &Path) -> bool {
+    let is_saved = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("saved"));
+    // What a link leads to matches no pattern, so that nothing tells the folder.
+    !is_saved && (world.setup.layout != Layout::Linked || path.parent() == home.parent())
 }
 
 /// Whether the patterns match it, or a link that they match leads to it.

@@ -59,7 +59,7 @@ pub use endpoint::Endpoint;
 pub use ferrokinesis::Ferrokinesis;
 pub use ministack::Ministack;
 pub use oracle::{Oracle, Repeats, Shape};
-pub use positions::Positions;
+pub use positions::{Positions, is_first_start_stored};
 pub use rotator::Rotator;
 pub use scene::Scene;
 pub use script::Step;

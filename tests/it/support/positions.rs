@@ -10,6 +10,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use rusqlite::Connection;
+use tempfile::TempDir;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Endpoint, Oracle, World};
@@ -18,8 +19,6 @@ use super::{Endpoint, Oracle, World};
 #[derive(Debug, Default)]
 pub struct Positions {
     lines: Vec<(Bytes, usize)>,
-    /// Whether there is a row for any file.
-    pub know_files: bool,
 }
 
 struct Row {
@@ -47,7 +46,6 @@ impl Positions {
         let lives = lives(world);
         let mut positions = Positions::default();
         for row in rows(&world.checkpoint_file()) {
-            positions.know_files = true;
             let begins =
                 |life: &&Life| life.bytes.get(..row.head_length).is_some_and(|h| xxh3_64(h) == row.head_hash);
             let Some(life) = lives.values().find(begins).filter(|_| row.head_length > 0) else { continue };
@@ -73,20 +71,16 @@ impl Positions {
     }
 }
 
-/// All of them, read from a copy: whoever opens the original changes it.
+/// Whether it is stored that the flow of the world was started.
+pub fn is_first_start_stored(world: &World) -> bool {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(connection) = copy_of(&world.checkpoint_file(), &folder) else { return false };
+    connection.query_row("SELECT count(*) FROM flows", [], |row| row.get::<_, u32>(0)).unwrap() > 0
+}
+
 fn rows(database: &Path) -> Vec<Row> {
     let folder = tempfile::tempdir().unwrap();
-    let copy = folder.path().join("copy.db");
-    for suffix in ["", "-wal"] {
-        let with_suffix = |path: &Path| format!("{}{suffix}", path.display());
-        match fs::copy(with_suffix(database), with_suffix(&copy)) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && suffix == "-wal" => (),
-            // The agent died before it had a database.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Vec::new(),
-            copied => drop(copied.unwrap()),
-        }
-    }
-    let connection = Connection::open(copy).unwrap();
+    let Some(connection) = copy_of(database, &folder) else { return Vec::new() };
     let mut statement = connection.prepare("SELECT head_length, head_hash, offset FROM tails").unwrap();
     let rows = statement.query_map([], |row| {
         Ok(Row {
@@ -96,6 +90,21 @@ fn rows(database: &Path) -> Vec<Row> {
         })
     });
     rows.unwrap().map(Result::unwrap).collect()
+}
+
+/// Opens a copy in `folder`, since whoever opens the original changes it. None if the agent died
+/// before it had a database.
+fn copy_of(database: &Path, folder: &TempDir) -> Option<Connection> {
+    let copy = folder.path().join("copy.db");
+    for suffix in ["", "-wal"] {
+        let with_suffix = |path: &Path| format!("{}{suffix}", path.display());
+        match fs::copy(with_suffix(database), with_suffix(&copy)) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && suffix == "-wal" => (),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
+            copied => drop(copied.unwrap()),
+        }
+    }
+    Some(Connection::open(copy).unwrap())
 }
 
 fn lives(world: &World) -> HashMap<usize, Life> {

@@ -192,9 +192,13 @@ impl World {
 
     /// The same for all lines of the present life of `file`.
     pub fn excuse_file(&self, file: &str) {
+        self.excuse_lives(&[self.life_of(file)]);
+    }
+
+    /// The number of the present life of `file`.
+    pub fn life_of(&self, file: &str) -> usize {
         let path = fs::canonicalize(self.path(file)).unwrap();
-        let life = self.journal().life_at(path);
-        self.excuse_lives(&[life]);
+        self.journal().life_at(path)
     }
 
     /// The same for all lines of these lives.

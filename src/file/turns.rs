@@ -1,0 +1,263 @@
+//! Whose turn it is to be read: each tail that has something to read gets a chunk in turn, what was
+//! just written before the backlogs, and of the compressed files one at a time.
+//!
+//! What is read is left in the tailers' `events`, for the stage to pass on.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::body::is_compressed;
+use super::budget::FlowBudget;
+use super::chunk::{Chunk, TailId};
+use super::note::{ChunkEnd, TailEvent, TailState};
+use super::tail::{Read, Tail};
+use super::tailers::{Tailers, open};
+use crate::observe::crash_point;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// There may be more to read.
+    Progress,
+    /// Everything that is known to be there has been read.
+    Idle,
+    /// The budget is short.
+    Blocked,
+}
+
+impl Tailers {
+    /// Tells the counters whether anything is left to be read as far as is known.
+    pub fn tell_caught_up(&self) {
+        let nothing_left = !self.has_turns() && self.waiting.is_empty();
+        let caught_up = self.scanned && !self.scan_due && nothing_left;
+        self.counters.caught_up.store(caught_up, Ordering::Release);
+    }
+
+    pub fn enqueue(&mut self, id: TailId) {
+        if self.tails.contains(id) && self.queued.insert(id) {
+            self.queue.push_back(id);
+        }
+    }
+
+    /// A file of this name was written to.
+    pub fn written(&mut self, path: &Path) {
+        match self.tails.at(path).map(|tail| tail.id) {
+            Some(id) => self.enqueue(id),
+            None => self.scan_due |= self.patterns.matches(path),
+        }
+    }
+
+    /// Something came to this name or went from it.
+    pub fn renamed(&mut self, path: &Path) {
+        let concerns_us = self.tails.at(path).is_some()
+            || self.patterns.matches(path)
+            || !self.family(path).is_empty()
+            || self.folders.contains(path)
+            || path.is_dir();
+        self.scan_due |= concerns_us;
+    }
+
+    /// Reads one chunk of the tail whose turn it is.
+    pub fn turn(&mut self, now: Duration, budget: &Arc<FlowBudget>) -> Turn {
+        let Some(id) = self.take_turn() else {
+            return if self.has_turns() { Turn::Blocked } else { Turn::Idle };
+        };
+        self.queued.remove(&id);
+        let Some(tail) = self.tails.get(id) else { return Turn::Progress };
+        if !tail.may_be_read() {
+            // The settle stage wakes us once the position is stored.
+            self.waiting.push(id);
+        } else if !self.foreign.contains(&id) && !tail.absent {
+            if self.may_unpack(id) {
+                return self.read(id, now, budget);
+            }
+            self.to_unpack.insert(id);
+        }
+        Turn::Progress
+    }
+
+    fn read(&mut self, id: TailId, now: Duration, budget: &Arc<FlowBudget>) -> Turn {
+        let max_line = self.options.max_line_bytes;
+        let Some(tail) = self.tails.get_mut(id) else { return Turn::Progress };
+        let was_open = tail.is_open();
+        let read = match open(tail, now) {
+            Ok(true) if tail.position == 0 && !tail.announced && tail.size > 0 => {
+                match tail.first_written() {
+                    Ok(0) => tail.read(max_line, budget),
+                    Ok(written) => {
+                        self.skip_hole(id, written, now);
+                        return Turn::Progress;
+                    }
+                    Err(error) => Err(error),
+                }
+            }
+            Ok(true) => tail.read(max_line, budget),
+            Ok(false) => Ok(Read::Foreign),
+            Err(error) => Err(error),
+        };
+        if !was_open && tail.is_open() && !tail.deleted {
+            self.open_files += 1;
+            // The one that is unpacked must stay open to be finished, or the others would wait for ever.
+            if self.open_files > self.max_open.load(Ordering::Relaxed) && self.unpacking != Some(id) {
+                tail.close();
+                self.open_files -= 1;
+            }
+        }
+        if matches!(read, Ok(Read::Chunk { .. } | Read::CaughtUp)) && !self.troubles.is_empty() {
+            self.troubles.mended(&tail.path);
+        }
+        self.act_on_read(id, read, now, budget)
+    }
+
+    fn act_on_read(
+        &mut self,
+        id: TailId,
+        read: io::Result<Read>,
+        now: Duration,
+        budget: &Arc<FlowBudget>,
+    ) -> Turn {
+        match read {
+            Ok(Read::Chunk { chunk, end, caught_up }) => self.give_out(id, chunk, end, caught_up),
+            // Nothing is ever added to a compressed file.
+            Ok(Read::CaughtUp) if self.unpacking == Some(id) => self.finish(id, now, budget, true),
+            Ok(Read::CaughtUp) => {}
+            Ok(Read::NoBudget) => {
+                self.queued.insert(id);
+                match self.backlog_was_last {
+                    true => self.backlogs.push_front(id),
+                    false => self.queue.push_front(id),
+                }
+                self.backlog_is_next = self.backlog_was_last;
+                return Turn::Blocked;
+            }
+            Ok(Read::Foreign) => {
+                self.foreign.insert(id);
+                self.scan_due = true;
+            }
+            Err(error) => self.read_failed(id, &error, now),
+        }
+        Turn::Progress
+    }
+
+    fn take_turn(&mut self) -> Option<TailId> {
+        let of_backlogs = self.backlog_is_next || self.queue.is_empty();
+        if of_backlogs
+            && !self.hold_backlogs
+            && let Some(id) = self.backlogs.pop_front()
+        {
+            (self.backlog_is_next, self.backlog_was_last) = (false, true);
+            return Some(id);
+        }
+        (self.backlog_is_next, self.backlog_was_last) = (true, false);
+        self.queue.pop_front()
+    }
+
+    pub(super) fn give_out(&mut self, id: TailId, chunk: Chunk, end: ChunkEnd, caught_up: bool) {
+        crash_point("tail.after_read");
+        self.counters.bytes_read.add(chunk.span.len());
+        self.announce(id);
+        if let Some(tail) = self.tails.get_mut(id) {
+            // The status shows how far the file is read.
+            tail.note_due = true;
+        }
+        self.events.push_back(TailEvent::Chunk { chunk, end, caught_up });
+        if self.unpacking == Some(id) && caught_up {
+            self.enqueue(id);
+        } else if !caught_up && self.queued.insert(id) {
+            self.backlogs.push_back(id);
+            self.backlog_is_next = false;
+        }
+    }
+
+    /// Whether the tail may be read now: a plain file always, a compressed one alone.
+    pub(super) fn may_unpack(&mut self, id: TailId) -> bool {
+        let is_packed = |id: &TailId| {
+            self.tails
+                .get(*id)
+                .is_some_and(|tail| is_compressed(&tail.path) && tail.state != TailState::Finished)
+        };
+        if !is_packed(&id) {
+            return true;
+        }
+        if self.unpacking.is_none_or(|other| !is_packed(&other)) {
+            self.unpacking = Some(id);
+        }
+        self.unpacking == Some(id)
+    }
+
+    /// The tail's body was closed: the next compressed one may be read.
+    pub(super) fn unpacked(&mut self, id: TailId) {
+        if self.unpacking == Some(id) {
+            self.unpacking = None;
+            std::mem::take(&mut self.to_unpack).into_iter().for_each(|id| self.enqueue(id));
+        }
+    }
+
+    /// The stages behind hear of a tail before its first bytes.
+    pub(super) fn announce(&mut self, id: TailId) {
+        let Some(tail) = self.tails.get_mut(id) else { return };
+        if !tail.announced {
+            tail.announced = true;
+            let (path, start) = (tail.path.clone(), tail.start);
+            self.events.push_back(TailEvent::Opened { tail: id, path, start });
+        }
+    }
+
+    pub(super) fn read_failed(&mut self, id: TailId, error: &io::Error, now: Duration) {
+        let Some(tail) = self.tails.get_mut(id) else { return };
+        tail.close();
+        self.unpacked(id);
+        self.failed.push(id);
+        if error.kind() == io::ErrorKind::NotFound {
+            self.scan_due = true;
+            return;
+        }
+        let Some(file) = self.tails.get(id).map(|tail| tail.path.clone()) else { return };
+        self.complain(&file, now, &error.to_string());
+    }
+
+    /// One line a minute for each kind of trouble, however many files have it.
+    pub(super) fn complain(&mut self, file: &Path, now: Duration, error: &str) {
+        self.troubles.failed(file, error);
+        if let Some(suppressed) = self.complaints.ask(error, now) {
+            tracing::warn!(
+                flow = &*self.flow, file = %file.display(), error, suppressed,
+                "a file cannot be read; its position stays where it is and it is tried again at each scan; check the agent's permissions"
+            );
+        }
+    }
+
+    /// Tails that could not be read are tried again. What nobody complained of since the last
+    /// look, and nobody has yet to try, is no trouble any more.
+    pub(super) fn retry_failed(&mut self) {
+        if !self.troubles.is_empty() {
+            let untried = self
+                .failed
+                .iter()
+                .chain(&self.queue)
+                .chain(&self.backlogs)
+                .filter_map(|id| self.tails.get(*id));
+            untried.for_each(|tail| self.troubles.remains(&tail.path));
+        }
+        self.troubles.end_round();
+        for id in std::mem::take(&mut self.failed) {
+            self.enqueue(id);
+        }
+    }
+
+    /// Tails whose start position has been stored meanwhile may be read.
+    pub fn release_stored(&mut self) {
+        let tails = &self.tails;
+        let is_stored = |id: &TailId| tails.get(*id).is_none_or(Tail::may_be_read);
+        let (stored, waiting) = std::mem::take(&mut self.waiting).into_iter().partition(is_stored);
+        self.waiting = waiting;
+        let stored: Vec<TailId> = stored;
+        stored.into_iter().for_each(|id| self.enqueue(id));
+    }
+
+    pub fn has_turns(&self) -> bool {
+        !self.queued.is_empty()
+    }
+}
