@@ -24,7 +24,8 @@ const BURST: f64 = 0.2;
 /// is only to go before what is fresh: more would fill a second that is full.
 const DEBT: f64 = 0.02;
 
-/// After a refusal nothing goes for so long: the second that is used up has to end.
+/// After a refusal nothing goes to a shard for so long: the second that is used up has to end. A
+/// stream has other shards.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// What is fresh waits a little longer, so that what was refused goes first.
@@ -41,7 +42,7 @@ const LONGEST_PERIOD: Duration = Duration::from_secs(5);
 /// this part of the nominal rate, or of itself. With each period without a refusal the step grows:
 /// somebody else may have gone.
 const STEP: f64 = 0.005;
-const STEP_OF_UNKNOWN: f64 = 0.1;
+const STEP_OF_UNKNOWN: f64 = 0.2;
 const STEP_OF_ITSELF: f64 = 0.02;
 const MOST_STEPS: u32 = 10;
 
@@ -176,7 +177,9 @@ impl Limiter {
     pub fn refused(&mut self, entry: Amount, now: Duration) {
         self.end_period(now);
         self.period.refused = self.period.refused.zip(entry, |sum, entry| sum + entry);
-        self.not_before = now + PAUSE;
+        if self.most.is_finite() {
+            self.not_before = now + PAUSE;
+        }
         if self.scale.is_infinite() {
             // What was accepted lately is what the destination takes.
             let seconds = (now - self.period.began).as_secs_f64().max(0.1);
@@ -360,7 +363,7 @@ mod tests {
             limiter.accepted(entry, millis(at));
         }
         limiter.refused(entry, millis(500));
-        assert!(limiter.wait(Turn::Fresh, millis(500)) >= PAUSE);
+        assert!(!limiter.wait(Turn::Fresh, millis(500)).is_zero());
         // 50 MB went in half a second.
         assert!((limiter.scale - 100.0).abs() < 1.0, "{}", limiter.scale);
         limiter.accepted(entry, millis(1600));

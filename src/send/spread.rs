@@ -291,7 +291,7 @@ mod tests {
         assert_eq!(spread.admit(None, 10, Turn::Fresh, secs(60)), Ok(Place::Anywhere));
         assert_eq!(spread.hash_in(Place::Anywhere, 1), None);
         spread.answered(Place::Anywhere, 10, Verdict::Throttled, secs(61), 0.0);
-        assert!(spread.admit(None, 10, Turn::Again, secs(61)).is_err());
+        assert!(spread.admit(None, 10, Turn::Fresh, secs(61)).is_err());
         assert!(spread.should_ask(secs(60 + 1900)));
         assert!(spread.told(Ok(halves()), secs(2000), 0.0));
         assert_eq!(spread.shards(), Some(2));
