@@ -9,12 +9,14 @@ use regex::bytes::Regex;
 
 use crate::file::{self, InitialPosition};
 use crate::record::{self, MultiLine, Oversized};
-use crate::send::{self, Aggregation, Compression, Destination, Flush, PartitionKey, ShardLimits};
+use crate::send::partition;
+use crate::send::{self, Aggregation, Capture, Compression, Destination, Flush, PartitionKey, ShardLimits};
 
 use super::agent::{self, Service, Shared};
 use super::destination;
 use super::raw::{Format, Value};
 use super::section::{Given, Section, quoted};
+use super::variables;
 use super::{Asked, Flow};
 
 /// AWS: 1 MiB a record, its partition key included.
@@ -38,9 +40,15 @@ const HOUR_MILLIS: u64 = 60 * 60 * 1000;
 const FINISHED_AFTER_MILLIS: u64 = 30_000;
 
 /// The longest record that the destination takes. Bytes.
-pub fn record_limit(destination: &Destination, compression: Option<Compression>) -> usize {
+pub fn record_limit(
+    destination: &Destination,
+    compression: Option<Compression>,
+    partition_key: &PartitionKey,
+) -> usize {
     let limit = match destination {
-        Destination::Kinesis(_) => KINESIS_RECORD_BYTES - PARTITION_KEY_BYTES,
+        Destination::Kinesis(_) => {
+            KINESIS_RECORD_BYTES - partition::longest_key(partition_key).max(PARTITION_KEY_BYTES)
+        }
         Destination::Firehose(_) => FIREHOSE_RECORD_BYTES,
     };
     compression.map_or(limit, |_| send::compress::certain(limit))
@@ -52,7 +60,9 @@ pub fn flow(section: &mut Section<'_, '_>, shared: &Shared) -> Flow {
     let excludes = excludes(section);
     let (destination, stream_region) = destination(section);
     let compression = compression(section, &destination);
-    let max_record_bytes = record_limit(&destination, compression).min(shared.largest_record());
+    let partition_key = partition_key(section, &destination);
+    let limit = record_limit(&destination, compression, &partition_key);
+    let max_record_bytes = limit.min(shared.largest_record());
     let file = file::Options {
         patterns,
         excludes,
@@ -84,6 +94,7 @@ pub fn flow(section: &mut Section<'_, '_>, shared: &Shared) -> Flow {
             aggregation_max_bytes,
             aggregation_max_records,
             compression,
+            partition_key,
             max_batch_bytes,
             ..send
         },
@@ -344,7 +355,7 @@ fn record_options(
     }
 }
 
-/// All but the aggregation.
+/// All but the aggregation and the keys.
 fn send_options(
     section: &mut Section<'_, '_>,
     shared: &Shared,
@@ -370,7 +381,7 @@ fn send_options(
         aggregation_max_bytes: 0,
         aggregation_max_records: None,
         compression: None,
-        partition_key: partition_key(section, &destination),
+        partition_key: PartitionKey::Random,
         shard_limits: shard_limits(section, &destination),
         max_batch_entries: count(section, "maxBufferSizeRecords", 500, 500),
         max_batch_bytes: max_batch_bytes(section, shared, &destination),
@@ -423,12 +434,56 @@ fn backoff(section: &mut Section<'_, '_>) -> (Duration, Duration) {
 }
 
 fn partition_key(section: &mut Section<'_, '_>, destination: &Destination) -> PartitionKey {
-    let words = [("RANDOM", PartitionKey::Random), ("DETERMINISTIC", PartitionKey::Deterministic)];
-    let Some(given) = section.choice("partitionKeyOption", &words) else { return PartitionKey::Random };
+    const NAME: &str = "partitionKeyOption";
+    const WORDS: [(&str, &PartitionKey); 4] = [
+        ("RANDOM", &PartitionKey::Random),
+        ("DETERMINISTIC", &PartitionKey::Deterministic),
+        ("FILE", &PartitionKey::File),
+        ("HOST", &PartitionKey::Host),
+    ];
+    let given = match section.typed(NAME) {
+        Some(Value::Map(_)) => section.node(NAME).and_then(|Given { value, line }| {
+            let key = chosen_key(section, value)
+                .map_err(|wrong| section.problem(line, NAME, format!("{wrong}; {KEY_ALLOWED}")));
+            Some(Given { value: key.ok()?, line })
+        }),
+        _ => section.choice(NAME, &WORDS).map(|given| Given { value: given.value.clone(), line: given.line }),
+    };
+    let Some(given) = given else { return PartitionKey::Random };
     if matches!(destination, Destination::Firehose(_)) {
-        section.warning(given.line, "partitionKeyOption", "has no effect: Firehose knows no partition keys");
+        section.warning(given.line, NAME, "has no effect: Firehose knows no partition keys");
+        return PartitionKey::Random;
     }
     given.value
+}
+
+const KEY_ALLOWED: &str = "allowed: one of `value: TEXT`, `field: NAME` and `regex: PATTERN` with a group";
+
+/// What stands in braces behind `partitionKeyOption`.
+fn chosen_key(section: &Section<'_, '_>, value: Value) -> Result<PartitionKey, String> {
+    let Value::Map(entries) = value else { return Err("is not a group of keys".into()) };
+    let [entry] = &entries[..] else { return Err(format!("holds {} keys", entries.len())) };
+    let text = match &entry.node.value {
+        Value::Text(text) if !text.is_empty() => text.clone(),
+        Value::Integer(number) => number.to_string(),
+        _ => return Err(format!("`{}` is not a text", entry.key)),
+    };
+    let expanded = || variables::expand(&text, section.report.env);
+    match entry.key.as_str() {
+        "value" => match expanded()? {
+            value if (1..=256).contains(&value.len()) => Ok(PartitionKey::Value(value.into())),
+            value => Err(format!("`value` is {} bytes long, and a key has 1 to 256", value.len())),
+        },
+        "field" => Ok(PartitionKey::Field(expanded()?.into())),
+        "regex" => {
+            let regex = Regex::new(&text).map_err(|error| regex_problem(&error))?;
+            if regex.captures_len() < 2 {
+                return Err(format!("{} has no group in parentheses", quoted(&text)));
+            }
+            Ok(PartitionKey::Capture(Capture(regex)))
+        }
+        other => Err(format!("`{other}` is not known")),
+    }
 }
 
 fn shard_limits(section: &mut Section<'_, '_>, destination: &Destination) -> ShardLimits {

@@ -136,7 +136,9 @@ struct FlowKeys {
     /// Requests of this flow under way at a time.
     #[schemars(extend("default" = 4))]
     max_in_flight: Count<1, 64>,
-    /// Streams only. DETERMINISTIC: the MD5 of the record, so that equal records go to one shard.
+    /// Streams only. What decides on the shard of a record. DETERMINISTIC: the MD5 of the record, so
+    /// that equal records go to one shard. FILE: the path; HOST: this host's name; `value`: a text;
+    /// `field`: a field of each record, which is a JSON object; `regex`: the first group of a pattern.
     #[schemars(extend("default" = "RANDOM"))]
     partition_key_option: PartitionKey,
     /// What this agent may put into each shard of the stream in a second, in bytes: a part of AWS's
@@ -261,7 +263,6 @@ texts! {
 
 words! {
     InitialPosition "START_OF_FILE" "END_OF_FILE",
-    PartitionKey "RANDOM" "DETERMINISTIC",
     OversizedRecords "split" "truncate" "deadLetter",
     Aggregation "none" "lines" "kpl",
     Compression "none" "gzip" "zstd",
@@ -269,6 +270,7 @@ words! {
 }
 
 struct Flag;
+struct PartitionKey;
 struct Verbatim;
 
 described! {
@@ -285,6 +287,19 @@ described! {
         { "type": "boolean" },
         { "type": "string", "pattern": format!("^([tT][rR][uU][eE]|[fF][aA][lL][sS][eE])$|{VARIABLE}") },
     ] });
+    {} PartitionKey => {
+        let only = |name: &str, schema: Value| json!({
+            "type": "object", "additionalProperties": false, "required": [name], "properties": { name: schema }
+        });
+        let text = json!({ "type": ["string", "integer"], "minLength": 1, "maxLength": 256 });
+        json_schema!({ "anyOf": [
+            { "enum": ["RANDOM", "DETERMINISTIC", "FILE", "HOST"] },
+            { "type": "string", "pattern": VARIABLE },
+            only("value", text),
+            only("field", json!({ "type": ["string", "integer"], "minLength": 1 })),
+            only("regex", json!({ "type": "string", "minLength": 1 })),
+        ] })
+    };
     {} Verbatim => json_schema!({ "type": "string" });
 }
 

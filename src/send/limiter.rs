@@ -7,7 +7,8 @@
 //! refused, so that a destination that refuses everything is not asked more often for it.
 //!
 //! The rate is a part of the known limits, or a multiple of a nominal rate where there are none.
-//! Each second or so it falls by half the part that was refused, and rises by a step while it is made
+//! Each second or so it falls by half the part that was refused, or more if that is
+//! most, and rises by a step while it is made
 //! use of. So several agents settle at equal parts of a shard with little refused, and where
 //! refusals do not depend on what we send, something still goes.
 
@@ -34,7 +35,7 @@ const AFTER_OTHERS: Duration = Duration::from_millis(25);
 /// How long refusals are counted before the rate changes,
 const PERIOD: Duration = Duration::from_secs(1);
 /// and longer while there are fewer tries than this, of which one refusal would say too much,
-const TRIES: f64 = 20.0;
+const TRIES: f64 = 10.0;
 /// but no longer than this.
 const LONGEST_PERIOD: Duration = Duration::from_secs(5);
 
@@ -225,7 +226,7 @@ impl Limiter {
             let part = refused / (accepted + refused);
             // A rate that is not made use of would fall without effect.
             let used = self.scale.min(1.2 * tried.max(LEAST));
-            self.set_scale(used * (1.0 - 0.5 * part) + seconds * self.step() * (1.0 - part), now);
+            self.set_scale(used * (1.0 - part * part.max(0.5)) + seconds * self.step() * (1.0 - part), now);
             return;
         }
         self.refusing = Duration::ZERO;

@@ -29,6 +29,8 @@ mod failure;
 mod firehose;
 /// Asks a destination whether it would take records.
 pub mod inquiry;
+/// Finds the keys of records.
+pub mod keyer;
 /// PutRecords.
 mod kinesis;
 /// The way to one destination, shared by its flows.
@@ -68,7 +70,7 @@ pub use entry::{Batch, DeadLetter, Entry, FlushReason, Part, Records};
 pub use lane::{Lane, Lanes};
 pub use limit::{Accepted, Bodies};
 pub use options::{
-    Aggregation, Compression, Credentials, Destination, Flush, Options, PartitionKey, ShardLimits,
+    Aggregation, Capture, Compression, Credentials, Destination, Flush, Options, PartitionKey, ShardLimits,
 };
 pub use sender::{Ending, Sender, Setup};
 

@@ -1,6 +1,9 @@
 //! What the send stage of one flow is told to do.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use regex::bytes::Regex;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
@@ -116,10 +119,30 @@ impl Default for ShardLimits {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PartitionKey {
     /// Drawn anew at each attempt.
     Random,
     /// The MD5 of the entry's own bytes, as lower-case hex digits.
     Deterministic,
+    /// The path of the file: that under which it was first found.
+    File,
+    /// The name of this host.
+    Host,
+    Value(Arc<str>),
+    /// A field of each record, which is a JSON object.
+    Field(Arc<str>),
+    Capture(Capture),
 }
+
+/// The first group of a pattern that is looked for in each record.
+#[derive(Clone, Debug)]
+pub struct Capture(pub Regex);
+
+impl PartialEq for Capture {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_str() == other.0.as_str()
+    }
+}
+
+impl Eq for Capture {}

@@ -14,6 +14,9 @@ use super::options::{Aggregation, Destination, Options, PartitionKey};
 /// would only cost bytes, since keys count against the limits.
 const RANDOM_KEY_BYTES: usize = 6;
 
+/// AWS allows 256 characters, of which one may take four bytes.
+const LONGEST_KEY_BYTES: usize = 256;
+
 /// The MD5 as hex digits.
 const DETERMINISTIC_KEY_BYTES: usize = 32;
 
@@ -34,7 +37,11 @@ pub struct FixedKey {
 }
 
 impl FixedKey {
+    /// A text that is longer than a key may be stands there as its MD5 in hex digits.
     pub fn new(text: &str) -> Self {
+        if text.len() > LONGEST_KEY_BYTES {
+            return FixedKey::new(&hex(Md5::digest(text.as_bytes()).as_slice()));
+        }
         FixedKey { text: text.into(), hash: hash(text) }
     }
 }
@@ -45,8 +52,8 @@ pub fn hash(partition_key: &str) -> u128 {
 }
 
 /// Gives `entry` the key that follows from its own bytes, if the flow's keys do.
-pub fn fix(partition_key: PartitionKey, entry: &mut Entry) {
-    if partition_key == PartitionKey::Deterministic {
+pub fn fix(partition_key: &PartitionKey, entry: &mut Entry) {
+    if *partition_key == PartitionKey::Deterministic {
         entry.key = Some(FixedKey::new(&md5_hex(entry)));
     }
 }
@@ -62,10 +69,9 @@ pub struct KeyRoom {
 }
 
 pub fn key_room(options: &Options) -> KeyRoom {
-    let partition = match (&options.destination, options.partition_key) {
-        (Destination::Firehose(_), _) => 0,
-        (Destination::Kinesis(_), PartitionKey::Random) => RANDOM_KEY_BYTES,
-        (Destination::Kinesis(_), PartitionKey::Deterministic) => DETERMINISTIC_KEY_BYTES,
+    let partition = match &options.destination {
+        Destination::Firehose(_) => 0,
+        Destination::Kinesis(_) => longest_key(&options.partition_key),
     };
     // What shards are chosen by where keys are random and nothing is aggregated.
     let explicit_hash = partition > 0
@@ -74,12 +80,23 @@ pub fn key_room(options: &Options) -> KeyRoom {
     KeyRoom { partition, explicit_hash }
 }
 
+/// How long keys of this kind may be. Bytes.
+pub fn longest_key(partition_key: &PartitionKey) -> usize {
+    match partition_key {
+        PartitionKey::Random => RANDOM_KEY_BYTES,
+        PartitionKey::Deterministic => DETERMINISTIC_KEY_BYTES,
+        PartitionKey::Value(value) => value.len().clamp(1, LONGEST_KEY_BYTES),
+        PartitionKey::File | PartitionKey::Host | PartitionKey::Field(_) | PartitionKey::Capture(_) => {
+            LONGEST_KEY_BYTES
+        }
+    }
+}
+
 /// A key for an entry whose shard is not chosen. All records of an entry share it.
-pub fn key(partition_key: PartitionKey, entry: &Entry) -> Key {
-    let partition = match partition_key {
-        PartitionKey::Random => random(),
-        PartitionKey::Deterministic => md5_hex(entry),
-    };
+pub fn key(partition_key: &PartitionKey, entry: &Entry) -> Key {
+    let mut entry = entry.clone();
+    fix(partition_key, &mut entry);
+    let partition = entry.key.map_or_else(random, |key| key.text.to_string());
     Key { partition, explicit_hash: None }
 }
 
@@ -94,8 +111,12 @@ fn md5_hex(entry: &Entry) -> String {
     for part in &entry.parts {
         md5.update(&part.payload);
     }
+    hex(md5.finalize().as_slice())
+}
+
+fn hex(bytes: &[u8]) -> String {
     let digit = |nibble: u8| char::from_digit(nibble.into(), 16).expect("a nibble is a hex digit");
-    md5.finalize().iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 #[cfg(test)]
@@ -107,7 +128,7 @@ mod tests {
     fn a_deterministic_key_is_the_md5_of_all_parts() {
         let key = |parts: &[&[u8]]| {
             let mut entry = entry(parts);
-            fix(PartitionKey::Deterministic, &mut entry);
+            fix(&PartitionKey::Deterministic, &mut entry);
             entry.key.unwrap()
         };
         assert_eq!(&*key(&[b"hello\n"]).text, "b1946ac92492d2347c6235b4d2611184");

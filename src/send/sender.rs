@@ -198,7 +198,7 @@ impl Sender {
         counters.records_read.add(records);
         counters.batch_entries.add(batch.entries.len() as u64);
         counters.batch_bytes.add(batch.bytes as u64);
-        batch.entries.iter_mut().for_each(|entry| partition::fix(setup.options.partition_key, entry));
+        batch.entries.iter_mut().for_each(|entry| partition::fix(&setup.options.partition_key, entry));
         self.leaving.entries.extend(batch.entries);
         self.leaving.not_before = None;
     }

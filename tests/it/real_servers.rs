@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use serde_json::{Value, json};
 
+use crate::support::kpl::hash_of;
 use crate::support::{AgentProcess, Config, Destination, Ferrokinesis, Flow, Ministack, World, eventually};
 
 const SOON: Duration = Duration::from_secs(40);
@@ -149,6 +150,32 @@ fn more_shards_and_fewer_lose_nothing_and_are_used_evenly() {
         assert_eq!(server.open_shards("test-stream").len(), count as usize);
         evens_out(&world, &server);
     }
+    stop(agent);
+}
+
+#[test]
+fn a_file_with_a_key_of_its_own_fills_its_shard_and_holds_up_no_other_file() {
+    let world = World::new();
+    let server = Ferrokinesis::start(&world);
+    server.create_stream("test-stream", 2);
+    let is_low = |name: &str| hash_of(world.path(name).to_str().unwrap()) >> 127 == 0;
+    let quiet =
+        (0..).map(|number| format!("b{number}.log")).find(|name| is_low(name) != is_low("a.log")).unwrap();
+    // Six seconds of a shard.
+    world.lines("a.log", 6000);
+    world.lines(&quiet, 200);
+    let by_file = Flow::new(&world, Destination::Kinesis, "*.log").with("partitionKeyOption", "FILE");
+    let config = kinesis_config(&world, &server).with_flows([by_file]);
+    let agent = AgentProcess::start(&world, &config);
+    let mut sizes = Vec::new();
+    eventually("the quiet file is in its shard", SOON, || {
+        sizes = server.records("test-stream").values().map(Vec::len).collect();
+        sizes.sort_unstable();
+        if sizes[0] == 200 { Ok(()) } else { Err(format!("{sizes:?}")) }
+    });
+    assert!(sizes[1] < 6000, "the quiet file waited for the busy one");
+    let compared = wait_for_all(&world, || all_shards(&server));
+    assert_eq!((compared.repeated, compared.invented), (0, 0));
     stop(agent);
 }
 

@@ -354,7 +354,7 @@ fn a_word_that_is_not_known() {
 ";
     insta::assert_snapshot!(said(text), @r#"
     c.yaml:4: flows[0].initialPosition: "start_of_file" is not known; allowed: START_OF_FILE, END_OF_FILE; did you mean `START_OF_FILE`?
-    c.yaml:5: flows[0].partitionKeyOption: "HASH" is not known; allowed: RANDOM, DETERMINISTIC
+    c.yaml:5: flows[0].partitionKeyOption: "HASH" is not known; allowed: RANDOM, DETERMINISTIC, FILE, HOST
     "#);
 }
 
@@ -724,5 +724,29 @@ shutdownTimeoutMillis: 2h
     c.yaml:6: flows[1].filePattern: is missing; it says which files are read, such as /var/log/app/*.log
     c.yaml:7: flows[1].initialPosition: "HERE" is not known; allowed: START_OF_FILE, END_OF_FILE
     c.yaml:8: shutdownTimeoutMillis: "2h" is too large; allowed: 0 to 3600000 milliseconds, or a number with ms, s, m or h such as 30s
+    "#);
+}
+
+#[test]
+fn keys_that_cannot_be() {
+    let text = "flows:
+- filePattern: /a
+  kinesisStream: s
+  partitionKeyOption: {value: a, field: b}
+- filePattern: /b
+  kinesisStream: s
+  partitionKeyOption: {regex: abc}
+- filePattern: /c
+  kinesisStream: s
+  partitionKeyOption: {feild: a}
+- filePattern: /d
+  kinesisStream: s
+  partitionKeyOption: FILES
+";
+    insta::assert_snapshot!(said(text), @r#"
+    c.yaml:4: flows[0].partitionKeyOption: holds 2 keys; allowed: one of `value: TEXT`, `field: NAME` and `regex: PATTERN` with a group
+    c.yaml:7: flows[1].partitionKeyOption: "abc" has no group in parentheses; allowed: one of `value: TEXT`, `field: NAME` and `regex: PATTERN` with a group
+    c.yaml:10: flows[2].partitionKeyOption: `feild` is not known; allowed: one of `value: TEXT`, `field: NAME` and `regex: PATTERN` with a group
+    c.yaml:13: flows[3].partitionKeyOption: "FILES" is not known; allowed: RANDOM, DETERMINISTIC, FILE, HOST; did you mean `FILE`?
     "#);
 }

@@ -671,7 +671,7 @@ async fn a_shard_that_refuses_everything_does_not_hold_up_the_other() {
 
 fn md5_of(payload: &str) -> String {
     let mut entry = crate::send::testing::entry(&[payload.as_bytes()]);
-    partition::fix(PartitionKey::Deterministic, &mut entry);
+    partition::fix(&PartitionKey::Deterministic, &mut entry);
     entry.key.unwrap().text.to_string()
 }
 
