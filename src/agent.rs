@@ -32,7 +32,7 @@ use crate::observe::progress::{self, Progress};
 use crate::observe::server::StatusOptions;
 use crate::observe::survey::Question;
 use crate::observe::{Board, DeadLetterFile, crash_point};
-use crate::send::{Accepted, Client, ClientError, Clients, Place, inquiry};
+use crate::send::{Accepted, Address, Client, ClientError, Clients, Lanes, inquiry};
 use crate::settle::{
     DeadLetters, FlowChange, FlowIdentity, Inlets, Resumed, Settler, SettlerFlow, Store, StoreError, Summary,
 };
@@ -115,7 +115,8 @@ struct Common {
     watch: Arc<Watch>,
     ids: Arc<TailIds>,
     clients: Arc<Clients>,
-    accepted: HashMap<Place, Accepted>,
+    accepted: HashMap<Address, Accepted>,
+    lanes: Lanes,
     to_settle: ToSettle,
     mailboxes: Arc<Mutex<Vec<Weak<Mailbox>>>>,
     /// How many files each flow may keep open.
@@ -181,6 +182,7 @@ impl Agent {
             ids: Arc::new(TailIds::starting_at(store.first_tail().0)),
             clients,
             accepted: HashMap::new(),
+            lanes: Lanes::default(),
             to_settle,
             mailboxes: Arc::default(),
             max_open: Arc::default(),
@@ -437,7 +439,7 @@ impl Fixed {
 async fn allow_long_records(flows: &mut [(Flow, Client)]) {
     let mut asked = HashMap::new();
     for (flow, client) in flows.iter().filter(|(flow, _)| flow.follows_stream()) {
-        asked.entry(flow.send.place()).or_insert_with(|| {
+        asked.entry(flow.send.address()).or_insert_with(|| {
             let client = client.clone();
             tokio::spawn(async move { inquiry::max_record_bytes(&client, STREAM_ANSWERS_WITHIN).await })
         });
@@ -447,7 +449,7 @@ async fn allow_long_records(flows: &mut [(Flow, Client)]) {
         allowed.insert(place, answer.await.expect("a question does not panic"));
     }
     for (flow, _) in flows.iter_mut().filter(|(flow, _)| flow.follows_stream()) {
-        let Some(Some(bytes)) = allowed.get(&flow.send.place()) else { continue };
+        let Some(Some(bytes)) = allowed.get(&flow.send.address()) else { continue };
         let before = flow.record.max_record_bytes;
         let longest = flow.allow_records(*bytes);
         if longest != before {

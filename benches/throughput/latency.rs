@@ -1,7 +1,9 @@
-//! How long a line takes from its write to its receipt by the endpoint, at 1,000 lines a second.
+//! How long a line takes from its write to its receipt by the endpoint, at several speeds, with
+//! and without `flush: eager`.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
+use std::ops::Range;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -12,41 +14,47 @@ use crate::endpoint::{Endpoint, TIMED_FILE};
 use crate::in_folder;
 use crate::line::{Line, now_micros};
 
-const PER_SECOND: u64 = 1000;
+/// Lines a second.
+const SPEEDS: [u64; 3] = [1, 1000, 100_000];
 const SECONDS: u64 = 10;
+/// Faster writers write several lines at a time.
+const WRITES_PER_SECOND: u64 = 1000;
 
 pub fn run() -> Result<()> {
-    println!("\nLatency from write() to receipt, {PER_SECOND} lines a second for {SECONDS} s, Kinesis");
-    println!("  {:<28} {:>10} {:>10} {:>10} {:>9}", "", "p50 ms", "p99 ms", "max ms", "requests");
-    // 10 is the shortest that the configuration allows.
-    for age_millis in [1000, 10] {
-        in_folder(|folder| measure(folder, age_millis))?;
+    println!("\nLatency from write() to receipt, {SECONDS} s, Kinesis, packed by lines where there are many");
+    println!("  {:<40} {:>10} {:>10} {:>10} {:>9}", "", "p50 ms", "p99 ms", "max ms", "requests");
+    for speed in SPEEDS {
+        // 10 is the shortest age that the configuration allows.
+        for flush in ["flush: aged", "maxBufferAgeMillis: 10", "flush: eager"] {
+            let packing = if speed > 1000 { "lines" } else { "none" };
+            in_folder(|folder| measure(folder, speed, flush, packing))?;
+        }
     }
     Ok(())
 }
 
-fn measure(folder: &Path, age_millis: u64) -> Result<()> {
+fn measure(folder: &Path, speed: u64, flush: &str, packing: &str) -> Result<()> {
     let mut log = OpenOptions::new().create(true).append(true).open(folder.join("logs/app.log"))?;
     let mut endpoint = Endpoint::start(true)?;
-    let flow = format!("kinesisStream: bench\nmaxBufferAgeMillis: {age_millis}");
+    let flow = format!("kinesisStream: bench\naggregation: {packing}\n{flush}");
     let mut agent = Agent::start(folder, &endpoint.url, &flow)?;
 
-    write_line(&mut log, 0, 0)?;
+    write_lines(&mut log, 0, 0..1)?;
     wait_for(&mut endpoint, &mut agent, 1)?;
-    let started = Instant::now();
-    for number in 0..PER_SECOND * SECONDS {
-        write_line(&mut log, TIMED_FILE, number)?;
-        let next = Duration::from_micros((number + 1) * 1_000_000 / PER_SECOND);
+    let (started, at_a_time) = (Instant::now(), speed.div_ceil(WRITES_PER_SECOND));
+    for first in (0..speed * SECONDS).step_by(at_a_time as usize) {
+        write_lines(&mut log, TIMED_FILE, first..first + at_a_time)?;
+        let next = Duration::from_micros((first + at_a_time) * 1_000_000 / speed);
         std::thread::sleep(next.saturating_sub(started.elapsed()));
     }
-    wait_for(&mut endpoint, &mut agent, 1 + PER_SECOND * SECONDS)?;
+    wait_for(&mut endpoint, &mut agent, 1 + speed * SECONDS)?;
     agent.stop()?;
 
     let tally = endpoint.tally()?;
     let millis = |micros: u64| micros as f64 / 1e3;
     println!(
-        "  {:<28} {:>10.1} {:>10.1} {:>10.1} {:>9}",
-        format!("maxBufferAgeMillis: {age_millis}"),
+        "  {:<40} {:>10.1} {:>10.1} {:>10.1} {:>9}",
+        format!("{speed} lines/s, {flush}"),
         millis(tally.micros_p50),
         millis(tally.micros_p99),
         millis(tally.micros_max),
@@ -55,10 +63,10 @@ fn measure(folder: &Path, age_millis: u64) -> Result<()> {
     Ok(())
 }
 
-fn write_line(log: &mut File, file: usize, number: u64) -> Result<()> {
-    let mut line = Vec::new();
-    Line { file, number, micros: now_micros() }.append_to(&mut line);
-    Ok(log.write_all(&line)?)
+fn write_lines(log: &mut File, file: usize, numbers: Range<u64>) -> Result<()> {
+    let mut lines = Vec::new();
+    numbers.for_each(|number| Line { file, number, micros: now_micros() }.append_to(&mut lines));
+    Ok(log.write_all(&lines)?)
 }
 
 fn wait_for(endpoint: &mut Endpoint, agent: &mut Agent, lines: u64) -> Result<()> {

@@ -3,8 +3,9 @@
 //! Measurements against an endpoint that only counts, in a process of its own so that its CPU
 //! time is not the agent's: `throughput` (CPU, speed and memory for a backlog), `latency` (from
 //! the write of a line to its receipt), `crash` (lines lost and repeated under kill -9 and
-//! rotation), `bill` (what AWS bills for each way of packing), and, only where an argument asks for them, `many` (start, memory and CPU with very
-//! many files), `fair` (a fresh line beside a backlog) and `outage` (minutes in which nothing can
+//! rotation), `bill` (what AWS bills for each way of packing), and, only where an argument asks
+//! for them, `many` (start, memory and CPU with very many files), `fair` (a fresh line beside a
+//! backlog), `shards` (how much of a stream's limits is used) and `outage` (minutes in which nothing can
 //! be delivered). An argument picks one. `BENCH_MB`,
 //! `BENCH_LIVES`, `BENCH_SEED`, `FILES`, `ACTIVE`, `SECONDS` change the sizes; `KINESIS_AGENT` names
 //! another binary. It is plain HTTP: TLS would be measured with it otherwise.
@@ -18,6 +19,7 @@ mod latency;
 mod line;
 mod many;
 mod outage;
+mod shards;
 mod throughput;
 
 use std::fs;
@@ -31,6 +33,9 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
     if arguments.first().is_some_and(|argument| argument == endpoint::ARGUMENT) {
         return exit_code(endpoint::serve());
+    }
+    if arguments.first().is_some_and(|argument| argument == shards::ARGUMENT) {
+        return exit_code(shards::serve());
     }
     let asked = |name: &str| arguments.iter().any(|argument| argument == name);
     exit_code(run(asked, arguments.is_empty()))
@@ -54,6 +59,9 @@ fn run(asked: impl Fn(&str) -> bool, all: bool) -> Result<()> {
     }
     if asked("outage") {
         outage::run()?;
+    }
+    if asked("shards") {
+        shards::run()?;
     }
     if asked("fair") {
         fair::run()?;

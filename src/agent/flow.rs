@@ -120,7 +120,8 @@ impl RunningFlow {
             counters: counters.clone(),
             health: on_board.health.clone(),
             bodies: bodies.clone(),
-            accepted: common.accepted.entry(flow.send.place()).or_default().clone(),
+            accepted: common.accepted.entry(flow.send.address()).or_default().clone(),
+            lane: common.lanes.of(&flow.send),
             settled: common.to_settle.settled.clone(),
             dead: common.to_settle.dead.clone(),
         });

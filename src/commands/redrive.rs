@@ -15,9 +15,13 @@ use crate::command_line;
 use crate::config::{self, Settings};
 use crate::file::{Chunk, TailId};
 use crate::observe::logging::{self, LogFormat};
+use crate::record::{Block, Shape};
+use crate::send::envelope::Envelope;
+use crate::send::keyer::Keyer;
 use crate::send::redelivery::Redelivery;
-use crate::send::{Clients, Entry, Options, Part, Records};
+use crate::send::{Clients, Entry, Options, Part};
 use crate::settle::DeadLetters;
+use crate::settle::dead_letters::Line;
 use crate::settle::redrive::{Load, Redrive, Route};
 
 /// Some were refused again, and are kept.
@@ -80,17 +84,18 @@ fn aside(file: &Path, settings: &Settings) -> anyhow::Result<PathBuf> {
 
 async fn send_all(redrive: &mut Redrive, settings: &Settings, flow: Option<&str>) -> anyhow::Result<()> {
     let clients = Arc::new(Clients::default());
-    let mut ways: HashMap<Route, Redelivery> = HashMap::new();
+    let mut ways: HashMap<Route, (Redelivery, Keyer)> = HashMap::new();
     while let Some(load) = redrive.load()? {
-        let way = match ways.entry(load.route.clone()) {
+        let (way, keyer) = match ways.entry(load.route.clone()) {
             Slot::Occupied(way) => way.into_mut(),
             Slot::Vacant(place) => {
                 let (name, options) = options(settings, &load.route, flow)?;
                 let client = clients.client(name, options).await?;
-                place.insert(Redelivery::new(client, options.clone()))
+                let keyer = Keyer::new(&options.partition_key);
+                place.insert((Redelivery::new(client, options.clone()), keyer))
             }
         };
-        let refused = way.send(entries(&load)).await;
+        let refused = way.send(entries(&load, keyer, Envelope::of(way.options()))).await;
         let place = |entry: &Entry| usize::try_from(entry.parts[0].chunk.tail.0).expect("it was one");
         let refused: Vec<_> = refused.iter().map(|(entry, reason)| (place(entry), reason.clone())).collect();
         redrive.done(&load, &refused)?;
@@ -126,11 +131,17 @@ fn options<'a>(
 }
 
 /// An entry for each letter. In the place of a tail stands which letter it is.
-fn entries(load: &Load) -> Vec<Entry> {
-    let entry = |(at, data): (usize, &Vec<u8>)| {
-        let chunk = Chunk::new(TailId(at as u64), 0, Bytes::from(data.clone()), 0);
-        let records = Records::one(data.len());
-        Entry::of(Part { span: chunk.span, payload: chunk.bytes(), records, chunk }, 1)
+fn entries(load: &Load, keyer: &mut Keyer, envelope: Envelope) -> Vec<Entry> {
+    let mut entry = |(at, letter): (usize, &Line)| {
+        let chunk = Chunk::new(TailId(at as u64), 0, Bytes::from(letter.data.clone()), 0);
+        let chunk = chunk.of_home(Some(letter.file.as_path().into()));
+        let (span, payload, records) = (chunk.span, chunk.bytes(), letter.records());
+        // The records of a letter have one key.
+        let block = Block { chunk: chunk.clone(), span, payload: payload.clone(), shape: Shape::One };
+        let (_, key) = keyer.run(&block);
+        let part = Part { span, payload, records, chunk };
+        let entry = Entry { key, ..Entry::of(part, letter.count()) };
+        Entry { size: envelope.size(&entry), ..entry }
     };
-    load.letters.iter().enumerate().map(entry).collect()
+    load.letters.iter().enumerate().map(&mut entry).collect()
 }

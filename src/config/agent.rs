@@ -176,8 +176,12 @@ fn memory_budget(top: &mut Section<'_, '_>, flows: usize) -> u64 {
 /// With many flows the share of each may be smaller than the largest record that AWS takes.
 fn warn_of_short_lines(report: &mut Report<'_>, line: usize, flows: &[Flow], shared: &Shared) {
     let limits = flows.iter().filter_map(|flow| {
-        let limit =
-            flow::record_limit(&flow.send.destination, flow.asked.record_bytes, flow.send.compression);
+        let limit = flow::record_limit(
+            &flow.send.destination,
+            flow.asked.record_bytes,
+            flow.send.compression,
+            &flow.send.partition_key,
+        );
         (flow.record.max_record_bytes < limit).then_some(limit)
     });
     if let Some(limit) = limits.max() {

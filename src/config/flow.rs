@@ -9,13 +9,15 @@ use regex::bytes::Regex;
 
 use crate::file::{self, InitialPosition};
 use crate::record::{self, MultiLine, Oversized};
-use crate::send::{self, Aggregation, Compression, Destination, PartitionKey};
+use crate::send::partition;
+use crate::send::{self, Aggregation, Capture, Compression, Destination, Flush, PartitionKey, ShardLimits};
 
 use super::access::{self, Access};
 use super::agent::{self, Service, Shared};
 use super::destination;
 use super::raw::{Format, Value};
 use super::section::{Given, Section, quoted};
+use super::variables;
 use super::{Asked, Flow};
 
 /// AWS: 1 MiB a record, its partition key included, unless the stream allows more.
@@ -46,11 +48,13 @@ pub fn record_limit(
     destination: &Destination,
     allowed: Option<usize>,
     compression: Option<Compression>,
+    partition_key: &PartitionKey,
 ) -> usize {
     let limit = match destination {
         Destination::Kinesis(_) => {
             let allowed = allowed.unwrap_or(KINESIS_RECORD_BYTES).min(KINESIS_LARGEST_RECORD_BYTES);
-            allowed.saturating_sub(PARTITION_KEY_BYTES).max(1)
+            let key = partition::longest_key(partition_key).max(PARTITION_KEY_BYTES);
+            allowed.saturating_sub(key).max(1)
         }
         Destination::Firehose(_) => FIREHOSE_RECORD_BYTES,
     };
@@ -63,9 +67,10 @@ pub fn flow(section: &mut Section<'_, '_>, shared: &Shared) -> Flow {
     let excludes = excludes(section);
     let (destination, stream_region) = destination(section);
     let compression = compression(section, &destination);
+    let partition_key = partition_key(section, &destination);
     let allowed_record_bytes = allowed_record_bytes(section, &destination);
-    let max_record_bytes =
-        record_limit(&destination, allowed_record_bytes, compression).min(shared.largest_record());
+    let limit = record_limit(&destination, allowed_record_bytes, compression, &partition_key);
+    let max_record_bytes = limit.min(shared.largest_record());
     let file = file::Options {
         patterns,
         excludes,
@@ -102,6 +107,7 @@ pub fn flow(section: &mut Section<'_, '_>, shared: &Shared) -> Flow {
             aggregation_max_bytes,
             aggregation_max_records,
             compression,
+            partition_key,
             max_batch_bytes,
             ..send
         },
@@ -374,7 +380,7 @@ fn record_options(
     }
 }
 
-/// All but the aggregation.
+/// All but the aggregation and the keys.
 fn send_options(
     section: &mut Section<'_, '_>,
     shared: &Shared,
@@ -402,10 +408,12 @@ fn send_options(
         aggregation_max_bytes: 0,
         aggregation_max_records: None,
         compression: None,
-        partition_key: partition_key(section, &destination),
+        partition_key: PartitionKey::Random,
+        shard_limits: shard_limits(section, &destination),
         max_batch_entries: count(section, "maxBufferSizeRecords", 500, 500),
         max_batch_bytes: max_batch_bytes(section, shared, &destination),
         max_age: Duration::from_millis(max_age),
+        flush: flush(section),
         retry_initial_backoff,
         retry_max_backoff,
         max_in_flight: count(section, "maxInFlight", 4, 64),
@@ -453,12 +461,80 @@ fn backoff(section: &mut Section<'_, '_>) -> (Duration, Duration) {
 }
 
 fn partition_key(section: &mut Section<'_, '_>, destination: &Destination) -> PartitionKey {
-    let words = [("RANDOM", PartitionKey::Random), ("DETERMINISTIC", PartitionKey::Deterministic)];
-    let Some(given) = section.choice("partitionKeyOption", &words) else { return PartitionKey::Random };
+    const NAME: &str = "partitionKeyOption";
+    const WORDS: [(&str, &PartitionKey); 4] = [
+        ("RANDOM", &PartitionKey::Random),
+        ("DETERMINISTIC", &PartitionKey::Deterministic),
+        ("FILE", &PartitionKey::File),
+        ("HOST", &PartitionKey::Host),
+    ];
+    let given = match section.typed(NAME) {
+        Some(Value::Map(_)) => section.node(NAME).and_then(|Given { value, line }| {
+            let key = chosen_key(section, value)
+                .map_err(|wrong| section.problem(line, NAME, format!("{wrong}; {KEY_ALLOWED}")));
+            Some(Given { value: key.ok()?, line })
+        }),
+        _ => section.choice(NAME, &WORDS).map(|given| Given { value: given.value.clone(), line: given.line }),
+    };
+    let Some(given) = given else { return PartitionKey::Random };
     if matches!(destination, Destination::Firehose(_)) {
-        section.warning(given.line, "partitionKeyOption", "has no effect: Firehose knows no partition keys");
+        section.warning(given.line, NAME, "has no effect: Firehose knows no partition keys");
+        return PartitionKey::Random;
     }
     given.value
+}
+
+const KEY_ALLOWED: &str = "allowed: one of `value: TEXT`, `field: NAME` and `regex: PATTERN` with a group";
+
+/// What stands in braces behind `partitionKeyOption`.
+fn chosen_key(section: &Section<'_, '_>, value: Value) -> Result<PartitionKey, String> {
+    let Value::Map(entries) = value else { return Err("is not a group of keys".into()) };
+    let [entry] = &entries[..] else { return Err(format!("holds {} keys", entries.len())) };
+    let text = match &entry.node.value {
+        Value::Text(text) if !text.is_empty() => text.clone(),
+        Value::Integer(number) => number.to_string(),
+        _ => return Err(format!("`{}` is not a text", entry.key)),
+    };
+    let expanded = || variables::expand(&text, section.report.env);
+    match entry.key.as_str() {
+        "value" => match expanded()? {
+            value if (1..=256).contains(&value.len()) => Ok(PartitionKey::Value(value.into())),
+            value => Err(format!("`value` is {} bytes long, and a key has 1 to 256", value.len())),
+        },
+        "field" => Ok(PartitionKey::Field(expanded()?.into())),
+        "regex" => {
+            let regex = Regex::new(&text).map_err(|error| regex_problem(&error))?;
+            if regex.captures_len() < 2 {
+                return Err(format!("{} has no group in parentheses", quoted(&text)));
+            }
+            Ok(PartitionKey::Capture(Capture(regex)))
+        }
+        other => Err(format!("`{other}` is not known")),
+    }
+}
+
+fn shard_limits(section: &mut Section<'_, '_>, destination: &Destination) -> ShardLimits {
+    let of_aws = ShardLimits::default();
+    let bytes = section.bytes("shardBytesPerSecond", 1000..=of_aws.bytes_per_second);
+    let records = section.number("shardRecordsPerSecond", 1..=of_aws.records_per_second);
+    if matches!(destination, Destination::Firehose(_)) {
+        for name in ["shardBytesPerSecond", "shardRecordsPerSecond"] {
+            if let Some(line) = section.line_of(name) {
+                section.warning(line, name, "has no effect: Firehose has no shards");
+            }
+        }
+        return of_aws;
+    }
+    ShardLimits {
+        bytes_per_second: bytes.map_or(of_aws.bytes_per_second, |given| given.value),
+        records_per_second: records.unwrap_or(of_aws.records_per_second),
+    }
+}
+
+fn flush(section: &mut Section<'_, '_>) -> Flush {
+    section
+        .choice("flush", &[("aged", Flush::Aged), ("eager", Flush::Eager)])
+        .map_or(Flush::Aged, |given| given.value)
 }
 
 fn max_batch_bytes(section: &mut Section<'_, '_>, shared: &Shared, destination: &Destination) -> usize {

@@ -92,8 +92,13 @@ impl Flow {
     /// The stream allows records of so many bytes, partition key included. Returns the longest
     /// record that the flow makes from now on.
     pub fn allow_records(&mut self, allowed: usize) -> usize {
-        let limit = flow::record_limit(&self.send.destination, Some(allowed), self.send.compression)
-            .min(self.largest_record);
+        let limit = flow::record_limit(
+            &self.send.destination,
+            Some(allowed),
+            self.send.compression,
+            &self.send.partition_key,
+        )
+        .min(self.largest_record);
         self.file.max_line_bytes = limit;
         self.record.max_record_bytes = limit;
         if let Some(multi_line) = &mut self.record.multi_line {

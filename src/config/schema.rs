@@ -169,9 +169,23 @@ struct FlowKeys {
     /// Requests of this flow under way at a time.
     #[schemars(extend("default" = 4))]
     max_in_flight: Count<1, 64>,
-    /// Streams only. DETERMINISTIC: the MD5 of the record, so that equal records go to one shard.
+    /// Streams only. What decides on the shard of a record. DETERMINISTIC: the MD5 of the record, so
+    /// that equal records go to one shard. FILE: the path; HOST: this host's name; `value`: a text;
+    /// `field`: a field of each record, which is a JSON object; `regex`: the first group of a pattern.
     #[schemars(extend("default" = "RANDOM"))]
     partition_key_option: PartitionKey,
+    /// What this agent may put into each shard of the stream in a second, in bytes: a part of AWS's
+    /// 1 MB where others use the shards, too.
+    #[schemars(extend("default" = 1_000_000))]
+    shard_bytes_per_second: Bytes<1000, 1_000_000>,
+    /// What this agent may put into each shard of the stream in a second, in records as AWS counts
+    /// them.
+    #[schemars(extend("default" = 1000))]
+    shard_records_per_second: Count<1, 1000>,
+    /// When a request leaves before it is full: when its oldest record is old enough, or as soon as
+    /// fewer than `maxInFlight` are under way.
+    #[schemars(extend("default" = "aged"))]
+    flush: Flush,
     /// The pause after the first failure; it doubles with each.
     #[schemars(extend("default" = 100))]
     retry_initial_backoff_millis: Millis<1, HOUR>,
@@ -286,13 +300,14 @@ texts! {
 
 words! {
     InitialPosition "START_OF_FILE" "END_OF_FILE",
-    PartitionKey "RANDOM" "DETERMINISTIC",
     OversizedRecords "split" "truncate" "deadLetter",
     Aggregation "none" "lines" "kpl",
     Compression "none" "gzip" "zstd",
+    Flush "aged" "eager",
 }
 
 struct Flag;
+struct PartitionKey;
 struct Verbatim;
 struct Texts;
 
@@ -313,6 +328,19 @@ described! {
     {} Texts => json_schema!({ "anyOf": [
         { "type": ["string", "integer"] }, { "type": "array", "items": { "type": ["string", "integer"] } }
     ] });
+    {} PartitionKey => {
+        let only = |name: &str, schema: Value| json!({
+            "type": "object", "additionalProperties": false, "required": [name], "properties": { name: schema }
+        });
+        let text = json!({ "type": ["string", "integer"], "minLength": 1, "maxLength": 256 });
+        json_schema!({ "anyOf": [
+            { "enum": ["RANDOM", "DETERMINISTIC", "FILE", "HOST"] },
+            { "type": "string", "pattern": VARIABLE },
+            only("value", text),
+            only("field", json!({ "type": ["string", "integer"], "minLength": 1 })),
+            only("regex", json!({ "type": "string", "minLength": 1 })),
+        ] })
+    };
     {} Verbatim => json_schema!({ "type": "string" });
 }
 

@@ -5,6 +5,9 @@
 //! offset in it can be computed without the file. The buffer is an owned allocation that gives
 //! its bytes back to the budget when the last slice of it is dropped.
 
+use std::path::Path;
+use std::sync::Arc;
+
 use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -78,6 +81,7 @@ pub struct Chunk {
     pub span: Span,
     base: u64,
     buffer: Bytes,
+    home: Option<Arc<Path>>,
 }
 
 impl Chunk {
@@ -86,7 +90,18 @@ impl Chunk {
     pub fn new(tail: TailId, base: u64, buffer: Bytes, start: u64) -> Self {
         let end = base + buffer.len() as u64;
         assert!(base + Anchor::length(start) as u64 <= start && start <= end);
-        Chunk { tail, span: Span::new(start, end), base, buffer }
+        Chunk { tail, span: Span::new(start, end), base, buffer, home: None }
+    }
+
+    /// The same of a file that has, or first had, this path.
+    pub fn of_home(self, home: Option<Arc<Path>>) -> Self {
+        Chunk { home, ..self }
+    }
+
+    /// The path under which the file was written: it stays when the file is rotated, and the next
+    /// one has it, too.
+    pub fn home(&self) -> Option<&Arc<Path>> {
+        self.home.as_ref()
     }
 
     /// The bytes of `span`, which lies in the chunk's own. Shares the buffer.

@@ -442,7 +442,8 @@ impl Tail {
         // The size of a compressed body shows only as it is read.
         self.size = self.size.max(self.position);
         self.ladder.push(Anchor::of(self.position, &fetched.data));
-        let chunk = Chunk::new(self.id, base, fetched.permit.hold(fetched.data), start);
+        let chunk = Chunk::new(self.id, base, fetched.permit.hold(fetched.data), start)
+            .of_home(Some(self.home.clone()));
         Read::Chunk { chunk, end, caught_up }
     }
 

@@ -62,6 +62,14 @@ counters! {
     requests: Counter,
     /// Requests that wait for their answer: now.
     requests_in_flight: Gauge,
+    /// How many requests the destination may have to answer at a time, for all flows that send to
+    /// it: now.
+    request_limit: Gauge,
+    /// Entries that wait until their shard, or the stream, takes more: now.
+    entries_held: Gauge,
+    /// Open shards of the stream, each of which has a limiter of its own; 0 if they are not known:
+    /// now.
+    shards_open: Gauge,
     /// Entries that were sent again.
     entries_retried: Counter,
     /// Entries that were refused because of a rate limit, by AWS's code.
@@ -74,6 +82,8 @@ counters! {
     batches_full_of_bytes: Counter,
     /// Batches that left because their oldest record had waited long enough.
     batches_aged: Counter,
+    /// Batches that left because a request slot was free.
+    batches_eager: Counter,
     /// Batches that left because the memory budget was short.
     batches_for_budget: Counter,
     /// Batches that left because the agent stopped.

@@ -5,6 +5,7 @@
 //! its own. All copies of a flow are counted, from the first byte until the record is settled,
 //! so that the task that makes them can wait while there are too many.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -66,6 +67,7 @@ impl Copies {
 #[derive(Debug)]
 pub struct Copied {
     tail: TailId,
+    home: Option<Arc<Path>>,
     span: Span,
     counted: Counted,
 }
@@ -104,7 +106,7 @@ impl Copied {
         let data = chunk.with_lead(span).to_vec();
         let mut counted = Counted { data, size: 0, copies: copies.clone() };
         counted.recount();
-        Copied { tail: chunk.tail, span, counted }
+        Copied { tail: chunk.tail, home: chunk.home().cloned(), span, counted }
     }
 
     /// Adds `span`, which follows what is there and lies in `chunk`.
@@ -132,7 +134,7 @@ impl Copied {
         self.counted.data.shrink_to_fit();
         self.counted.recount();
         let base = self.span.start - Anchor::length(self.span.start) as u64;
-        Chunk::new(self.tail, base, Bytes::from_owner(self.counted), self.span.start)
+        Chunk::new(self.tail, base, Bytes::from_owner(self.counted), self.span.start).of_home(self.home)
     }
 }
 

@@ -3,15 +3,18 @@
 //!
 //! It accepts blocks until its batch is full, so that the batches grow for as long as no
 //! request slot is free. What did not fit of the last block waits uncut and is continued in the
-//! next batch. Nothing is copied: an entry holds slices of what was read, cut at newlines. How
+//! next batch. Records of one key share entries of their own. Nothing is copied: an entry holds slices of what was read, cut at newlines. How
 //! much fits into an entry is known by its [`Envelope`].
 
+use std::borrow::Cow;
+use std::collections::HashMap;
 use std::time::Duration;
 
 use super::entry::{Batch, Entry, FlushReason, Part, Records};
 use super::envelope::{Envelope, Fit, Limits};
+use super::keyer::Keyer;
 use super::options::{Aggregation, Options};
-use super::partition;
+use super::partition::{self, FixedKey};
 use crate::file::{Chunk, Span};
 use crate::record::{Block, Shape};
 
@@ -26,8 +29,9 @@ pub struct Batcher {
     max_age: Duration,
     entries: Vec<Entry>,
     bytes: usize,
-    /// The last entry may take more.
-    open: bool,
+    keyer: Keyer,
+    /// The entry of each key that may take more, by its place; that of random keys has none.
+    open: HashMap<Option<u128>, usize>,
     /// When the oldest record of the batch was pushed.
     since: Duration,
     rest: Option<Rest>,
@@ -43,7 +47,8 @@ struct Rest {
 
 /// Where the next bytes of a block go.
 enum Step {
-    Append(Fit),
+    /// To the entry at this place.
+    Append(usize, Fit),
     /// `open`: the new entry may take more.
     Start {
         fit: Fit,
@@ -67,7 +72,8 @@ impl Batcher {
             max_age: options.max_age,
             entries: Vec::new(),
             bytes: 0,
-            open: false,
+            keyer: Keyer::new(&options.partition_key),
+            open: HashMap::new(),
             since: Duration::ZERO,
             rest: None,
             full: None,
@@ -107,7 +113,7 @@ impl Batcher {
         }
         let batch = Batch { entries: std::mem::take(&mut self.entries), bytes: self.bytes, reason };
         self.bytes = 0;
-        self.open = false;
+        self.open.clear();
         self.full = None;
         self.fill();
         Some(batch)
@@ -115,9 +121,11 @@ impl Batcher {
 
     fn fill(&mut self) {
         while let Some(mut rest) = self.rest.take() {
-            let (fit, open) = match self.step(&rest.block) {
-                Step::Append(fit) => (fit, None),
-                Step::Start { fit, open } => (fit, Some(open)),
+            let (length, key) = self.keyer.run(&rest.block);
+            let hash = key.as_ref().map(|key| key.hash);
+            let (fit, start) = match self.step(&first(&rest.block, length), hash) {
+                Step::Append(at, fit) => (fit, Err(at)),
+                Step::Start { fit, open } => (fit, Ok(open)),
                 Step::Full(reason) => {
                     self.rest = Some(rest);
                     self.full = Some(reason);
@@ -127,13 +135,9 @@ impl Batcher {
             if self.is_empty() {
                 self.since = rest.since;
             }
-            if let Some(open) = open {
-                self.entries.push(Entry::default());
-                self.bytes += self.limits.key_bytes;
-                self.open = open;
-            }
+            let at = start.map_or_else(|at| at, |open| self.start(key, open));
             let (part, records, more) = cut(&mut rest.block, fit.length);
-            let entry = self.entries.last_mut().expect("an open entry, or one that was just begun");
+            let entry = &mut self.entries[at];
             self.bytes += fit.size - entry.size;
             append(entry, part, records, fit.size);
             if more {
@@ -145,14 +149,27 @@ impl Batcher {
         }
     }
 
-    fn step(&self, block: &Block) -> Step {
+    /// Begins an entry; `open`: others may join it. Where it stands.
+    fn start(&mut self, key: Option<FixedKey>, open: bool) -> usize {
+        let (at, hash) = (self.entries.len(), key.as_ref().map(|key| key.hash));
+        match open {
+            true => self.open.insert(hash, at),
+            false => self.open.remove(&hash),
+        };
+        self.entries.push(Entry { key, ..Entry::default() });
+        self.bytes += self.limits.key_bytes;
+        at
+    }
+
+    fn step(&self, block: &Block, key: Option<u128>) -> Step {
         let Batcher { envelope, limits, .. } = *self;
         let packs = self.packs && envelope.joins(block.shape);
         let room = self.max_bytes.saturating_sub(self.bytes);
-        if let (true, Some(last)) = (self.open && packs, self.entries.last())
-            && let Some(fit) = envelope.fit(last, block, limits, last.size + room)
+        if packs
+            && let Some(&at) = self.open.get(&key)
+            && let Some(fit) = envelope.fit(&self.entries[at], block, limits, self.entries[at].size + room)
         {
-            return Step::Append(fit);
+            return Step::Append(at, fit);
         }
         if self.entries.len() == self.max_entries {
             return Step::Full(FlushReason::Records);
@@ -171,6 +188,15 @@ impl Batcher {
         }
         Step::Full(FlushReason::Bytes)
     }
+}
+
+/// The block's first bytes, which are complete records.
+fn first(block: &Block, length: usize) -> Cow<'_, Block> {
+    if length == block.payload.len() {
+        return Cow::Borrowed(block);
+    }
+    let span = Span::new(block.span.start, block.span.start + length as u64);
+    Cow::Owned(Block { span, payload: block.payload.slice(..length), ..block.clone() })
 }
 
 /// The length of the block's first record. Bytes.

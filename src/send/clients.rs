@@ -29,7 +29,9 @@ use super::firehose::Firehose;
 use super::http::{self, HttpError};
 use super::kinesis::Kinesis;
 use super::options::{Credentials, Destination, Network, Options};
-use super::outcome::{Failure, FailureClass, Outcome};
+use super::outcome::{Answers, Failure, FailureClass};
+use super::partition::Key;
+use super::shards::OpenShard;
 use crate::observe::{CredentialsReport, Shards};
 
 const APP_NAME: &str = "kinesis-agent";
@@ -60,15 +62,25 @@ pub enum Client {
 }
 
 impl Client {
-    /// One attempt to send `entries`: one outcome for each, in their order. `shards` is told
-    /// where a Data Stream put them.
-    pub async fn put(&self, entries: &[Entry], shards: &Shards) -> Result<Vec<Outcome>, Failure> {
+    /// One attempt to send `entries`: one outcome for each, in their order. `keys` has one for
+    /// each entry to a Data Stream; `shards` is told where it put them.
+    pub async fn put(&self, entries: &[Entry], keys: &[Key], shards: &Shards) -> Result<Answers, Failure> {
         match self {
-            Client::Kinesis(kinesis) => kinesis.put(entries, shards).await,
-            Client::Firehose(firehose) => firehose.put(entries).await,
-            Client::DryRun(client) => Ok(client.put(entries)),
+            Client::Kinesis(kinesis) => kinesis.put(entries, keys, shards).await,
+            Client::Firehose(firehose) => firehose.put(entries).await.map(Answers::from),
+            Client::DryRun(client) => Ok(client.put(entries, keys).into()),
             #[cfg(test)]
-            Client::Scripted(scripted) => scripted.put(entries).await,
+            Client::Scripted(scripted) => scripted.put(entries, keys).await,
+        }
+    }
+
+    /// The open shards; none if the destination has none.
+    pub async fn open_shards(&self) -> Result<Option<Vec<OpenShard>>, Failure> {
+        match self {
+            Client::Kinesis(kinesis) => kinesis.open_shards().await.map(Some),
+            Client::Firehose(_) | Client::DryRun(_) => Ok(None),
+            #[cfg(test)]
+            Client::Scripted(scripted) => Ok(scripted.open_shards()),
         }
     }
 }
@@ -107,7 +119,6 @@ impl Clients {
                 dry_run: dry_run.clone(),
                 flow: flow.to_owned(),
                 destination: options.destination.clone(),
-                partition_key: options.partition_key,
             }));
         }
         complete_key(flow, &options.credentials)?;

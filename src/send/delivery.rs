@@ -12,37 +12,51 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::compress;
+use super::controller::Sign;
 use super::entry::Entry;
+use super::lane::GATHER;
+use super::limiter::Turn;
 use super::link::{Closed, Link};
-use super::outcome::{Failure, Outcome};
+use super::options::Aggregation;
+use super::outcome::{Answers, Failure, FailureClass, Outcome};
 use super::pace::body_bytes;
 use super::pieces::{After, Piece, Pieces, Wait};
 use super::retry::Backoff;
+use super::spread::Place;
 use crate::observe::crash_point;
 
 pub(super) struct Delivery {
     link: Arc<Link>,
     pieces: Pieces,
+    /// Where the entries go that were admitted and not yet sent.
+    admitted: Option<Vec<Place>>,
     slot: Option<OwnedSemaphorePermit>,
     backoff: Backoff,
 }
 
 impl Delivery {
-    /// `slot` is the right to send one request at a time.
-    pub fn new(link: Arc<Link>, entries: Vec<Entry>, slot: OwnedSemaphorePermit) -> Self {
+    /// Of entries that may go to these places now. `slot` is the right to send one request at a
+    /// time.
+    pub fn new(link: Arc<Link>, entries: Vec<Entry>, places: Vec<Place>, slot: OwnedSemaphorePermit) -> Self {
         let options = &link.setup.options;
         let backoff = Backoff::new(options.retry_initial_backoff, options.retry_max_backoff);
-        Delivery { link, pieces: Pieces::new(entries), slot: Some(slot), backoff }
+        Delivery { link, pieces: Pieces::new(entries), admitted: Some(places), slot: Some(slot), backoff }
     }
 
     pub async fn run(mut self) -> Result<(), Closed> {
         while let Some(piece) = self.pieces.pop() {
+            let (piece, places) = match self.admitted.take() {
+                Some(places) => (piece, places),
+                None => self.admit(piece).await,
+            };
             if self.slot.is_none() {
                 let slot = self.link.slots.clone().acquire_owned().await;
                 self.slot = Some(slot.expect("the slots are never closed"));
             }
-            let wait = match self.attempt(&piece.entries).await {
-                Ok(outcomes) => self.answered(piece, outcomes).await?,
+            let answer = self.attempt(&piece.entries, &places).await;
+            self.link.learn(&piece.entries, &places, answer.as_ref());
+            let wait = match answer {
+                Ok(answers) => self.answered(piece, &places, answers.outcomes).await?,
                 Err(failure) => self.failed(piece, failure).await?,
             };
             self.pause(wait).await;
@@ -50,18 +64,40 @@ impl Delivery {
         Ok(())
     }
 
-    async fn attempt(&self, entries: &[Entry]) -> Result<Vec<Outcome>, Failure> {
+    /// Waits until something of the piece may go again; that, and where it goes. Others may use
+    /// the slot meanwhile.
+    async fn admit(&mut self, mut piece: Piece) -> (Piece, Vec<Place>) {
+        loop {
+            let link = &self.link;
+            let admission = link.setup.lane.admit(&piece.entries, link.room(), Turn::Again);
+            let places: Vec<Place> = admission.places.iter().flatten().copied().collect();
+            if !places.is_empty() {
+                if let Some(rest) = piece.without(&admission.places) {
+                    self.pieces.put_back(rest);
+                }
+                return (piece, places);
+            }
+            self.slot = None;
+            tokio::time::sleep(admission.wait.unwrap_or_default().max(GATHER)).await;
+        }
+    }
+
+    async fn attempt(&self, entries: &[Entry], places: &[Place]) -> Result<Answers, Failure> {
         let setup = &self.link.setup;
         let size: usize = entries.iter().map(|entry| entry.size).sum();
         let _body = setup.bodies.take(size + compress::workspace(setup.options.compression)).await;
+        let request = setup.lane.begin_request().await;
         setup.counters.requests.add(1);
         let client = self.link.client();
+        let keys = setup.lane.keys(entries, places, setup.options.aggregation == Aggregation::Kpl);
         let _in_flight = setup.counters.requests_in_flight.hold();
         crash_point("send.before_request");
         let began = Instant::now();
-        let answer = self.in_time(client.put(entries, &setup.counters.shards), body_bytes(entries)).await;
+        let put = client.put(entries, &keys, &setup.counters.shards);
+        let answer = self.in_time(put, body_bytes(entries)).await;
         crash_point("send.after_response");
         setup.counters.request_micros.add(began.elapsed().as_micros() as u64);
+        request.end(sign(&answer));
         answer.map_err(|failure| failure.of_endpoint(setup.options.endpoint.as_deref()))
     }
 
@@ -96,7 +132,17 @@ impl Delivery {
     }
 
     /// The request was answered entry by entry.
-    async fn answered(&mut self, piece: Piece, outcomes: Vec<Outcome>) -> Result<Wait, Closed> {
+    async fn answered(
+        &mut self,
+        piece: Piece,
+        places: &[Place],
+        outcomes: Vec<Outcome>,
+    ) -> Result<Wait, Closed> {
+        // Each shard has its own limiter, and what goes to others may go on.
+        let is_paced = outcomes.iter().zip(places).all(|(outcome, place)| match outcome {
+            Outcome::Retry(cause) => cause.throttled && *place != Place::Anywhere,
+            Outcome::Delivered | Outcome::Rejected(_) => true,
+        });
         let refused_at = self.link.setup.accepted.get();
         let receipt = piece.receipt(&outcomes);
         let delivered = receipt.entries as usize;
@@ -109,7 +155,10 @@ impl Delivery {
         drop(receipt);
         let accepted = self.link.setup.accepted.get();
         let after = self.pieces.answered(piece, outcomes, refused_at, accepted);
-        self.follow(after).await
+        Ok(match self.follow(after).await? {
+            Wait::Backoff { .. } if is_paced => Wait::Backoff { keep_slot: false },
+            wait => wait,
+        })
     }
 
     /// The request failed as a whole.
@@ -138,5 +187,17 @@ impl Delivery {
             self.slot = None;
         }
         tokio::time::sleep(delay).await;
+    }
+}
+
+/// What an answer says of the number of requests that the destination can take.
+fn sign(answer: &Result<Answers, Failure>) -> Sign {
+    match answer {
+        Ok(answers) if answers.outcomes.contains(&Outcome::Delivered) => Sign::Answered,
+        Ok(_) => Sign::None,
+        Err(failure) => match failure.class {
+            FailureClass::Throttled | FailureClass::TimedOut => Sign::Overloaded,
+            _ => Sign::None,
+        },
     }
 }

@@ -12,9 +12,9 @@ use std::sync::{Arc, Mutex};
 use tokio_util::sync::CancellationToken;
 
 use super::entry::{Entry, Records};
-use super::options::{Destination, PartitionKey};
+use super::options::Destination;
 use super::outcome::Outcome;
-use super::partition;
+use super::partition::Key;
 
 /// What the flows of a dry run share: where their records are printed.
 pub struct DryRun {
@@ -29,7 +29,6 @@ pub struct DryRunClient {
     pub dry_run: Arc<DryRun>,
     pub flow: String,
     pub destination: Destination,
-    pub partition_key: PartitionKey,
 }
 
 impl DryRun {
@@ -65,8 +64,8 @@ impl fmt::Debug for DryRun {
 
 impl DryRunClient {
     /// All entries are delivered: what cannot be printed is of no use to anybody later.
-    pub fn put(&self, entries: &[Entry]) -> Vec<Outcome> {
-        self.log(entries);
+    pub fn put(&self, entries: &[Entry], keys: &[Key]) -> Vec<Outcome> {
+        self.log(entries, keys);
         if !self.dry_run.closed.is_cancelled()
             && let Err(error) = self.dry_run.print(entries)
         {
@@ -78,15 +77,12 @@ impl DryRunClient {
         vec![Outcome::Delivered; entries.len()]
     }
 
-    fn log(&self, entries: &[Entry]) {
+    fn log(&self, entries: &[Entry], keys: &[Key]) {
         let (flow, destination) = (&*self.flow, &self.destination);
         let bytes: usize = entries.iter().map(|entry| entry.bytes).sum();
         tracing::debug!(flow, %destination, entries = entries.len(), bytes, "a request would be sent");
         for (number, entry) in entries.iter().enumerate() {
-            let partition_key = match destination {
-                Destination::Kinesis(_) => Some(partition::key(self.partition_key, entry).partition),
-                Destination::Firehose(_) => None,
-            };
+            let partition_key = keys.get(number).map(|key| &*key.partition);
             let first = entry.parts.first().map(|part| (part.chunk.tail.0, part.span.start));
             let (tail, offset) = first.unzip();
             tracing::debug!(
@@ -128,15 +124,14 @@ mod tests {
             dry_run: dry_run.clone(),
             flow: "f".into(),
             destination: Destination::Kinesis("s".into()),
-            partition_key: PartitionKey::Random,
         };
-        let outcomes = client.put(&[entry(&[b"hello\n", b"piece", b"rest\n"]), entry(&[b"no newline"])]);
+        let outcomes = client.put(&[entry(&[b"hello\n", b"piece", b"rest\n"]), entry(&[b"no newline"])], &[]);
         assert_eq!(outcomes, [Outcome::Delivered, Outcome::Delivered]);
         assert_eq!(*written.lock().unwrap(), b"hello\npiece\nrest\nno newline\n");
         assert!(!dry_run.closed.is_cancelled());
-        client.put(&[entry(&[b"too much\n"])]);
+        client.put(&[entry(&[b"too much\n"])], &[]);
         assert!(dry_run.closed.is_cancelled());
-        client.put(&[entry(&[b"x\n"])]);
+        client.put(&[entry(&[b"x\n"])], &[]);
         assert_eq!(*written.lock().unwrap(), b"hello\npiece\nrest\nno newline\n");
     }
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use smallvec::{SmallVec, smallvec};
 
+use super::partition::FixedKey;
 use crate::file::{Chunk, Span};
 
 /// Consecutive bytes of one tail in an entry.
@@ -77,6 +78,8 @@ pub struct Entry {
     pub bytes: usize,
     /// How many records of ours it holds.
     pub records: u32,
+    /// None if any shard will do.
+    pub key: Option<FixedKey>,
     /// What AWS gets for it at most, its key not counted. Bytes.
     pub size: usize,
 }
@@ -85,7 +88,7 @@ impl Entry {
     /// An entry of one part that is sent as it is.
     pub fn of(part: Part, records: u32) -> Self {
         let bytes = part.payload.len();
-        Entry { parts: smallvec![part], bytes, records, size: bytes }
+        Entry { parts: smallvec![part], bytes, records, key: None, size: bytes }
     }
 
     /// A copy of the payloads in one piece.
@@ -112,6 +115,8 @@ pub enum FlushReason {
     Records,
     Bytes,
     Age,
+    /// A request slot was free.
+    Eager,
     /// The memory budget was short.
     Budget,
     Shutdown,

@@ -95,6 +95,19 @@ impl Envelope {
         }
     }
 
+    /// The size of an entry that holds these records.
+    pub fn size(self, entry: &Entry) -> usize {
+        match self {
+            Envelope::Plain => entry.bytes,
+            Envelope::Compressed(_) => compress::bound(entry.bytes),
+            Envelope::Kpl(keys) => {
+                let records = entry.parts.iter().flat_map(|part| part.records());
+                let framed = records.map(|record| aggregate::record_size(keys, record.len()));
+                aggregate::empty_size(keys) + framed.sum::<usize>()
+            }
+        }
+    }
+
     /// What is sent for `entry`: no more than its size. A record that is alone goes without the
     /// framing, as the library does it, unless it would be taken for an aggregate itself.
     pub fn seal(self, entry: &Entry, key: Option<&Key>) -> Vec<u8> {

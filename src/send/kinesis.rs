@@ -8,22 +8,25 @@ use aws_sdk_kinesis::config::retry::RetryConfig;
 use aws_sdk_kinesis::config::{Builder, Config};
 use aws_sdk_kinesis::operation::put_records::PutRecordsOutput;
 use aws_sdk_kinesis::primitives::Blob;
-use aws_sdk_kinesis::types::{EncryptionType, PutRecordsRequestEntry, StreamMode};
+use aws_sdk_kinesis::types::{
+    EncryptionType, PutRecordsRequestEntry, Shard, ShardFilter, ShardFilterType, StreamMode,
+};
 
 use super::description::StreamDescription;
 use super::entry::Entry;
 use super::envelope::Envelope;
 use super::failure::chain;
-use super::options::{Options, PartitionKey};
-use super::outcome::{Answer, Failure, FailureClass, Outcome, outcomes};
-use super::{partition, sealing};
+use super::options::Options;
+use super::outcome::{Answer, Answers, Failure, FailureClass, outcomes};
+use super::partition::Key;
+use super::sealing;
+use super::shards::{OpenShard, ShardId};
 use crate::observe::Shards;
 
 #[derive(Clone, Debug)]
 pub struct Kinesis {
     sdk: aws_sdk_kinesis::Client,
     stream: Stream,
-    partition_key: PartitionKey,
     envelope: Envelope,
 }
 
@@ -56,23 +59,53 @@ impl Kinesis {
             } else {
                 Stream::Name(stream.to_owned())
             },
-            partition_key: options.partition_key,
             envelope: Envelope::of(options),
         }
     }
 
-    /// One outcome for each of `entries`. `shards` is told where they went.
-    pub async fn put(&self, entries: &[Entry], shards: &Shards) -> Result<Vec<Outcome>, Failure> {
-        let answer = self.request(entries).await?;
+    /// One outcome for each of `entries`, which go by the key of the same place. `shards` is told
+    /// where they went.
+    pub async fn put(&self, entries: &[Entry], keys: &[Key], shards: &Shards) -> Result<Answers, Failure> {
+        let answer = self.request(entries, keys).await?;
         shards.saw(answer.records().iter().filter_map(|record| record.shard_id()));
-        outcomes(
+        let outcomes = outcomes(
             entries.len(),
             answer.records().iter().map(|record| Answer {
                 accepted: record.sequence_number().is_some_and(|number| !number.is_empty()),
                 code: record.error_code(),
                 message: record.error_message(),
             }),
-        )
+        )?;
+        let shards = answer.records().iter().map(|record| record.shard_id().and_then(ShardId::parse));
+        Ok(Answers { outcomes, shards: shards.collect() })
+    }
+
+    /// The shards that take records now.
+    pub async fn open_shards(&self) -> Result<Vec<OpenShard>, Failure> {
+        let latest = ShardFilter::builder().r#type(ShardFilterType::AtLatest).build();
+        let latest = latest.expect("the type is set");
+        let (mut open, mut next) = (Vec::new(), None);
+        loop {
+            let call = self.sdk.list_shards();
+            // A token stands for the stream and the filter.
+            let call = match (next, &self.stream) {
+                (Some(token), _) => call.next_token(token),
+                (None, Stream::Name(name)) => call.stream_name(name).shard_filter(latest.clone()),
+                (None, Stream::Arn(arn)) => call.stream_arn(arn).shard_filter(latest.clone()),
+            };
+            let answer = call.send().await?;
+            for shard in answer.shards().iter().filter(|shard| is_open(shard)) {
+                open.push(open_shard(shard)?);
+            }
+            next = answer.next_token;
+            if next.is_none() {
+                break;
+            }
+        }
+        if open.is_empty() {
+            return Err(unusable("ListShards was answered without an open shard"));
+        }
+        Ok(open)
     }
 
     pub async fn describe(&self) -> Result<StreamDescription, Failure> {
@@ -135,13 +168,13 @@ impl Kinesis {
     }
 
     /// Makes the body and sends it: all that a serialisation of our own would replace.
-    async fn request(&self, entries: &[Entry]) -> Result<PutRecordsOutput, Failure> {
-        let keys: Vec<_> = entries.iter().map(|entry| partition::key(self.partition_key, entry)).collect();
-        let sealed = sealing::seal(self.envelope, entries, &keys).await;
+    async fn request(&self, entries: &[Entry], keys: &[Key]) -> Result<PutRecordsOutput, Failure> {
+        assert_eq!(entries.len(), keys.len(), "each entry has a key");
+        let sealed = sealing::seal(self.envelope, entries, keys).await;
         let records = sealed.into_iter().zip(keys).map(|(data, key)| {
             PutRecordsRequestEntry::builder()
                 .data(Blob::new(data))
-                .partition_key(key.partition)
+                .partition_key(&key.partition)
                 .set_explicit_hash_key(key.explicit_hash.map(|hash| hash.to_string()))
                 .build()
                 .expect("data and key are set")
@@ -153,6 +186,26 @@ impl Kinesis {
         };
         Ok(call.send().await?)
     }
+}
+
+fn is_open(shard: &Shard) -> bool {
+    shard.sequence_number_range().is_none_or(|range| range.ending_sequence_number().is_none())
+}
+
+fn open_shard(shard: &Shard) -> Result<OpenShard, Failure> {
+    let hashes = shard.hash_key_range().and_then(|range| {
+        let (start, end) = (range.starting_hash_key().parse().ok()?, range.ending_hash_key().parse().ok()?);
+        (start <= end).then_some(start..=end)
+    });
+    let shard_of = |id, hashes| OpenShard { id, hashes };
+    ShardId::parse(shard.shard_id())
+        .zip(hashes)
+        .map(|(id, hashes)| shard_of(id, hashes))
+        .ok_or_else(|| unusable("ListShards named a shard in a form that is not AWS's"))
+}
+
+fn unusable(message: &str) -> Failure {
+    Failure { class: FailureClass::WrongAnswer, code: "wrong answer".into(), message: message.into() }
 }
 
 /// Whether a request to this URL goes to AWS itself, in any of its partitions.
@@ -185,7 +238,8 @@ fn config(shared: &SdkConfig, options: &Options) -> Config {
 mod tests {
     use super::*;
     use crate::send::options::Destination;
-    use crate::send::testing::{Canned, entry};
+    use crate::send::outcome::Outcome;
+    use crate::send::testing::{Canned, entry, keys};
     use crate::send::{Client, Clients};
     use aws_sdk_kinesis::types::ShardIteratorType;
     use aws_smithy_runtime_api::client::http::{
@@ -208,14 +262,17 @@ mod tests {
     #[tokio::test]
     async fn a_request_has_the_form_that_kinesis_documents() {
         let server = Canned::start(200, "", OK).await;
-        let options = Options {
-            partition_key: PartitionKey::Deterministic,
-            ..server.options(Destination::Kinesis("my-stream".into()))
-        };
+        let options = server.options(Destination::Kinesis("my-stream".into()));
         let shards = Shards::default();
-        let outcomes =
-            kinesis(&options).await.put(&[entry(&[b"he", b"llo\n"]), entry(&[b"x"])], &shards).await.unwrap();
+        let keys = [
+            Key { partition: "a \u{e9} key".into(), explicit_hash: None },
+            Key { partition: "other".into(), explicit_hash: Some(u128::MAX) },
+        ];
+        let entries = [entry(&[b"he", b"llo\n"]), entry(&[b"x"])];
+        let answers = kinesis(&options).await.put(&entries, &keys, &shards).await.unwrap();
         assert_eq!(shards.count(), 1);
+        assert_eq!(answers.shards, [Some(ShardId(0)), None]);
+        let outcomes = answers.outcomes;
         assert_eq!(outcomes[0], Outcome::Delivered);
         assert!(
             matches!(&outcomes[1], Outcome::Retry(cause) if cause.throttled && cause.message == "Rate exceeded")
@@ -232,7 +289,9 @@ mod tests {
         let body: serde_json::Value = serde_json::from_str(&request.body).unwrap();
         assert_eq!(body["StreamName"], "my-stream");
         assert_eq!(body["Records"][0]["Data"], "aGVsbG8K");
-        assert_eq!(body["Records"][0]["PartitionKey"], "b1946ac92492d2347c6235b4d2611184");
+        assert_eq!(body["Records"][0]["PartitionKey"], "a \u{e9} key");
+        assert_eq!(body["Records"][0]["ExplicitHashKey"], serde_json::Value::Null);
+        assert_eq!(body["Records"][1]["ExplicitHashKey"], "340282366920938463463374607431768211455");
         assert_eq!(body["Records"].as_array().unwrap().len(), 2);
     }
 
@@ -241,7 +300,11 @@ mod tests {
         let server = Canned::start(200, "", OK).await;
         let arn = "arn:aws:kinesis:ap-south-1:123456789012:stream/my-stream";
         let options = Options { region: None, ..server.options(Destination::Kinesis(arn.into())) };
-        kinesis(&options).await.put(&[entry(&[b"a"]), entry(&[b"b"])], &Shards::default()).await.unwrap();
+        kinesis(&options)
+            .await
+            .put(&[entry(&[b"a"]), entry(&[b"b"])], &keys(2), &Shards::default())
+            .await
+            .unwrap();
         let request = server.requests().remove(0);
         assert!(request.head.contains("/ap-south-1/kinesis/aws4_request"), "{}", request.head);
         let body: serde_json::Value = serde_json::from_str(&request.body).unwrap();
@@ -339,15 +402,15 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(ferrokinesis::serve_plain_http(listener, app, std::future::pending()));
-        let keys = Canned::start(200, "", "").await.options(Destination::Kinesis("s".into()));
-        let kinesis = kinesis(&Options { endpoint: Some(url), ..keys }).await;
+        let static_keys = Canned::start(200, "", "").await.options(Destination::Kinesis("s".into()));
+        let kinesis = kinesis(&Options { endpoint: Some(url), ..static_keys }).await;
         let entries = [entry(&[b"first\n"]), entry(&[b"sec", b"ond\n"]), entry(&[b"\xff\x00\n"])];
-        let missing = kinesis.put(&entries, &Shards::default()).await.unwrap_err();
+        let missing = kinesis.put(&entries, &keys(3), &Shards::default()).await.unwrap_err();
         assert_eq!(missing.code, "ResourceNotFoundException");
 
         kinesis.sdk.create_stream().stream_name("s").shard_count(1).send().await.unwrap();
         let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
-        while let Err(failure) = kinesis.put(&entries, &Shards::default()).await {
+        while let Err(failure) = kinesis.put(&entries, &keys(3), &Shards::default()).await {
             assert!(tokio::time::Instant::now() < deadline, "{failure}");
         }
         let described = kinesis.describe().await.unwrap();

@@ -11,12 +11,15 @@ use tokio::time::Instant;
 
 use super::clients::Client;
 use super::entry::{DeadLetter, Entry};
-use super::outcome::{self, Cause, Failure, FailureClass, Outcome};
+use super::lane::Room;
+use super::outcome::{self, Answers, Cause, Failure, FailureClass, Outcome};
 use super::pace::Pace;
+use super::partition;
 use super::receipt::Receipt;
 use super::renewal::Renewal;
 use super::sender::Setup;
 use super::sources::Sources;
+use super::spread::Place;
 use crate::observe::Repeated;
 
 /// The settle stage is gone.
@@ -71,6 +74,27 @@ impl Link {
 
     pub fn client(&self) -> Client {
         self.current.lock().unwrap().client.clone()
+    }
+
+    /// What one request holds.
+    pub fn room(&self) -> Room {
+        let options = &self.setup.options;
+        Room {
+            entries: options.max_batch_entries.max(1),
+            bytes: options.max_batch_bytes,
+            key_bytes: partition::key_room(options).partition,
+        }
+    }
+
+    /// Tells the lane what became of entries that went to these places.
+    pub fn learn(&self, entries: &[Entry], places: &[Place], answer: Result<&Answers, &Failure>) {
+        let Setup { lane, counters, .. } = &self.setup;
+        let key_bytes = self.room().key_bytes;
+        let sizes: Vec<usize> = entries.iter().map(|entry| entry.size + key_bytes).collect();
+        lane.answered(&sizes, places, answer);
+        lane.ask_if_due(&self.client());
+        counters.request_limit.set(lane.request_limit() as u64);
+        counters.shards_open.set(lane.shards().unwrap_or(0) as u64);
     }
 
     /// The moment that [`now`](Self::now) would call `at`.

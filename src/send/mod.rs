@@ -9,6 +9,8 @@ pub mod batch;
 pub mod clients;
 /// Entries as gzip or Zstandard.
 pub mod compress;
+/// How many requests a destination has to answer at a time.
+pub mod controller;
 /// Tells where credentials came from.
 mod credentials;
 /// One batch, until each of its entries is settled.
@@ -29,10 +31,16 @@ mod firehose;
 mod http;
 /// Asks a destination whether it would take records.
 pub mod inquiry;
+/// Finds the keys of records.
+pub mod keyer;
 /// PutRecords.
 mod kinesis;
+/// The way to one destination, shared by its flows.
+pub mod lane;
 /// How much may be under way.
 pub mod limit;
+/// How fast entries may go to a shard or a stream.
+pub mod limiter;
 /// What the deliveries of one flow share.
 mod link;
 /// What this stage is told to do.
@@ -57,15 +65,21 @@ pub mod retry;
 mod sealing;
 /// The loop of one flow: blocks in, settled spans out.
 pub mod sender;
+/// The open shards of a stream, and where the next entry goes.
+pub mod shards;
 /// The files that a client was made from.
 mod sources;
+/// Where entries go, and when.
+pub mod spread;
 
 pub use clients::{Client, ClientError, Clients};
 pub use dry_run::DryRun;
 pub use entry::{Batch, DeadLetter, Entry, FlushReason, Part, Records};
+pub use lane::{Lane, Lanes};
 pub use limit::{Accepted, Bodies};
 pub use options::{
-    Aggregation, Compression, Credentials, Destination, Network, Options, PartitionKey, Place, Proxy,
+    Address, Aggregation, Capture, Compression, Credentials, Destination, Flush, Network, Options,
+    PartitionKey, Proxy, ShardLimits,
 };
 pub use sender::{Ending, Sender, Setup};
 

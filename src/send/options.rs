@@ -1,7 +1,10 @@
 //! What the send stage of one flow is told to do.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
+
+use regex::bytes::Regex;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
@@ -20,11 +23,13 @@ pub struct Options {
     /// Not with [`Aggregation::Kpl`].
     pub compression: Option<Compression>,
     pub partition_key: PartitionKey,
+    pub shard_limits: ShardLimits,
     pub max_batch_entries: usize,
     /// Counts payloads and partition keys, before base64. Bytes.
     pub max_batch_bytes: usize,
     /// A batch leaves when its oldest record has waited this long.
     pub max_age: Duration,
+    pub flush: Flush,
     pub retry_initial_backoff: Duration,
     pub retry_max_backoff: Duration,
     /// Requests under way at a time.
@@ -34,7 +39,7 @@ pub struct Options {
 /// A destination with all that decides which one of that name it is: what one place accepts says
 /// nothing of another.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Place {
+pub struct Address {
     destination: Destination,
     region: Option<String>,
     endpoint: Option<String>,
@@ -42,8 +47,8 @@ pub struct Place {
 }
 
 impl Options {
-    pub fn place(&self) -> Place {
-        Place {
+    pub fn address(&self) -> Address {
+        Address {
             destination: self.destination.clone(),
             region: self.region.clone(),
             endpoint: self.endpoint.clone(),
@@ -155,10 +160,53 @@ pub enum Compression {
     Zstd,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// When a batch leaves before it is full or old.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Flush {
+    #[default]
+    Aged,
+    /// As soon as a request slot is free.
+    Eager,
+}
+
+/// What this agent may put into one shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ShardLimits {
+    pub bytes_per_second: u64,
+    pub records_per_second: u64,
+}
+
+impl Default for ShardLimits {
+    /// AWS: 1 MB and 1,000 records a second.
+    fn default() -> Self {
+        ShardLimits { bytes_per_second: 1_000_000, records_per_second: 1000 }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PartitionKey {
     /// Drawn anew at each attempt.
     Random,
     /// The MD5 of the entry's own bytes, as lower-case hex digits.
     Deterministic,
+    /// The path of the file: that under which it was first found.
+    File,
+    /// The name of this host.
+    Host,
+    Value(Arc<str>),
+    /// A field of each record, which is a JSON object.
+    Field(Arc<str>),
+    Capture(Capture),
 }
+
+/// The first group of a pattern that is looked for in each record.
+#[derive(Clone, Debug)]
+pub struct Capture(pub Regex);
+
+impl PartialEq for Capture {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_str() == other.0.as_str()
+    }
+}
+
+impl Eq for Capture {}

@@ -7,6 +7,8 @@
 
 use std::time::Duration;
 
+use super::shards::ShardId;
+
 /// What became of one entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -15,6 +17,21 @@ pub enum Outcome {
     Retry(Cause),
     /// Will not be accepted as it is.
     Rejected(Cause),
+}
+
+/// The answer to a request: for each of its entries what became of it, and the shard that took it
+/// if the destination has shards and names it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answers {
+    pub outcomes: Vec<Outcome>,
+    /// Empty, or one for each entry.
+    pub shards: Vec<Option<ShardId>>,
+}
+
+impl From<Vec<Outcome>> for Answers {
+    fn from(outcomes: Vec<Outcome>) -> Self {
+        Answers { outcomes, shards: Vec::new() }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

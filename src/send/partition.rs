@@ -3,14 +3,19 @@
 //!
 //! Firehose has none.
 
+use std::sync::Arc;
+
 use md5::{Digest, Md5};
 
 use super::entry::Entry;
-use super::options::{Destination, Options, PartitionKey};
+use super::options::{Aggregation, Destination, Options, PartitionKey};
 
 /// Two billion keys spread evenly over as many shards as a stream can have; a longer one
 /// would only cost bytes, since keys count against the limits.
 const RANDOM_KEY_BYTES: usize = 6;
+
+/// AWS allows 256 characters, of which one may take four bytes.
+const LONGEST_KEY_BYTES: usize = 256;
 
 /// The MD5 as hex digits.
 const DETERMINISTIC_KEY_BYTES: usize = 32;
@@ -21,6 +26,36 @@ pub struct Key {
     pub partition: String,
     /// Where it is given, it counts instead of the MD5 of `partition`.
     pub explicit_hash: Option<u128>,
+}
+
+/// A partition key that is the same at each attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FixedKey {
+    pub text: Arc<str>,
+    /// Its MD5 as a number, by which Kinesis chooses the shard.
+    pub hash: u128,
+}
+
+impl FixedKey {
+    /// A text that is longer than a key may be stands there as its MD5 in hex digits.
+    pub fn new(text: &str) -> Self {
+        if text.len() > LONGEST_KEY_BYTES {
+            return FixedKey::new(&hex(Md5::digest(text.as_bytes()).as_slice()));
+        }
+        FixedKey { text: text.into(), hash: hash(text) }
+    }
+}
+
+/// The hash key that Kinesis makes of a partition key.
+pub fn hash(partition_key: &str) -> u128 {
+    u128::from_be_bytes(Md5::digest(partition_key.as_bytes()).into())
+}
+
+/// Gives `entry` the key that follows from its own bytes, if the flow's keys do.
+pub fn fix(partition_key: &PartitionKey, entry: &mut Entry) {
+    if *partition_key == PartitionKey::Deterministic {
+        entry.key = Some(FixedKey::new(&md5_hex(entry)));
+    }
 }
 
 /// How long the keys of a flow's entries are, so that entries can be filled before their keys
@@ -34,24 +69,39 @@ pub struct KeyRoom {
 }
 
 pub fn key_room(options: &Options) -> KeyRoom {
-    let partition = match (&options.destination, options.partition_key) {
-        (Destination::Firehose(_), _) => 0,
-        (Destination::Kinesis(_), PartitionKey::Random) => RANDOM_KEY_BYTES,
-        (Destination::Kinesis(_), PartitionKey::Deterministic) => DETERMINISTIC_KEY_BYTES,
+    let partition = match &options.destination {
+        Destination::Firehose(_) => 0,
+        Destination::Kinesis(_) => longest_key(&options.partition_key),
     };
-    KeyRoom { partition, explicit_hash: false }
+    // What shards are chosen by where keys are random and nothing is aggregated.
+    let explicit_hash = partition > 0
+        && options.partition_key == PartitionKey::Random
+        && options.aggregation != Aggregation::Kpl;
+    KeyRoom { partition, explicit_hash }
 }
 
-/// The key of `entry` for one attempt. All records of an entry share it.
-pub fn key(partition_key: PartitionKey, entry: &Entry) -> Key {
-    let partition = match partition_key {
-        PartitionKey::Random => random(),
-        PartitionKey::Deterministic => md5_hex(entry),
-    };
+/// How long keys of this kind may be. Bytes.
+pub fn longest_key(partition_key: &PartitionKey) -> usize {
+    match partition_key {
+        PartitionKey::Random => RANDOM_KEY_BYTES,
+        PartitionKey::Deterministic => DETERMINISTIC_KEY_BYTES,
+        PartitionKey::Value(value) => value.len().clamp(1, LONGEST_KEY_BYTES),
+        PartitionKey::File | PartitionKey::Host | PartitionKey::Field(_) | PartitionKey::Capture(_) => {
+            LONGEST_KEY_BYTES
+        }
+    }
+}
+
+/// A key for an entry whose shard is not chosen. All records of an entry share it.
+pub fn key(partition_key: &PartitionKey, entry: &Entry) -> Key {
+    let mut entry = entry.clone();
+    fix(partition_key, &mut entry);
+    let partition = entry.key.map_or_else(random, |key| key.text.to_string());
     Key { partition, explicit_hash: None }
 }
 
-fn random() -> String {
+/// A key that falls to any shard.
+pub fn random() -> String {
     const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
     (0..RANDOM_KEY_BYTES).map(|_| DIGITS[fastrand::usize(..DIGITS.len())] as char).collect()
 }
@@ -61,8 +111,12 @@ fn md5_hex(entry: &Entry) -> String {
     for part in &entry.parts {
         md5.update(&part.payload);
     }
+    hex(md5.finalize().as_slice())
+}
+
+fn hex(bytes: &[u8]) -> String {
     let digit = |nibble: u8| char::from_digit(nibble.into(), 16).expect("a nibble is a hex digit");
-    md5.finalize().iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 #[cfg(test)]
@@ -72,17 +126,23 @@ mod tests {
 
     #[test]
     fn a_deterministic_key_is_the_md5_of_all_parts() {
-        let key = |parts: &[&[u8]]| super::key(PartitionKey::Deterministic, &entry(parts)).partition;
-        assert_eq!(key(&[b"hello\n"]), "b1946ac92492d2347c6235b4d2611184");
+        let key = |parts: &[&[u8]]| {
+            let mut entry = entry(parts);
+            fix(&PartitionKey::Deterministic, &mut entry);
+            entry.key.unwrap()
+        };
+        assert_eq!(&*key(&[b"hello\n"]).text, "b1946ac92492d2347c6235b4d2611184");
         assert_eq!(key(&[b"he", b"llo\n"]), key(&[b"hello\n"]));
-        assert_eq!(key(&[b"hello\n"]).len(), DETERMINISTIC_KEY_BYTES);
+        assert_eq!(key(&[b"hello\n"]).text.len(), DETERMINISTIC_KEY_BYTES);
+        // `printf b1946ac92492d2347c6235b4d2611184 | md5sum`
+        assert_eq!(key(&[b"hello\n"]).hash, 0x57ae7aad_8abe2f31_7e460c92_d3ed1178);
     }
 
     #[test]
     fn random_keys_spread_evenly_over_the_shards() {
         let mut shards = [0u32; 16];
         for _ in 0..16_000 {
-            let key = super::key(PartitionKey::Random, &entry(&[b"x"])).partition;
+            let key = random();
             assert_eq!(key.len(), RANDOM_KEY_BYTES);
             shards[usize::from(Md5::digest(key.as_bytes())[0] >> 4)] += 1;
         }

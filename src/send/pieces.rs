@@ -69,6 +69,11 @@ impl Pieces {
         Some(piece)
     }
 
+    /// It could not be sent yet.
+    pub fn put_back(&mut self, piece: Piece) {
+        self.waiting.push_front(piece);
+    }
+
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
@@ -168,6 +173,19 @@ impl Piece {
             }
         }
         receipt
+    }
+
+    /// Takes the entries out that do not go now, by their places.
+    pub fn without<T>(&mut self, places: &[Option<T>]) -> Option<Piece> {
+        let (mut places, mut rest) = (places.iter(), Vec::new());
+        let entries = std::mem::take(&mut self.entries);
+        for entry in entries {
+            match places.next() {
+                Some(Some(_)) => self.entries.push(entry),
+                Some(None) | None => rest.push(entry),
+            }
+        }
+        (!rest.is_empty()).then(|| Piece { entries: rest, refused_at: self.refused_at, stuck: self.stuck })
     }
 
     fn halves(mut self) -> [Piece; 2] {

@@ -10,6 +10,7 @@ use super::entry::Entry;
 use super::options::Options;
 use super::outcome::{Failure, Outcome};
 use super::pace::{Pace, body_bytes};
+use super::partition;
 use super::pieces::{Pieces, Wait};
 use super::retry::Backoff;
 use crate::observe::{Repeated, Shards};
@@ -27,6 +28,10 @@ impl Redelivery {
     pub fn new(client: Client, options: Options) -> Self {
         let (shards, logged) = (Shards::default(), Repeated::default());
         Redelivery { client, options, shards, logged, began: Instant::now() }
+    }
+
+    pub fn options(&self) -> &Options {
+        &self.options
     }
 
     /// Returns when each entry is delivered or refused: those that were refused, and why.
@@ -64,10 +69,13 @@ impl Redelivery {
     }
 
     async fn attempt(&self, entries: &[Entry]) -> Result<Vec<Outcome>, Failure> {
+        let keys: Vec<_> =
+            entries.iter().map(|entry| partition::key(&self.options.partition_key, entry)).collect();
         // As on a link of which nothing is known.
         let limit = Pace::default().time_for(body_bytes(entries));
-        let answer = tokio::time::timeout(limit, self.client.put(entries, &self.shards)).await;
+        let answer = tokio::time::timeout(limit, self.client.put(entries, &keys, &self.shards)).await;
         let answer = answer.unwrap_or_else(|_| Err(Failure::no_answer_within(limit)));
+        let answer = answer.map(|answers| answers.outcomes);
         answer.map_err(|failure| failure.of_endpoint(self.options.endpoint.as_deref()))
     }
 

@@ -7,7 +7,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::entry::Entry;
-use super::outcome::{Answer, Failure, FailureClass, Outcome, outcomes};
+use super::outcome::{Answer, Answers, Failure, FailureClass, Outcome, outcomes};
+use super::partition::Key;
+use super::shards::OpenShard;
 
 /// What the destination does with one request.
 #[derive(Clone, Debug)]
@@ -39,11 +41,13 @@ struct State {
     running: usize,
     most_running: usize,
     renewals: Vec<Instant>,
+    shards: Option<Vec<OpenShard>>,
 }
 
 #[derive(Clone, Debug)]
 pub struct Request {
     pub at: Instant,
+    pub keys: Vec<Key>,
     pub payloads: Vec<String>,
 }
 
@@ -61,6 +65,7 @@ impl Scripted {
             running: 0,
             most_running: 0,
             renewals: Vec::new(),
+            shards: None,
         };
         Scripted { state: Arc::new(Mutex::new(state)) }
     }
@@ -71,20 +76,30 @@ impl Scripted {
         Self::new(move |_, _| replies.pop_front().unwrap_or(Reply::Accept))
     }
 
-    pub async fn put(&self, entries: &[Entry]) -> Result<Vec<Outcome>, Failure> {
+    /// It tells these shards.
+    pub fn with_shards(self, shards: Vec<OpenShard>) -> Self {
+        self.state.lock().unwrap().shards = Some(shards);
+        self
+    }
+
+    pub fn open_shards(&self) -> Option<Vec<OpenShard>> {
+        self.state.lock().unwrap().shards.clone()
+    }
+
+    pub async fn put(&self, entries: &[Entry], keys: &[Key]) -> Result<Answers, Failure> {
         let payloads: Vec<_> =
             entries.iter().map(|entry| String::from_utf8(entry.to_vec()).expect("tests send text")).collect();
         let reply = {
             let mut state = self.state.lock().unwrap();
             let number = state.requests.len();
             let reply = (state.rule)(number, &payloads);
-            state.requests.push(Request { at: Instant::now(), payloads });
+            state.requests.push(Request { at: Instant::now(), payloads, keys: keys.to_vec() });
             state.running += 1;
             state.most_running = state.most_running.max(state.running);
             reply
         };
         let _running = Running(self);
-        answer(reply, entries.len()).await
+        answer(reply, entries.len()).await.map(Answers::from)
     }
 
     pub fn renewed(&self) -> Self {

@@ -4,6 +4,7 @@
 //!
 //! It does not retry: that is the delivery's business.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -14,10 +15,14 @@ use tokio_util::sync::CancellationToken;
 use super::batch::Batcher;
 use super::clients::{Client, Clients};
 use super::delivery::Delivery;
-use super::entry::{Batch, DeadLetter, FlushReason};
+use super::entry::{DeadLetter, Entry, FlushReason};
+use super::lane::{GATHER, Lane, Member};
 use super::limit::{Accepted, Bodies};
+use super::limiter::Turn;
 use super::link::{Closed, Link};
-use super::options::Options;
+use super::options::{Flush, Options, PartitionKey};
+use super::partition;
+use super::spread::Place;
 use crate::file::{FlowBudget, Settled};
 use crate::observe::{FlowCounters, Health};
 use crate::record::Block;
@@ -35,6 +40,8 @@ pub struct Setup {
     pub bodies: Bodies,
     /// Shared by all flows to the same destination.
     pub accepted: Accepted,
+    /// Shared by all flows to the same destination.
+    pub lane: Arc<Lane>,
     pub settled: mpsc::Sender<Vec<Settled>>,
     pub dead: mpsc::Sender<DeadLetter>,
 }
@@ -53,14 +60,27 @@ pub enum Ending {
 pub struct Sender {
     link: Arc<Link>,
     batcher: Batcher,
+    leaving: Leaving,
     slots: Arc<Semaphore>,
+    /// Counts this flow's requests as long as it sends.
+    _member: Member,
+}
+
+/// Entries of batches that have left the batcher and wait until their shards take more.
+#[derive(Debug, Default)]
+struct Leaving {
+    entries: VecDeque<Entry>,
+    /// None of them goes before.
+    not_before: Option<Instant>,
 }
 
 impl Sender {
     pub fn new(setup: Setup) -> Self {
         let slots = Arc::new(Semaphore::new(setup.options.max_in_flight.max(1)));
         let batcher = Batcher::new(&setup.options);
-        Sender { batcher, link: Arc::new(Link::new(setup, slots.clone())), slots }
+        let _member = setup.lane.join(setup.options.max_in_flight.max(1));
+        let link = Arc::new(Link::new(setup, slots.clone()));
+        Sender { batcher, link, leaving: Leaving::default(), slots, _member }
     }
 
     /// Sends all blocks until their channel is closed and everything is settled, or until
@@ -99,23 +119,24 @@ impl Sender {
         let mut short_of_memory = false;
         let mut short = std::pin::pin!(budget.short());
         let mut slot = std::pin::pin!(self.slots.clone().acquire_owned());
-        while open || !self.batcher.is_empty() {
-            let due = self.due(open, short_of_memory);
-            let deadline = self.batcher.deadline().filter(|_| due.is_none());
-            let deadline = deadline.map(|at| self.link.instant(at));
+        self.link.setup.lane.ask_if_due(&self.link.client());
+        self.link.setup.lane.first_told().await;
+        while open || !self.batcher.is_empty() || !self.leaving.entries.is_empty() {
+            let due = self.due(open, short_of_memory, blocks.is_empty());
+            let deadline = self.deadline(due);
             tokio::select! {
                 block = blocks.recv(), if open && self.batcher.accepts() => match block {
                     Some(block) => self.batcher.push(block, self.link.now()),
                     None => open = false,
                 },
-                permit = &mut slot, if due.is_some() => {
+                permit = &mut slot, if due.is_some() || self.leaving.may_go() => {
                     slot.set(self.slots.clone().acquire_owned());
-                    let reason = due.expect("the branch is off without a reason");
                     let permit = permit.expect("the slots are never closed");
-                    if let Some(batch) = self.batcher.take(reason) {
-                        self.deliver(batch, permit, deliveries);
+                    if let Some(reason) = due {
+                        self.take(reason);
+                        short_of_memory = false;
                     }
-                    short_of_memory = false;
+                    self.dispatch(permit, deliveries);
                 }
                 () = tokio::time::sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {}
                 () = &mut short => {
@@ -131,28 +152,44 @@ impl Sender {
         Ok(())
     }
 
+    /// When something is to be done without anything happening.
+    fn deadline(&self, due: Option<FlushReason>) -> Option<Instant> {
+        let age = self.batcher.deadline().filter(|_| due.is_none() && self.takes_more());
+        let age = age.map(|at| self.link.instant(at));
+        let leaving = self.leaving.not_before.filter(|_| !self.leaving.may_go());
+        age.into_iter().chain(leaving).min()
+    }
+
+    /// Whether another batch may join those that wait for their shards. Where any shard will do
+    /// it would wait for the same; with keys it may be for another shard, and the memory budget
+    /// bounds how many there are.
+    fn takes_more(&self) -> bool {
+        self.leaving.entries.is_empty() || self.link.setup.options.partition_key != PartitionKey::Random
+    }
+
     /// Why the batch should leave, if it should.
-    fn due(&self, open: bool, short_of_memory: bool) -> Option<FlushReason> {
-        if self.batcher.is_empty() {
+    fn due(&self, open: bool, short_of_memory: bool, nothing_comes: bool) -> Option<FlushReason> {
+        if self.batcher.is_empty() || !self.takes_more() {
             return None;
         }
+        let eager = self.link.setup.options.flush == Flush::Eager && nothing_comes;
         self.batcher
             .ready(self.link.now())
             .or_else(|| (!open).then_some(FlushReason::Shutdown))
             .or_else(|| short_of_memory.then_some(FlushReason::Budget))
+            .or_else(|| eager.then_some(FlushReason::Eager))
     }
 
-    fn deliver(
-        &self,
-        batch: Batch,
-        slot: OwnedSemaphorePermit,
-        deliveries: &mut JoinSet<Result<(), Closed>>,
-    ) {
-        let counters = &self.link.setup.counters;
+    /// The batch leaves the batcher.
+    fn take(&mut self, reason: FlushReason) {
+        let Some(mut batch) = self.batcher.take(reason) else { return };
+        let setup = &self.link.setup;
+        let counters = &setup.counters;
         let left = match batch.reason {
             FlushReason::Records => &counters.batches_full_of_entries,
             FlushReason::Bytes => &counters.batches_full_of_bytes,
             FlushReason::Age => &counters.batches_aged,
+            FlushReason::Eager => &counters.batches_eager,
             FlushReason::Budget => &counters.batches_for_budget,
             FlushReason::Shutdown => &counters.batches_at_shutdown,
         };
@@ -161,7 +198,45 @@ impl Sender {
         counters.records_read.add(records);
         counters.batch_entries.add(batch.entries.len() as u64);
         counters.batch_bytes.add(batch.bytes as u64);
-        deliveries.spawn(Delivery::new(self.link.clone(), batch.entries, slot).run());
+        batch.entries.iter_mut().for_each(|entry| partition::fix(&setup.options.partition_key, entry));
+        self.leaving.entries.extend(batch.entries);
+        self.leaving.not_before = None;
+    }
+
+    /// Sends what may go now.
+    fn dispatch(&mut self, slot: OwnedSemaphorePermit, deliveries: &mut JoinSet<Result<(), Closed>>) {
+        let lane = &self.link.setup.lane;
+        let admission = lane.admit(&self.leaving.entries, self.link.room(), Turn::Fresh);
+        self.leaving.not_before =
+            admission.wait.map(|wait| Instant::now() + if wait.is_zero() { wait } else { wait.max(GATHER) });
+        let (entries, places) = self.leaving.take(&admission.places);
+        if !entries.is_empty() {
+            deliveries.spawn(Delivery::new(self.link.clone(), entries, places, slot).run());
+        }
+        self.link.setup.counters.entries_held.set(self.leaving.entries.len() as u64);
+    }
+}
+
+impl Leaving {
+    fn may_go(&self) -> bool {
+        !self.entries.is_empty() && self.not_before.is_none_or(|at| at <= Instant::now())
+    }
+
+    /// Takes the entries out that have a place.
+    fn take(&mut self, places: &[Option<Place>]) -> (Vec<Entry>, Vec<Place>) {
+        let looked_at: Vec<Entry> = self.entries.drain(..places.len()).collect();
+        let (mut go, mut to, mut stay) = (Vec::new(), Vec::new(), Vec::new());
+        for (entry, place) in looked_at.into_iter().zip(places) {
+            match place {
+                Some(place) => {
+                    go.push(entry);
+                    to.push(*place);
+                }
+                None => stay.push(entry),
+            }
+        }
+        stay.into_iter().rev().for_each(|entry| self.entries.push_front(entry));
+        (go, to)
     }
 }
 

@@ -8,7 +8,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::entry::{Entry, Part, Records};
-use super::options::{Aggregation, Credentials, Destination, Network, Options, PartitionKey, Proxy};
+use super::options::{
+    Aggregation, Credentials, Destination, Flush, Network, Options, PartitionKey, Proxy, ShardLimits,
+};
+use super::partition::{self, Key};
 use crate::file::{Chunk, Span, TailId};
 use crate::record::{Block, Shape};
 
@@ -24,9 +27,11 @@ pub fn options() -> Options {
         aggregation_max_records: None,
         compression: None,
         partition_key: PartitionKey::Random,
+        shard_limits: ShardLimits::default(),
         max_batch_entries: 500,
         max_batch_bytes: 10 << 20,
         max_age: Duration::from_secs(1),
+        flush: Flush::Aged,
         retry_initial_backoff: Duration::from_millis(100),
         retry_max_backoff: Duration::from_secs(10),
         max_in_flight: 2,
@@ -63,6 +68,11 @@ pub fn entry(payloads: &[&[u8]]) -> Entry {
         entry.parts.push(Part { span: chunk.span, payload: chunk.bytes(), chunk, records });
     }
     entry
+}
+
+/// Keys that fall to any shard.
+pub fn keys(count: usize) -> Vec<Key> {
+    (0..count).map(|_| Key { partition: partition::random(), explicit_hash: None }).collect()
 }
 
 /// What a [`Canned`] server was asked.

@@ -21,7 +21,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::recovery::folder_of;
 use crate::file::Settled;
 use crate::observe::{DeadLetterFile, crash_point};
-use crate::send::Part;
+use crate::send::{Part, Records};
 
 /// The file is rotated when it would grow beyond this part of the bound.
 const FILES: u64 = 8;
@@ -36,8 +36,34 @@ pub struct DeadLetters {
 pub struct Line {
     pub flow: String,
     pub destination: String,
+    #[serde(default)]
+    pub file: PathBuf,
     #[serde(deserialize_with = "from_base64")]
     pub data: Vec<u8>,
+    /// How long each of several records in `data` is. Bytes.
+    #[serde(default, rename = "records")]
+    lengths: Vec<u32>,
+}
+
+impl Line {
+    /// None if it is not a line as they are written here.
+    pub fn parse(line: &[u8]) -> Option<Self> {
+        let line: Line = serde_json::from_slice(line).ok()?;
+        let together: u64 = line.lengths.iter().map(|length| u64::from(*length)).sum();
+        (line.lengths.is_empty() || together == line.data.len() as u64).then_some(line)
+    }
+
+    pub fn records(&self) -> Records {
+        match &self.lengths[..] {
+            [] => Records::one(self.data.len()),
+            lengths => Records::Lengths(lengths.into()),
+        }
+    }
+
+    /// How many records it holds.
+    pub fn count(&self) -> u32 {
+        u32::try_from(self.lengths.len().max(1)).expect("a line holds fewer")
+    }
 }
 
 /// An entry that was given up.
@@ -213,7 +239,7 @@ fn cut_torn_line(file: &mut File) -> io::Result<u64> {
 fn lines_of(letter: &Letter, time: &str) -> String {
     let mut lines = String::new();
     for (file, part) in &letter.parts {
-        let line = serde_json::json!({
+        let mut line = serde_json::json!({
             "time": time,
             "flow": letter.flow,
             "destination": letter.destination,
@@ -223,6 +249,10 @@ fn lines_of(letter: &Letter, time: &str) -> String {
             "reason": letter.reason,
             "data": STANDARD.encode(&part.payload),
         });
+        let lengths: Vec<usize> = part.records().map(<[u8]>::len).collect();
+        if lengths.len() > 1 {
+            line["records"] = lengths.into();
+        }
         lines.push_str(&line.to_string());
         lines.push('\n');
     }

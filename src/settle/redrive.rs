@@ -40,7 +40,7 @@ pub struct Route {
 #[derive(Debug)]
 pub struct Load {
     pub route: Route,
-    pub letters: Vec<Vec<u8>>,
+    pub letters: Vec<Line>,
     lines: Vec<Vec<u8>>,
     end: u64,
 }
@@ -157,12 +157,12 @@ impl Redrive {
                 break;
             }
             end += line.len() as u64;
-            let letter = match serde_json::from_slice::<Line>(&line) {
-                Ok(letter) => letter,
-                Err(_) if load.is_none() => return Ok(Next::Stranger(line, end)),
-                Err(_) => break,
+            let letter = match Line::parse(&line) {
+                Some(letter) => letter,
+                None if load.is_none() => return Ok(Next::Stranger(line, end)),
+                None => break,
             };
-            let route = Route { flow: letter.flow, destination: letter.destination };
+            let route = Route { flow: letter.flow.clone(), destination: letter.destination.clone() };
             let load = load.get_or_insert_with(|| Load {
                 route: route.clone(),
                 letters: Vec::new(),
@@ -174,7 +174,7 @@ impl Redrive {
             if load.route != route || is_full {
                 break;
             }
-            load.letters.push(letter.data);
+            load.letters.push(letter);
             load.lines.push(line);
             load.end = end;
         }
@@ -190,11 +190,16 @@ impl Redrive {
         }
         let noted = self.keep(&kept).and_then(|()| self.reached(load.end));
         noted.map_err(|source| self.failed(source))?;
-        let refused_bytes: u64 = refused.iter().map(|(at, _)| load.letters[*at].len() as u64).sum();
-        let bytes: u64 = load.letters.iter().map(|letter| letter.len() as u64).sum();
-        self.counts.refused += refused.len() as u64;
-        self.counts.sent += (load.letters.len() - refused.len()) as u64;
-        self.counts.sent_bytes += bytes - refused_bytes;
+        let is_refused = |at: usize| refused.iter().any(|(refused, _)| *refused == at);
+        for (at, letter) in load.letters.iter().enumerate() {
+            let records = u64::from(letter.count());
+            if is_refused(at) {
+                self.counts.refused += records;
+            } else {
+                self.counts.sent += records;
+                self.counts.sent_bytes += letter.data.len() as u64;
+            }
+        }
         Ok(())
     }
 
@@ -298,13 +303,13 @@ mod tests {
         assert!(matches!(Redrive::open(&path), Err(RedriveError::Busy { .. })));
         redrive.done(&load, &[(1, "new".into())]).unwrap();
         // The next load is sent, but nobody hears of it any more.
-        assert_eq!(redrive.load().unwrap().unwrap().letters, [b"3"]);
+        assert_eq!(redrive.load().unwrap().unwrap().letters[0].data, b"3");
         drop(redrive);
 
         let mut redrive = Redrive::open(&path).unwrap();
         for text in [b"3", b"4"] {
             let load = redrive.load().unwrap().unwrap();
-            assert_eq!(load.letters, [text]);
+            assert_eq!((load.letters.len(), &load.letters[0].data[..]), (1, &text[..]));
             redrive.done(&load, &[]).unwrap();
         }
         assert!(redrive.load().unwrap().is_none());

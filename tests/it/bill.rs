@@ -28,7 +28,7 @@ fn sizes(flow: &str, line: usize) -> Vec<usize> {
     let (mut batcher, mut sizes) = (Batcher::new(&options), Vec::new());
     let mut take = |batcher: &mut Batcher| {
         for entry in batcher.take(FlushReason::Bytes).expect("it holds something").entries {
-            let key = partition::key(options.partition_key, &entry);
+            let key = partition::key(&options.partition_key, &entry);
             let sealed = Envelope::of(&options).seal(&entry, Some(&key)).len();
             assert!(sealed <= entry.size);
             sizes.push(sealed + partition::key_room(&options).partition);

@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
 use crate::support::agent_process::{command, output};
+use crate::support::kpl;
 use crate::support::request::{Record, Request};
 use crate::support::scene::SOON;
 use crate::support::{Destination, Endpoint, Flow, Scene, Step, eventually};
@@ -100,6 +101,28 @@ fn records_are_sent_again_while_the_agent_runs_and_writes_more() {
     scene.wait_for_all();
     let (code, said) = redrive(&scene, "no-such-file", &[]);
     assert!(code == 1 && said.contains("No such file"), "{code}: {said}");
+}
+
+#[test]
+fn records_of_an_aggregate_are_sent_again_as_records_and_with_the_key_of_their_file() {
+    let keys = |flow: Flow| flow.with("aggregation", "kpl").with("partitionKeyOption", "FILE");
+    let mut scene = Scene::with_flow(Destination::Kinesis, "*.log", keys);
+    refuse(&scene, "poison");
+    scene.start();
+    let lines = scene.world.append("app.log", "poison 1\npoison 2\npoison 3\n");
+    scene.world.excuse(lines);
+    scene.world.lines("other.log", 1);
+    wait_for_letters(&scene, 1);
+    scene.wait_for_all();
+    refuse(&scene, "nothing");
+    let before = scene.endpoint.call_count();
+    let (code, said) = redrive(&scene, "dead-letters.jsonl", &[]);
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("sent again: 3 records"), "{said}");
+    let call = scene.endpoint.calls()[before..].last().unwrap().clone();
+    let [aggregate] = &call.records[..] else { panic!("{call:?}") };
+    assert_eq!(kpl::unpack(&aggregate.data), ["poison 1\n", "poison 2\n", "poison 3\n"]);
+    assert_eq!(aggregate.key.as_deref(), scene.world.path("app.log").to_str());
 }
 
 /// A file of so many letters.

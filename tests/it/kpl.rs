@@ -163,7 +163,7 @@ fn the_client_library_hands_out_every_record_also_after_a_reshard() {
         let shards = shards(number);
         for shard in &shards {
             // Keys of the ends of the shard, and a random one that leads anywhere.
-            let drawn = partition::key(options.partition_key, &entry);
+            let drawn = partition::key(&options.partition_key, &entry);
             for explicit_hash in [Some(*shard.start()), Some(*shard.end()), None] {
                 let key = Key { explicit_hash, ..drawn.clone() };
                 let shard = shard_of(&key, &shards);
@@ -237,7 +237,7 @@ proptest! {
         ));
         let mut read = Vec::new();
         for entry in entries(&options, &records) {
-            let key = partition::key(options.partition_key, &entry);
+            let key = partition::key(&options.partition_key, &entry);
             let data = Bytes::from(Envelope::of(&options).seal(&entry, Some(&key)));
             prop_assert!(entry.records == 1 || data.len() + key.partition.len() <= max_bytes);
             prop_assert!(entry.records as usize <= max_records);

@@ -11,9 +11,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use serde_json::{Value, json};
 
+use crate::support::kpl::hash_of;
 use crate::support::{AgentProcess, Config, Destination, Ferrokinesis, Flow, Ministack, World, eventually};
 
 const SOON: Duration = Duration::from_secs(40);
+/// A new map of the shards is asked for after 30 s and a jitter of 5 s.
+const KNOWN_WITHIN: Duration = Duration::from_secs(60);
 const ANYTHING: &str =
     r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}"#;
 const ONLY_ASSUME_ROLE: &str =
@@ -95,6 +98,85 @@ fn throttled_shards_get_every_line_once() {
     assert_eq!(compare(&world, &all_shards(&server)).repeated, 0);
     let per_shard: Vec<usize> = server.records("test-stream").values().map(Vec::len).collect();
     assert!(per_shard.iter().all(|&records| records > 2000), "uneven: {per_shard:?}");
+}
+
+/// Writes until the open shards get equal parts of what is new, and all of it once.
+#[track_caller]
+fn evens_out(world: &World, server: &Ferrokinesis) {
+    const NEW: usize = 240;
+    let mut before = server.open_shards("test-stream");
+    eventually("the open shards get equal parts", KNOWN_WITHIN, || {
+        world.lines("a.log", NEW);
+        wait_for_all(world, || all_shards(server));
+        let after = server.open_shards("test-stream");
+        let new: Vec<usize> = after.iter().map(|(shard, count)| count - before[shard]).collect();
+        before = after;
+        let fair = NEW / new.len();
+        let even = new.iter().all(|new| (fair * 4 / 5..=fair * 6 / 5).contains(new));
+        if even { Ok(()) } else { Err(format!("{new:?}")) }
+    });
+    let compared = compare(world, &all_shards(server));
+    assert_eq!((compared.missing, compared.repeated, compared.invented), (0, 0, 0));
+}
+
+#[test]
+fn a_split_and_a_merge_lose_nothing_and_the_new_shards_are_used_evenly() {
+    let world = World::new();
+    let server = Ferrokinesis::start(&world);
+    server.create_stream("test-stream", 3);
+    let agent = AgentProcess::start(&world, &kinesis_config(&world, &server));
+    evens_out(&world, &server);
+    world.lines("a.log", 500);
+    server.split_unevenly("test-stream", "shardId-000000000000");
+    world.lines("a.log", 500);
+    server.merge("test-stream", "shardId-000000000001", "shardId-000000000002");
+    world.lines("a.log", 500);
+    assert_eq!(server.open_shards("test-stream").len(), 3);
+    evens_out(&world, &server);
+    stop(agent);
+}
+
+#[test]
+fn more_shards_and_fewer_lose_nothing_and_are_used_evenly() {
+    let world = World::new();
+    let server = Ferrokinesis::start(&world);
+    server.create_stream("test-stream", 2);
+    let agent = AgentProcess::start(&world, &kinesis_config(&world, &server));
+    evens_out(&world, &server);
+    for count in [3, 2] {
+        world.lines("a.log", 500);
+        server.update_shard_count("test-stream", count);
+        world.lines("a.log", 500);
+        assert_eq!(server.open_shards("test-stream").len(), count as usize);
+        evens_out(&world, &server);
+    }
+    stop(agent);
+}
+
+#[test]
+fn a_file_with_a_key_of_its_own_fills_its_shard_and_holds_up_no_other_file() {
+    let world = World::new();
+    let server = Ferrokinesis::start(&world);
+    server.create_stream("test-stream", 2);
+    let is_low = |name: &str| hash_of(world.path(name).to_str().unwrap()) >> 127 == 0;
+    let quiet =
+        (0..).map(|number| format!("b{number}.log")).find(|name| is_low(name) != is_low("a.log")).unwrap();
+    // Six seconds of a shard.
+    world.lines("a.log", 6000);
+    world.lines(&quiet, 200);
+    let by_file = Flow::new(&world, Destination::Kinesis, "*.log").with("partitionKeyOption", "FILE");
+    let config = kinesis_config(&world, &server).with_flows([by_file]);
+    let agent = AgentProcess::start(&world, &config);
+    let mut sizes = Vec::new();
+    eventually("the quiet file is in its shard", SOON, || {
+        sizes = server.records("test-stream").values().map(Vec::len).collect();
+        sizes.sort_unstable();
+        if sizes[0] == 200 { Ok(()) } else { Err(format!("{sizes:?}")) }
+    });
+    assert!(sizes[1] < 6000, "the quiet file waited for the busy one");
+    let compared = wait_for_all(&world, || all_shards(&server));
+    assert_eq!((compared.repeated, compared.invented), (0, 0));
+    stop(agent);
 }
 
 #[test]

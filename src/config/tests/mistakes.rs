@@ -354,7 +354,7 @@ fn a_word_that_is_not_known() {
 ";
     insta::assert_snapshot!(said(text), @r#"
     c.yaml:4: flows[0].initialPosition: "start_of_file" is not known; allowed: START_OF_FILE, END_OF_FILE; did you mean `START_OF_FILE`?
-    c.yaml:5: flows[0].partitionKeyOption: "HASH" is not known; allowed: RANDOM, DETERMINISTIC
+    c.yaml:5: flows[0].partitionKeyOption: "HASH" is not known; allowed: RANDOM, DETERMINISTIC, FILE, HOST
     "#);
 }
 
@@ -747,5 +747,29 @@ flows:
     c.yaml:5: caBundle: "ca.pem" is not the path of a file; allowed: an absolute path such as /var/lib/x
     c.yaml:10: flows[0].useFipsEndpoint: is true, but the flow's `endpoint` says where to go; remove one of the two
     c.yaml:11: flows[0].proxy: is a SOCKS proxy, which this agent does not speak to; allowed: none, or a URL such as http://proxy.example.com:3128 or http://USER:PASSWORD@HOST:PORT (characters such as @ and / in a password as %40 and %2F)
+    "#);
+}
+
+#[test]
+fn keys_that_cannot_be() {
+    let text = "flows:
+- filePattern: /a
+  kinesisStream: s
+  partitionKeyOption: {value: a, field: b}
+- filePattern: /b
+  kinesisStream: s
+  partitionKeyOption: {regex: abc}
+- filePattern: /c
+  kinesisStream: s
+  partitionKeyOption: {feild: a}
+- filePattern: /d
+  kinesisStream: s
+  partitionKeyOption: FILES
+";
+    insta::assert_snapshot!(said(text), @r#"
+    c.yaml:4: flows[0].partitionKeyOption: holds 2 keys; allowed: one of `value: TEXT`, `field: NAME` and `regex: PATTERN` with a group
+    c.yaml:7: flows[1].partitionKeyOption: "abc" has no group in parentheses; allowed: one of `value: TEXT`, `field: NAME` and `regex: PATTERN` with a group
+    c.yaml:10: flows[2].partitionKeyOption: `feild` is not known; allowed: one of `value: TEXT`, `field: NAME` and `regex: PATTERN` with a group
+    c.yaml:13: flows[3].partitionKeyOption: "FILES" is not known; allowed: RANDOM, DETERMINISTIC, FILE, HOST; did you mean `FILE`?
     "#);
 }

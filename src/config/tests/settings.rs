@@ -9,7 +9,7 @@ use super::good;
 use crate::config::{ConfigError, load};
 use crate::file::InitialPosition;
 use crate::record::Oversized;
-use crate::send::{Aggregation, Compression, Destination, PartitionKey, Proxy, compress};
+use crate::send::{Aggregation, Compression, Destination, Flush, PartitionKey, Proxy, ShardLimits, compress};
 
 const STREAM: &str = "flows:\n- {filePattern: /a, kinesisStream: s}\n";
 const FIREHOSE: &str = "flows:\n- {filePattern: /a, deliveryStream: d}\n";
@@ -321,4 +321,32 @@ fn a_file_that_is_not_text_is_an_error() {
     std::fs::write(&path, b"# \xc3\xa9\nflows:\n- name: \xff\n").unwrap();
     let error = load(&path).unwrap_err().to_string().replace(&folder.path().display().to_string(), "");
     insta::assert_snapshot!(error, @"/none.yaml:3: is not valid UTF-8; save it as UTF-8");
+}
+
+#[test]
+fn partition_keys_may_come_from_the_host_the_file_or_the_records() {
+    let of = |option: &str| {
+        let text = format!("flows:\n- {{filePattern: /a, kinesisStream: s, partitionKeyOption: {option}}}\n");
+        good(&text).flows.remove(0)
+    };
+    assert_eq!(of("FILE").send.partition_key, PartitionKey::File);
+    assert_eq!(of("HOST").send.partition_key, PartitionKey::Host);
+    assert_eq!(of("{value: web}").send.partition_key, PartitionKey::Value("web".into()));
+    assert_eq!(of("{field: user}").send.partition_key, PartitionKey::Field("user".into()));
+    let PartitionKey::Capture(pattern) = of(r"{regex: 'id=(\d+)'}").send.partition_key else { panic!() };
+    assert_eq!(pattern.0.as_str(), r"id=(\d+)");
+    // The longest key counts against the longest record.
+    assert_eq!(of("FILE").record.max_record_bytes, (1 << 20) - 256);
+    assert_eq!(of("{value: web}").record.max_record_bytes, (1 << 20) - 32);
+}
+
+#[test]
+fn what_a_shard_takes_of_this_agent_may_be_less_than_aws_allows() {
+    let text = "flows:\n- {filePattern: /a, kinesisStream: s, shardBytesPerSecond: 250000, \
+                shardRecordsPerSecond: 250, flush: eager}\n";
+    let flow = good(text).flows.remove(0);
+    let limits = ShardLimits { bytes_per_second: 250_000, records_per_second: 250 };
+    assert_eq!((flow.send.shard_limits, flow.send.flush), (limits, Flush::Eager));
+    let flow = good(STREAM).flows.remove(0);
+    assert_eq!((flow.send.shard_limits, flow.send.flush), (ShardLimits::default(), Flush::Aged));
 }

@@ -190,6 +190,14 @@ pub static FAMILIES: &[Family] = &[
         "Requests that wait for their answer.",
         Source::Flow(|flow| count(flow.counters.requests_in_flight.get())))
         .more("At most `maxInFlight` of each flow."),
+    family(Requests, "kinesis_agent_request_limit", Gauge,
+        "How many requests the flow's destination may have to answer at a time, for all flows that send to it.",
+        Source::Flow(|flow| count(flow.counters.request_limit.get())))
+        .more("It grows while requests wait, and is halved when a whole request is refused because of a rate limit or gets no answer in time. At most the sum of the flows' `maxInFlight`."),
+    family(Requests, "kinesis_agent_entries_held", Gauge,
+        "Entries that wait until their shard, or the stream, takes more.",
+        Source::Flow(|flow| count(flow.counters.entries_held.get())))
+        .more("If it stays above zero, the stream has too few shards, or with keys one shard gets too much."),
     family(Requests, "kinesis_agent_requests_failed", Counter,
         "Requests of which nothing was accepted because they failed as a whole.",
         Source::FlowWords("code", |flow| words(&flow.counters.requests_failed)))
@@ -209,11 +217,15 @@ pub static FAMILIES: &[Family] = &[
         "Shards of the Data Stream that took records since the agent started.",
         Source::Flow(|flow| flow.destination.starts_with("kinesis:").then(|| flow.counters.shards.count() as f64)))
         .more("Shards that were split or merged meanwhile are counted too. Not shown for Firehose."),
+    family(Requests, "kinesis_agent_shards_open", Gauge,
+        "Open shards of the Data Stream, over which records are spread.",
+        Source::Flow(|flow| flow.destination.starts_with("kinesis:").then(|| flow.counters.shards_open.get() as f64)))
+        .more("0 if the stream does not tell them, because `kinesis:ListShards` is not allowed. Not shown for Firehose."),
 
     family(Batches, "kinesis_agent_batches", Counter,
         "Requests that were made up, by why they left when they did.",
         Source::FlowWords("reason", batches))
-        .more("`entries`, `bytes`: full. `age`: the oldest record had waited for `maxBufferAgeMillis`. `memory`: the memory budget was short. `shutdown`: the flow was stopped."),
+        .more("`entries`, `bytes`: full. `age`: the oldest record had waited for `maxBufferAgeMillis`. `eager`: a request slot was free, with `flush: eager`. `memory`: the memory budget was short. `shutdown`: the flow was stopped."),
     family(Batches, "kinesis_agent_batch_entries", Type::Histogram,
         "How many entries the requests held when they left.",
         Source::FlowHistogram(|flow| &flow.counters.batch_entries, 1.0)),
@@ -325,6 +337,7 @@ fn batches(flow: &FlowBoard) -> Words {
         ("entries", counters.batches_full_of_entries.get()),
         ("bytes", counters.batches_full_of_bytes.get()),
         ("age", counters.batches_aged.get()),
+        ("eager", counters.batches_eager.get()),
         ("memory", counters.batches_for_budget.get()),
         ("shutdown", counters.batches_at_shutdown.get()),
     ]

@@ -4,7 +4,7 @@
 use super::*;
 use crate::file::TailId;
 use crate::send::aggregate;
-use crate::send::options::Compression;
+use crate::send::options::{Capture, Compression, PartitionKey};
 use crate::send::testing::{block, chunk, lines, options};
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -111,7 +111,7 @@ fn an_aggregate_keeps_pieces_and_events_apart_and_gives_a_lonely_record_no_frame
     assert_eq!(texts(&batch), ["a\nb\npiecex\n", "y\n"]);
     let records: Vec<_> = batch.entries[0].parts.iter().flat_map(|part| part.records()).collect();
     assert_eq!(records, [b"a\nb\n" as &[u8], b"piece", b"x\n"]);
-    let key = partition::key(framed.partition_key, &batch.entries[1]);
+    let key = partition::key(&framed.partition_key, &batch.entries[1]);
     assert_eq!(Envelope::of(&framed).seal(&batch.entries[1], Some(&key)), b"y\n");
 }
 
@@ -121,7 +121,7 @@ fn a_lonely_record_that_looks_like_an_aggregate_is_framed() {
     let mut batcher = Batcher::new(&framed);
     batcher.push(block(1, 0, b"\xf3\x89\x9a\xc2 or not\n"), AT);
     let batch = batcher.take(FlushReason::Age).unwrap();
-    let key = partition::key(framed.partition_key, &batch.entries[0]);
+    let key = partition::key(&framed.partition_key, &batch.entries[0]);
     let sealed = Envelope::of(&framed).seal(&batch.entries[0], Some(&key));
     assert_eq!(sealed, aggregate::encode(&batch.entries[0], &key));
     assert_eq!(sealed.len(), batch.entries[0].size);
@@ -291,7 +291,7 @@ fn records_of(blocks: &[Block]) -> Vec<&[u8]> {
 /// What is sent is as large as was said: exactly, where records share the entry as they are or
 /// framed.
 fn check_sealed(options: &Options, entry: &Entry) -> Result<(), TestCaseError> {
-    let key = partition::key(options.partition_key, entry);
+    let key = partition::key(&options.partition_key, entry);
     let sealed = Envelope::of(options).seal(entry, Some(&key));
     prop_assert!(sealed.len() <= entry.size);
     if options.compression.is_none() && entry.records > 1 {
@@ -306,4 +306,20 @@ fn check_sealed(options: &Options, entry: &Entry) -> Result<(), TestCaseError> {
 /// The length of the first record of an entry. Bytes.
 fn first_of(entry: &Entry) -> usize {
     entry.parts[0].records().next().expect("an entry has a record").len()
+}
+
+#[test]
+fn records_of_one_key_share_entries_of_their_own() {
+    let by_key = Options {
+        partition_key: PartitionKey::Capture(Capture(regex::bytes::Regex::new("^([a-y])").unwrap())),
+        ..small(Aggregation::Lines, 5, 2000, 256 + 7)
+    };
+    let mut batcher = Batcher::new(&by_key);
+    batcher.push(block(1, 0, b"a1\nb1\na2\nz1\nb2\na3\nz2\n"), AT);
+    batcher.push(block(2, 0, b"z3\nb3\n"), AT);
+    let batch = batcher.take(FlushReason::Age).unwrap();
+    assert_eq!(texts(&batch), ["a1\na2\n", "b1\nb2\n", "z1\nz2\n", "a3\n", "z3\n"]);
+    let keys: Vec<_> = batch.entries.iter().map(|entry| entry.key.as_ref().map(|key| &*key.text)).collect();
+    assert_eq!(keys, [Some("a"), Some("b"), None, Some("a"), None]);
+    assert_eq!(texts(&batcher.take(FlushReason::Age).unwrap()), ["b3\n"]);
 }

@@ -3,8 +3,11 @@
 
 use super::*;
 use crate::file::{Budget, Span, TailId};
+use crate::send::ShardLimits;
 use crate::send::outcome::FailureClass;
+use crate::send::partition::{FixedKey, Key};
 use crate::send::scripted::{Reply, Scripted};
+use crate::send::shards::{OpenShard, ShardId};
 use crate::send::testing::{block, options};
 use std::time::Duration;
 
@@ -38,8 +41,10 @@ fn start_with(options: Options, destination: Scripted, bodies: usize) -> World {
     let (settled_tx, settled) = mpsc::channel(1000);
     let (dead_tx, dead) = mpsc::channel(1000);
     let (blocks_tx, blocks) = mpsc::channel(1);
+    let lane = Lane::new(&options);
     let setup = Setup {
         flow: "access".into(),
+        lane,
         options,
         client: Client::Scripted(destination.clone()),
         clients: Arc::default(),
@@ -200,14 +205,15 @@ async fn only_failed_entries_are_sent_again_and_others_may_go_meanwhile() {
     assert_eq!(world.settled_spans(), [(0, 2), (4, 6)]);
     world.write("e f g h").await;
     assert_eq!(world.drain().await, [(2, 4), (6, 16)]);
-    assert_eq!(world.requests(), ["abcd", "efgh", "bd"]);
+    // It was the first refusal: now the stream's limiter lets one go, and then more.
+    assert_eq!(world.requests(), ["abcd", "e", "fgh", "bd"]);
     let counters = &world.counters;
     assert_eq!(counters.entries_retried.get(), 2);
     assert_eq!(counters.entries_throttled.words(), [("ProvisionedThroughputExceededException", 2)].into());
     assert_eq!((counters.records_read.get(), counters.records_delivered.get()), (8, 8));
-    assert_eq!((counters.batch_entries.sum(), counters.request_micros.count()), (8, 3));
+    assert_eq!((counters.batch_entries.sum(), counters.request_micros.count()), (8, 4));
     assert_eq!(counters.batch_bytes.count(), 2);
-    assert_eq!((counters.requests.get(), counters.requests_failed.get()), (3, 0));
+    assert_eq!((counters.requests.get(), counters.requests_failed.get()), (4, 0));
     assert_eq!(world.health.report().failing_since, None);
 }
 
@@ -596,4 +602,98 @@ proptest::proptest! {
         let options = Options { max_batch_entries, max_in_flight, ..options() };
         runtime.unwrap().block_on(check_nothing_lost(lines, faults, options));
     }
+}
+
+/// Two shards, each with half of the hash keys.
+fn halves() -> Vec<OpenShard> {
+    let middle = 1u128 << 127;
+    let shard = |id, hashes| OpenShard { id: ShardId(id), hashes };
+    vec![shard(0, 0..=middle - 1), shard(1, middle..=u128::MAX)]
+}
+
+/// The shard that a key goes to, of [`halves`].
+fn half(key: &Key) -> usize {
+    let hash = key.explicit_hash.unwrap_or_else(|| FixedKey::new(&key.partition).hash);
+    usize::from(hash >> 127 == 1)
+}
+
+#[tokio::test(start_paused = true)]
+async fn entries_leave_as_fast_as_the_shards_take_them_and_evenly() {
+    let destination = Scripted::replies([]).with_shards(halves());
+    let limits = ShardLimits { records_per_second: 100, ..ShardLimits::default() };
+    let options = Options { shard_limits: limits, max_in_flight: 4, ..options() };
+    let mut world = start(options, destination);
+    let began = Instant::now();
+    for first in (0..1000).step_by(50) {
+        let words: Vec<_> = (first..first + 50).map(|number| number.to_string()).collect();
+        world.write(&words.join(" ")).await;
+    }
+    world.drain().await;
+    // 1,000 entries at 97 % of 200 a second.
+    let seconds = began.elapsed().as_secs_f64();
+    assert!((4.9..5.8).contains(&seconds), "{seconds}");
+    let mut shards = [0, 0];
+    for request in world.destination.requests() {
+        request.keys.iter().for_each(|key| shards[half(key)] += 1);
+    }
+    assert!(shards.iter().all(|entries| (480..520).contains(entries)), "{shards:?}");
+    // Nothing leaves one by one: 20 ms are gathered.
+    assert!(world.requests().len() < 300, "{}", world.requests().len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_that_refuses_everything_does_not_hold_up_the_other() {
+    let options = Options {
+        partition_key: PartitionKey::Deterministic,
+        max_batch_entries: 20,
+        max_in_flight: 2,
+        ..options()
+    };
+    let hot = |payload: &String| half(&Key { partition: md5_of(payload), explicit_hash: None }) == 0;
+    let destination = Scripted::new(move |_, payloads| {
+        let refused = (0..payloads.len()).filter(|&at| hot(&payloads[at])).collect();
+        Reply::FailEntries(refused, "ProvisionedThroughputExceededException")
+    });
+    let mut world = start(options, destination.with_shards(halves()));
+    for first in (0..400).step_by(20) {
+        let words: Vec<_> = (first..first + 20).map(|number| number.to_string()).collect();
+        world.write(&words.join(" ")).await;
+    }
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    let written: Vec<String> = (0..400).map(|number| format!("{number}\n")).collect();
+    let cold = written.iter().filter(|payload| !hot(payload)).count();
+    assert_eq!(world.counters.records_delivered.get(), cold as u64);
+    // The slots are free, and the refused shard is asked ever more seldom.
+    let requests = world.requests().len();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(world.requests().len() - requests < 600, "{}", world.requests().len() - requests);
+}
+
+fn md5_of(payload: &str) -> String {
+    let mut entry = crate::send::testing::entry(&[payload.as_bytes()]);
+    partition::fix(&PartitionKey::Deterministic, &mut entry);
+    entry.key.unwrap().text.to_string()
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_shards_keys_are_drawn_anew_at_each_attempt() {
+    let throttled = Reply::FailEntries(vec![0], "ProvisionedThroughputExceededException");
+    let mut world = start(options(), Scripted::replies([throttled]));
+    world.write("a").await;
+    assert_eq!(world.drain().await, [(0, 2)]);
+    let [first, second] = &world.destination.requests()[..] else { panic!("two attempts") };
+    assert!(first.keys[0].explicit_hash.is_none() && first.keys[0] != second.keys[0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_eager_flow_does_not_wait_for_more_while_a_slot_is_free() {
+    let options = Options { flush: Flush::Eager, max_age: Duration::from_secs(60), ..one_at_a_time() };
+    let mut world = start(options, Scripted::replies([Reply::Slow(Duration::from_secs(5))]));
+    for word in ["a", "b", "c"] {
+        world.write(word).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(world.requests(), ["a", "bc"]);
+    assert_eq!(world.counters.batches_eager.get(), 2);
 }

@@ -23,7 +23,9 @@ use kinesis_agent::send::batch::Batcher;
 use kinesis_agent::send::outcome::{Answer, Failure, FailureClass, outcomes};
 use kinesis_agent::send::pieces::{Piece, Pieces};
 use kinesis_agent::send::receipt::Receipt;
-use kinesis_agent::send::{self, Aggregation, Credentials, Destination, Entry, FlushReason, PartitionKey};
+use kinesis_agent::send::{
+    self, Aggregation, Credentials, Destination, Entry, Flush, FlushReason, PartitionKey, ShardLimits,
+};
 use kinesis_agent::settle::arrivals::Moment;
 use kinesis_agent::settle::book::Book;
 use kinesis_agent::settle::{FlowIdentity, Resumed, SettlerFlow, Store};
@@ -514,9 +516,11 @@ fn send_options(setup: Setup) -> send::Options {
         aggregation_max_records: None,
         compression: None,
         partition_key: PartitionKey::Random,
+        shard_limits: ShardLimits::default(),
         max_batch_entries: 4,
         max_batch_bytes: 400,
         max_age: Duration::from_secs(1),
+        flush: Flush::Aged,
         retry_initial_backoff: Duration::from_millis(100),
         retry_max_backoff: Duration::from_secs(10),
         max_in_flight: 3,

@@ -59,6 +59,12 @@ pub fn success(service: Service, results: &[Value]) -> Answer {
     answer(200, JSON, body.to_string())
 }
 
+/// The caller may not do this.
+pub fn denied(action: &str) -> Answer {
+    let message = format!("User: arn:aws:iam::123456789012:user/it is not authorized to perform: {action}");
+    json(400, &json!({ "__type": "AccessDeniedException", "message": message }))
+}
+
 /// An active stream of the name that `request` asks for.
 pub fn description(service: Service, request: &[u8]) -> Value {
     let request: Value = serde_json::from_slice(request).unwrap_or_default();

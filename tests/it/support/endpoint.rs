@@ -414,6 +414,9 @@ impl Shared {
     fn description_for(&self, head: &hyper::http::request::Parts, body: &[u8]) -> Option<(Service, Answer)> {
         let target = head.headers.get("x-amz-target")?.to_str().ok()?;
         let service = match target {
+            "Kinesis_20131202.ListShards" => {
+                return Some((Service::Kinesis, answer::denied("kinesis:ListShards")));
+            }
             "Kinesis_20131202.DescribeStreamSummary" => Service::Kinesis,
             "Firehose_20150804.DescribeDeliveryStream" => Service::Firehose,
             _ => return None,

@@ -83,6 +83,47 @@ impl Ferrokinesis {
     pub fn create_stream(&self, name: &str, shards: i32) {
         let request = self.client.create_stream().stream_name(name).shard_count(shards);
         self.runtime.block_on(request.send()).unwrap();
+        self.wait_until_active(name);
+    }
+
+    /// Splits the shard so that the first of the two takes a 64th of its hash keys.
+    pub fn split_unevenly(&self, stream: &str, shard: &str) {
+        let shards = self.runtime.block_on(self.client.list_shards().stream_name(stream).send()).unwrap();
+        let old = shards.shards().iter().find(|it| it.shard_id() == shard).expect("the shard is there");
+        let keys = old.hash_key_range().unwrap();
+        let [start, end] = [keys.starting_hash_key(), keys.ending_hash_key()]
+            .map(|key| key.parse::<u128>().expect("a hash key is a number"));
+        let split = self.client.split_shard().stream_name(stream).shard_to_split(shard);
+        let split = split.new_starting_hash_key((start + (end - start) / 64).to_string());
+        self.runtime.block_on(split.send()).unwrap();
+        self.wait_until_active(stream);
+    }
+
+    pub fn merge(&self, stream: &str, shard: &str, neighbour: &str) {
+        let merge = self.client.merge_shards().stream_name(stream).shard_to_merge(shard);
+        self.runtime.block_on(merge.adjacent_shard_to_merge(neighbour).send()).unwrap();
+        self.wait_until_active(stream);
+    }
+
+    pub fn update_shard_count(&self, stream: &str, count: i32) {
+        let update = self.client.update_shard_count().stream_name(stream).target_shard_count(count);
+        let update = update.scaling_type(aws_sdk_kinesis::types::ScalingType::UniformScaling);
+        self.runtime.block_on(update.send()).unwrap();
+        self.wait_until_active(stream);
+    }
+
+    /// How many records each open shard holds.
+    pub fn open_shards(&self, stream: &str) -> HashMap<String, usize> {
+        let shards = self.runtime.block_on(self.client.list_shards().stream_name(stream).send()).unwrap();
+        let is_open = |shard: &&aws_sdk_kinesis::types::Shard| {
+            shard.sequence_number_range().unwrap().ending_sequence_number().is_none()
+        };
+        let names = shards.shards().iter().filter(is_open).map(|shard| shard.shard_id().to_owned());
+        let count = |name: &str| self.runtime.block_on(self.read_shard(stream, name)).len();
+        names.map(|name| (name.clone(), count(&name))).collect()
+    }
+
+    fn wait_until_active(&self, name: &str) {
         eventually("the stream is active", READY_WITHIN, || {
             let summary = self.client.describe_stream_summary().stream_name(name).send();
             let answer = self.runtime.block_on(summary).map_err(|error| format!("{error:?}"))?;
