@@ -91,7 +91,7 @@ async fn send_all(redrive: &mut Redrive, settings: &Settings, flow: Option<&str>
             Slot::Vacant(place) => {
                 let (name, options) = options(settings, &load.route, flow)?;
                 let client = clients.client(name, options).await?;
-                let keyer = Keyer::new(&options.partition_key);
+                let keyer = Keyer::new(options);
                 place.insert((Redelivery::new(client, options.clone()), keyer))
             }
         };

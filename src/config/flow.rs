@@ -67,7 +67,8 @@ pub fn flow(section: &mut Section<'_, '_>, shared: &Shared) -> Flow {
     let excludes = excludes(section);
     let (destination, stream_region) = destination(section);
     let compression = compression(section, &destination);
-    let partition_key = partition_key(section, &destination);
+    let in_order = ordering(section, &destination);
+    let partition_key = partition_key(section, &destination, in_order);
     let allowed_record_bytes = allowed_record_bytes(section, &destination);
     let limit = record_limit(&destination, allowed_record_bytes, compression, &partition_key);
     let max_record_bytes = limit.min(shared.largest_record());
@@ -79,11 +80,13 @@ pub fn flow(section: &mut Section<'_, '_>, shared: &Shared) -> Flow {
         scan_interval: shared.scan_interval,
         use_events: shared.use_events,
         finished_after: finished_after(section),
+        in_order,
     };
     let (multi_line, event_bytes) = multi_line(section, max_record_bytes);
     let (aggregation, aggregation_bytes) = aggregation(section, &destination, multi_line.is_some());
     let aggregation_max_records = aggregation_max_records(section, aggregation);
     check_compression(section, compression, aggregation);
+    check_ordering(section, in_order, aggregation);
     let aggregation_max_bytes = aggregation_bytes.min(max_record_bytes);
     let is_firehose = matches!(destination, Destination::Firehose(_));
     let add_missing_newline = is_firehose || aggregation == Aggregation::Lines;
@@ -108,6 +111,7 @@ pub fn flow(section: &mut Section<'_, '_>, shared: &Shared) -> Flow {
             aggregation_max_records,
             compression,
             partition_key,
+            in_order,
             max_batch_bytes,
             ..send
         },
@@ -409,6 +413,7 @@ fn send_options(
         aggregation_max_records: None,
         compression: None,
         partition_key: PartitionKey::Random,
+        in_order: false,
         shard_limits: shard_limits(section, &destination),
         max_batch_entries: count(section, "maxBufferSizeRecords", 500, 500),
         max_batch_bytes: max_batch_bytes(section, shared, &destination),
@@ -460,7 +465,7 @@ fn backoff(section: &mut Section<'_, '_>) -> (Duration, Duration) {
     (Duration::from_millis(initial), Duration::from_millis(max))
 }
 
-fn partition_key(section: &mut Section<'_, '_>, destination: &Destination) -> PartitionKey {
+fn partition_key(section: &mut Section<'_, '_>, destination: &Destination, in_order: bool) -> PartitionKey {
     const NAME: &str = "partitionKeyOption";
     const WORDS: [(&str, &PartitionKey); 4] = [
         ("RANDOM", &PartitionKey::Random),
@@ -476,12 +481,38 @@ fn partition_key(section: &mut Section<'_, '_>, destination: &Destination) -> Pa
         }),
         _ => section.choice(NAME, &WORDS).map(|given| Given { value: given.value.clone(), line: given.line }),
     };
-    let Some(given) = given else { return PartitionKey::Random };
+    let Some(given) = given else {
+        return if in_order { PartitionKey::File } else { PartitionKey::Random };
+    };
     if matches!(destination, Destination::Firehose(_)) {
         section.warning(given.line, NAME, "has no effect: Firehose knows no partition keys");
         return PartitionKey::Random;
     }
+    if in_order && matches!(given.value, PartitionKey::Random | PartitionKey::Deterministic) {
+        let text = "scatters the records of a file over the shards, and `ordering: strict` keeps them in order; \
+                    allowed there: FILE (the default with it), HOST, `value`, `field` and `regex`";
+        section.problem(given.line, NAME, text);
+    }
     given.value
+}
+
+/// Whether what the stream holds is to be in the order of the files.
+fn ordering(section: &mut Section<'_, '_>, destination: &Destination) -> bool {
+    let Some(given) = section.choice("ordering", &[("none", false), ("strict", true)]) else { return false };
+    if given.value && matches!(destination, Destination::Firehose(_)) {
+        let text = "strict is for Data Streams: Firehose itself keeps no order; allowed: none";
+        section.problem(given.line, "ordering", text);
+        return false;
+    }
+    given.value
+}
+
+fn check_ordering(section: &mut Section<'_, '_>, in_order: bool, aggregation: Aggregation) {
+    if let (true, Aggregation::None, Some(line)) = (in_order, aggregation, section.line_of("ordering")) {
+        let text = "strict has one record of each key under way at a time, so records have to hold many \
+                    lines; set `aggregation: kpl` or `aggregation: lines` beside it";
+        section.problem(line, "ordering", text);
+    }
 }
 
 const KEY_ALLOWED: &str = "allowed: one of `value: TEXT`, `field: NAME` and `regex: PATTERN` with a group";

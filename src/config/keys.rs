@@ -101,6 +101,7 @@ pub const KEYS: &[Key] = &[
     key(Flow, "maxBufferSizeBytes", Used),
     key(Flow, "maxInFlight", Used),
     key(Flow, "partitionKeyOption", Used),
+    key(Flow, "ordering", Used),
     key(Flow, "shardBytesPerSecond", Used),
     key(Flow, "shardRecordsPerSecond", Used),
     key(Flow, "flush", Used),

@@ -174,6 +174,10 @@ struct FlowKeys {
     /// `field`: a field of each record, which is a JSON object; `regex`: the first group of a pattern.
     #[schemars(extend("default" = "RANDOM"))]
     partition_key_option: PartitionKey,
+    /// `strict`: what a stream holds of each key is in the order of the files. Needs `aggregation`
+    /// with `lines` or `kpl`.
+    #[schemars(extend("default" = "none"))]
+    ordering: Ordering,
     /// What this agent may put into each shard of the stream in a second, in bytes: a part of AWS's
     /// 1 MB where others use the shards, too.
     #[schemars(extend("default" = 1_000_000))]
@@ -304,6 +308,7 @@ words! {
     Aggregation "none" "lines" "kpl",
     Compression "none" "gzip" "zstd",
     Flush "aged" "eager",
+    Ordering "none" "strict",
 }
 
 struct Flag;

@@ -177,6 +177,7 @@ mod tests {
                 scan_interval: Duration::from_secs(10),
                 use_events: false,
                 finished_after: Duration::from_secs(30),
+                in_order: false,
             };
             forecast(&options, past, Duration::from_secs(60)).unwrap()
         }

@@ -42,6 +42,7 @@ impl Tailers {
         self.queue.retain(nameless);
         self.backlogs.retain(nameless);
         self.queued.retain(nameless);
+        self.succession.retain(nameless);
         self.has_turns()
     }
 

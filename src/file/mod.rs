@@ -43,6 +43,8 @@ pub mod rotation;
 pub mod scan;
 /// The thread of one flow.
 pub mod stage;
+/// Which file waits for another.
+mod succession;
 /// One tail, read in chunks of complete lines.
 pub mod tail;
 /// All tails of one flow.

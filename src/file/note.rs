@@ -21,6 +21,8 @@ pub enum TailEvent {
         /// are on their way, and nothing should be flushed for want of them.
         caught_up: bool,
     },
+    /// From now on the file after this one is read: what is held back of this tail goes before.
+    Followed { tail: TailId },
     /// The tail's life is over: no more bytes will come.
     Ended { tail: TailId },
 }

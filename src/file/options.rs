@@ -24,4 +24,6 @@ pub struct Options {
     /// A rotated or deleted file is finished once nothing was written to it for so long: then
     /// its last line is sent although it has no newline.
     pub finished_after: Duration,
+    /// What took the place of a rotated file is read once that one was read to its end.
+    pub in_order: bool,
 }

@@ -302,8 +302,11 @@ impl Stage {
     fn drain(&mut self, mut mail: Mail, clock: &Clockwork) {
         self.tailers.look_at_the_nameless(clock.started.elapsed());
         self.tailers.hold_backlogs = false;
-        while !mail.abandon && self.tailers.only_nameless() {
+        while !mail.abandon && (self.tailers.only_nameless() || self.tailers.has_followers()) {
             let now = clock.started.elapsed();
+            if !self.tailers.has_turns() {
+                self.tailers.let_followers_go(now, &self.budget);
+            }
             let turn = self.tailers.turn(now, &self.budget);
             if self.pass_on().is_err() {
                 return;
@@ -357,6 +360,7 @@ mod tests {
             scan_interval: Duration::from_secs(10),
             use_events: false,
             finished_after: Duration::from_secs(30),
+            in_order: false,
         };
         let (mailbox, counters) = (Arc::<Mailbox>::default(), Arc::<FlowCounters>::default());
         let parts = Parts {

@@ -22,6 +22,7 @@ use super::options::Options;
 use super::pattern::{PatternError, Patterns};
 use super::removed::Removed;
 use super::rotation::{Seen, is_sibling, origins};
+use super::succession::Succession;
 use super::tail::Tail;
 use super::tails::Tails;
 use crate::observe::{FlowCounters, Repeated, Troubles};
@@ -113,6 +114,7 @@ pub struct Tailers {
     pub(super) unpacking: Option<TailId>,
     /// Those that wait until it is read; the oldest comes first.
     pub(super) to_unpack: BTreeSet<TailId>,
+    pub(super) succession: Succession,
     /// A look at the folders is due.
     pub scan_due: bool,
     pub events: VecDeque<TailEvent>,
@@ -180,6 +182,7 @@ impl Tailers {
             waiting: Vec::new(),
             unpacking: None,
             to_unpack: BTreeSet::new(),
+            succession: Succession::default(),
             scan_due: true,
             events: VecDeque::new(),
             notes: VecDeque::new(),

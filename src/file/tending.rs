@@ -47,6 +47,7 @@ impl Tailers {
             }
         }
         self.close_idle(now);
+        self.wake_followers();
         self.tails.calm_down();
     }
 
@@ -210,6 +211,7 @@ impl Tailers {
         let Some(tail) = self.tails.remove(id) else { return false };
         self.foreign.remove(&id);
         self.compressions.remove(&id);
+        self.succession.forget(id);
         self.unpacked(id);
         if let Some(known) = tail.known_modified_millis {
             let latest = self.departed.entry(tail.home.clone()).or_insert(known);

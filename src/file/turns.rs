@@ -30,7 +30,7 @@ pub enum Turn {
 impl Tailers {
     /// Tells the counters whether anything is left to be read as far as is known.
     pub fn tell_caught_up(&self) {
-        let nothing_left = !self.has_turns() && self.waiting.is_empty();
+        let nothing_left = !self.has_turns() && self.waiting.is_empty() && !self.succession.waits();
         let caught_up = self.scanned && !self.scan_due && nothing_left;
         self.counters.caught_up.store(caught_up, Ordering::Release);
     }
@@ -69,7 +69,7 @@ impl Tailers {
         if !tail.may_be_read() {
             // The settle stage wakes us once the position is stored.
             self.waiting.push(id);
-        } else if !self.foreign.contains(&id) && !tail.absent {
+        } else if !self.foreign.contains(&id) && !tail.absent && self.may_follow(id, now) {
             if self.may_unpack(id) {
                 return self.read(id, now, budget);
             }
@@ -163,6 +163,7 @@ impl Tailers {
             tail.note_due = true;
         }
         self.events.push_back(TailEvent::Chunk { chunk, end, caught_up });
+        self.wake_followers_of(id);
         if self.unpacking == Some(id) && caught_up {
             self.enqueue(id);
         } else if !caught_up && self.queued.insert(id) {
@@ -255,6 +256,11 @@ impl Tailers {
         self.waiting = waiting;
         let stored: Vec<TailId> = stored;
         stored.into_iter().for_each(|id| self.enqueue(id));
+    }
+
+    /// Whether files wait for those before them.
+    pub fn has_followers(&self) -> bool {
+        self.succession.waits()
     }
 
     pub fn has_turns(&self) -> bool {

@@ -120,6 +120,7 @@ impl Recorder {
                 self.put_tail(chunk.tail, tail);
                 self.bound_pending(out);
             }
+            TailEvent::Followed { tail } => self.flush(tail, out),
             TailEvent::Ended { tail } => {
                 let ended = self.take_tail(tail);
                 end(ended, out);

@@ -72,7 +72,7 @@ impl Batcher {
             max_age: options.max_age,
             entries: Vec::new(),
             bytes: 0,
-            keyer: Keyer::new(&options.partition_key),
+            keyer: Keyer::new(options),
             open: HashMap::new(),
             since: Duration::ZERO,
             rest: None,

@@ -153,6 +153,9 @@ impl Delivery {
             crash_point("send.after_settled");
         }
         drop(receipt);
+        let delivered =
+            piece.entries.iter().zip(&outcomes).filter(|(_, outcome)| **outcome == Outcome::Delivered);
+        self.link.settled(delivered.map(|(entry, _)| entry));
         let accepted = self.link.setup.accepted.get();
         let after = self.pieces.answered(piece, outcomes, refused_at, accepted);
         Ok(match self.follow(after).await? {

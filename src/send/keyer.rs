@@ -3,33 +3,36 @@
 //!
 //! Records of different keys never share an entry, so it also says where in a block the key
 //! changes. A record without the field, or that the pattern does not match, has no key of its own
-//! and goes to any shard.
+//! and goes to any shard; where order is asked for it has that of its file.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 
-use super::options::PartitionKey;
+use super::options::{Options, PartitionKey};
 use super::partition::FixedKey;
 use crate::record::{Block, Shape};
 
 #[derive(Debug)]
 pub struct Keyer {
     partition_key: PartitionKey,
-    /// The key of all records, or of the file that was read last.
+    /// The key of all records, or of those that were seen last.
     known: Option<FixedKey>,
-    file: Option<Arc<Path>>,
+    file: Option<(Arc<Path>, FixedKey)>,
+    /// Every record has a key.
+    in_order: bool,
 }
 
 impl Keyer {
-    pub fn new(partition_key: &PartitionKey) -> Self {
+    pub fn new(options: &Options) -> Self {
+        let Options { partition_key, in_order, .. } = options;
         let known = match partition_key {
             PartitionKey::Value(value) => Some(FixedKey::new(value)),
             PartitionKey::Host => Some(FixedKey::new(&rustix::system::uname().nodename().to_string_lossy())),
             _ => None,
         };
-        Keyer { partition_key: partition_key.clone(), known, file: None }
+        Keyer { partition_key: partition_key.clone(), known, file: None, in_order: *in_order }
     }
 
     /// How many of the block's first bytes are records of one key, and the key.
@@ -37,21 +40,25 @@ impl Keyer {
         match &self.partition_key {
             PartitionKey::Random | PartitionKey::Deterministic => (block.payload.len(), None),
             PartitionKey::Value(_) | PartitionKey::Host => (block.payload.len(), self.known.clone()),
-            PartitionKey::File => {
-                let home = block.chunk.home();
-                if home != self.file.as_ref() {
-                    self.known = home.map(|home| FixedKey::new(&home.to_string_lossy()));
-                    self.file = home.cloned();
-                }
-                (block.payload.len(), self.known.clone())
-            }
+            PartitionKey::File => (block.payload.len(), self.of_file(block)),
             PartitionKey::Field(_) | PartitionKey::Capture(_) => {
                 let (length, text) = self.run_of_records(block);
                 let known = self.known.take_if(|known| text.as_deref() == Some(&known.text));
                 self.known = known.or_else(|| text.as_deref().map(FixedKey::new));
+                if self.known.is_none() && self.in_order {
+                    return (length, self.of_file(block));
+                }
                 (length, self.known.clone())
             }
         }
+    }
+
+    fn of_file(&mut self, block: &Block) -> Option<FixedKey> {
+        let home = block.chunk.home()?;
+        if self.file.as_ref().is_none_or(|(file, _)| file != home) {
+            self.file = Some((home.clone(), FixedKey::new(&home.to_string_lossy())));
+        }
+        self.file.as_ref().map(|(_, key)| key.clone())
     }
 
     fn run_of_records(&self, block: &Block) -> (usize, Option<String>) {
@@ -140,11 +147,15 @@ impl<'de> Deserialize<'de> for Scalar {
 mod tests {
     use super::*;
     use crate::send::options::Capture;
-    use crate::send::testing::block;
+    use crate::send::testing::{self, block};
     use proptest::prelude::*;
 
+    fn keyer(partition_key: &PartitionKey, in_order: bool) -> Keyer {
+        Keyer::new(&Options { partition_key: partition_key.clone(), in_order, ..testing::options() })
+    }
+
     fn runs(partition_key: &PartitionKey, text: &str) -> Vec<(String, Option<String>)> {
-        let mut keyer = Keyer::new(partition_key);
+        let mut keyer = keyer(partition_key, false);
         let mut rest = block(1, 0, text.as_bytes());
         let mut runs = Vec::new();
         while !rest.payload.is_empty() {
@@ -190,18 +201,30 @@ mod tests {
 
     #[test]
     fn a_file_keeps_its_key_and_a_long_one_is_hashed() {
-        let mut keyer = Keyer::new(&PartitionKey::File);
+        let mut of_files = keyer(&PartitionKey::File, false);
         let mut of = |path: &str| {
             let mut block = block(1, 0, b"x\n");
             block.chunk = block.chunk.clone().of_home(Some(Path::new(path).into()));
-            keyer.run(&block).1.unwrap().text.to_string()
+            of_files.run(&block).1.unwrap().text.to_string()
         };
         assert_eq!([of("/a.log"), of("/b.log"), of("/a.log")], ["/a.log", "/b.log", "/a.log"]);
         let long = format!("/{}", "x".repeat(256));
         assert_eq!(of(&long).len(), 32);
         assert_eq!(of(&long[..256]), long[..256]);
-        let host = Keyer::new(&PartitionKey::Host).run(&block(1, 0, b"x\n")).1.unwrap();
+        let host = keyer(&PartitionKey::Host, false).run(&block(1, 0, b"x\n")).1.unwrap();
         assert!(!host.text.is_empty());
+    }
+
+    #[test]
+    fn what_has_no_key_has_that_of_its_file_where_order_is_asked_for() {
+        let user = PartitionKey::Field("user".into());
+        let mut rest = block(1, 0, b"{\"user\":\"a\"}\nno json\n");
+        rest.chunk = rest.chunk.clone().of_home(Some(Path::new("/a.log").into()));
+        let mut keyer = keyer(&user, true);
+        let (length, key) = keyer.run(&rest);
+        assert_eq!(&*key.unwrap().text, "a");
+        let _first = rest.payload.split_to(length);
+        assert_eq!(&*keyer.run(&rest).1.unwrap().text, "/a.log");
     }
 
     proptest! {

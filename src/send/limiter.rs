@@ -25,9 +25,15 @@ const BURST: f64 = 0.2;
 /// is only to go before what is fresh: more would fill a second that is full.
 const DEBT: f64 = 0.02;
 
+/// No entry leaves a debt of more seconds: after an outage in which everything was refused the
+/// rate is so low that one large entry would have all others wait for minutes.
+const LONGEST_DEBT: f64 = 10.0;
+
 /// After a refusal nothing goes to a shard for so long: the second that is used up has to end. A
-/// stream has other shards.
+/// stream has other shards. It doubles with each period in which nothing was accepted, so many
+/// times.
 const PAUSE: Duration = Duration::from_millis(100);
+const LONGER_PAUSES: u32 = 4;
 
 /// What is fresh waits a little longer, so that what was refused goes first.
 const AFTER_OTHERS: Duration = Duration::from_millis(25);
@@ -49,6 +55,8 @@ const MOST_STEPS: u32 = 10;
 
 /// A hundred agents may share a shard, and some hundred more.
 const LEAST: f64 = 0.002;
+/// Where nothing at all is accepted, how little is tried says nothing of how much would be taken.
+const LEAST_REFUSED: f64 = 0.05;
 
 /// Bytes, and entries: of one entry, of a second, of a bucket.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -102,6 +110,8 @@ pub struct Limiter {
     refusing: Duration,
     /// For how many periods in a row nothing was.
     accepting: u32,
+    /// For how many periods in a row nothing was accepted.
+    closed: u32,
 }
 
 /// What became of entries since `began`.
@@ -135,6 +145,7 @@ impl Limiter {
             period: Period { began: now, ..Period::default() },
             refusing: Duration::ZERO,
             accepting: 0,
+            closed: 0,
         }
     }
 
@@ -165,7 +176,9 @@ impl Limiter {
     pub fn take(&mut self, entry: Amount, now: Duration) {
         if self.scale.is_finite() {
             self.refill(now);
-            self.tokens = self.tokens.zip(entry, |tokens, entry| tokens - entry);
+            let rate = self.rate();
+            let left = self.tokens.zip(entry, |tokens, entry| tokens - entry);
+            self.tokens = left.zip(rate, |left, rate| left.max(-LONGEST_DEBT * rate));
         }
     }
 
@@ -179,7 +192,7 @@ impl Limiter {
         self.end_period(now);
         self.period.refused = self.period.refused.zip(entry, |sum, entry| sum + entry);
         if self.most.is_finite() {
-            self.not_before = now + PAUSE;
+            self.not_before = now + PAUSE * 2u32.pow(self.closed.min(LONGER_PAUSES));
         }
         if self.scale.is_infinite() {
             // What was accepted lately is what the destination takes.
@@ -220,13 +233,15 @@ impl Limiter {
         let part = |amount: Amount| amount.seconds_of(self.nominal);
         let (accepted, refused) = (part(accepted), part(refused));
         let tried = (accepted + refused) / passed.as_secs_f64();
+        self.closed = if accepted > 0.0 { 0 } else { self.closed + 1 };
         if refused > 0.0 {
             self.refusing += passed.min(LONGEST_PERIOD);
             self.accepting = 0;
             let part = refused / (accepted + refused);
             // A rate that is not made use of would fall without effect.
             let used = self.scale.min(1.2 * tried.max(LEAST));
-            self.set_scale(used * (1.0 - part * part.max(0.5)) + seconds * self.step() * (1.0 - part), now);
+            let cut = used * (1.0 - part * part.max(0.5)) + seconds * self.step() * (1.0 - part);
+            self.set_scale(if accepted > 0.0 { cut } else { cut.max(LEAST_REFUSED) }, now);
             return;
         }
         self.refusing = Duration::ZERO;
@@ -377,6 +392,32 @@ mod tests {
     }
 
     #[test]
+    fn after_an_outage_in_which_all_was_refused_it_is_soon_as_fast_as_before() {
+        for (mut limiter, least) in [
+            (Limiter::of_stream(SHARD, Duration::ZERO), 60.0),
+            (Limiter::of_shard(SHARD, Duration::ZERO), 15.0),
+        ] {
+            let (entry, mut accepted) = (Amount::of_entry(256_000), 0.0);
+            for step in 0..660 {
+                let now = millis(1000 * step);
+                if limiter.wait(Turn::Again, now).is_zero() {
+                    limiter.take(entry, now);
+                    limiter.refused(entry, now);
+                }
+            }
+            for step in 660_000..720_000 {
+                let now = millis(step);
+                if limiter.wait(Turn::Fresh, now).is_zero() {
+                    limiter.take(entry, now);
+                    limiter.accepted(entry, now);
+                    accepted += 0.256;
+                }
+            }
+            assert!(accepted >= least, "{accepted} MB in a minute");
+        }
+    }
+
+    #[test]
     fn refusals_that_do_not_depend_on_the_rate_do_not_stop_everything() {
         for (mut limiter, least) in [
             (Limiter::of_shard(SHARD, Duration::ZERO), 15.0),
@@ -432,7 +473,7 @@ mod tests {
             tries.push(tried);
         }
         assert!(tries[59] <= 3, "{tries:?}");
-        assert!(limiter.refusing() > Duration::from_secs(50));
+        assert!(limiter.refusing() > Duration::from_secs(40));
     }
 
     proptest! {

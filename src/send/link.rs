@@ -6,12 +6,13 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::Instant;
 
 use super::clients::Client;
 use super::entry::{DeadLetter, Entry};
 use super::lane::Room;
+use super::order::Order;
 use super::outcome::{self, Answers, Cause, Failure, FailureClass, Outcome};
 use super::pace::Pace;
 use super::partition;
@@ -36,6 +37,9 @@ pub struct Link {
     /// How long attempts may take.
     pub pace: watch::Sender<Pace>,
     renewal: Mutex<Renewal>,
+    pub order: Mutex<Order>,
+    /// An entry is settled, and the next of its key may leave.
+    pub freed: Notify,
     started: Instant,
 }
 
@@ -62,6 +66,8 @@ impl Link {
             logged: Mutex::default(),
             pace: watch::Sender::default(),
             renewal: Mutex::default(),
+            order: Mutex::default(),
+            freed: Notify::new(),
             started: Instant::now(),
             setup,
         }
@@ -126,6 +132,15 @@ impl Link {
                 "delivering again after {:.1} s", recovery.after.as_secs_f64());
         }
         setup.settled.send(receipt.settled()).await.map_err(|_| Closed)
+    }
+
+    /// The next entries of their keys may leave.
+    pub fn settled<'a>(&self, entries: impl Iterator<Item = &'a Entry>) {
+        if self.setup.options.in_order {
+            let mut order = self.order.lock().unwrap();
+            entries.for_each(|entry| order.end(entry));
+            self.freed.notify_one();
+        }
     }
 
     /// Counts and logs what was refused in an answer.
@@ -216,8 +231,10 @@ impl Link {
                 "the destination refuses a record that it will never accept, while it accepts others; \
                  the record goes to the dead-letter file");
         }
-        let letter = DeadLetter { flow: setup.flow.clone(), entry, reason: reason.to_owned() };
-        setup.dead.send(letter).await.map_err(|_| Closed)
+        let letter = DeadLetter { flow: setup.flow.clone(), entry: entry.clone(), reason: reason.to_owned() };
+        setup.dead.send(letter).await.map_err(|_| Closed)?;
+        self.settled(std::iter::once(&entry));
+        Ok(())
     }
 
     fn may_log(&self, cause: &str) -> Option<u64> {

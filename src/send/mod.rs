@@ -45,6 +45,8 @@ pub mod limiter;
 mod link;
 /// What this stage is told to do.
 pub mod options;
+/// Which keys have an entry under way.
+pub mod order;
 /// What became of an entry, and of a request.
 pub mod outcome;
 /// How long one attempt may take.

@@ -23,6 +23,8 @@ pub struct Options {
     /// Not with [`Aggregation::Kpl`].
     pub compression: Option<Compression>,
     pub partition_key: PartitionKey,
+    /// One entry of each key is under way at a time; records without a key have that of their file.
+    pub in_order: bool,
     pub shard_limits: ShardLimits,
     pub max_batch_entries: usize,
     /// Counts payloads and partition keys, before base64. Bytes.

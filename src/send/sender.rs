@@ -16,7 +16,7 @@ use super::batch::Batcher;
 use super::clients::{Client, Clients};
 use super::delivery::Delivery;
 use super::entry::{DeadLetter, Entry, FlushReason};
-use super::lane::{GATHER, Lane, Member};
+use super::lane::{Admission, GATHER, Lane, Member};
 use super::limit::{Accepted, Bodies};
 use super::limiter::Turn;
 use super::link::{Closed, Link};
@@ -72,6 +72,8 @@ struct Leaving {
     entries: VecDeque<Entry>,
     /// None of them goes before.
     not_before: Option<Instant>,
+    /// All wait for the entries before them of their keys.
+    stuck: bool,
 }
 
 impl Sender {
@@ -138,6 +140,7 @@ impl Sender {
                     }
                     self.dispatch(permit, deliveries);
                 }
+                () = self.link.freed.notified() => self.leaving.stuck = false,
                 () = tokio::time::sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {}
                 () = &mut short => {
                     short.set(budget.short());
@@ -201,15 +204,36 @@ impl Sender {
         batch.entries.iter_mut().for_each(|entry| partition::fix(&setup.options.partition_key, entry));
         self.leaving.entries.extend(batch.entries);
         self.leaving.not_before = None;
+        self.leaving.stuck = false;
+    }
+
+    /// Which of those that are leaving go now.
+    fn admit(&self) -> Admission {
+        let Link { setup, order, .. } = &*self.link;
+        let entries = &self.leaving.entries;
+        if !setup.options.in_order {
+            return setup.lane.admit(entries, self.link.room(), Turn::Fresh);
+        }
+        let mut order = order.lock().unwrap();
+        let free = order.free(entries);
+        let admission = setup.lane.admit(free.iter().map(|at| &entries[*at]), self.link.room(), Turn::Fresh);
+        let mut places = vec![None; entries.len()];
+        for (at, place) in free.into_iter().zip(admission.places) {
+            if place.is_some() {
+                order.begin(&entries[at]);
+            }
+            places[at] = place;
+        }
+        Admission { places, wait: admission.wait }
     }
 
     /// Sends what may go now.
     fn dispatch(&mut self, slot: OwnedSemaphorePermit, deliveries: &mut JoinSet<Result<(), Closed>>) {
-        let lane = &self.link.setup.lane;
-        let admission = lane.admit(&self.leaving.entries, self.link.room(), Turn::Fresh);
+        let admission = self.admit();
         self.leaving.not_before =
             admission.wait.map(|wait| Instant::now() + if wait.is_zero() { wait } else { wait.max(GATHER) });
         let (entries, places) = self.leaving.take(&admission.places);
+        self.leaving.stuck = entries.is_empty() && admission.wait.is_none();
         if !entries.is_empty() {
             deliveries.spawn(Delivery::new(self.link.clone(), entries, places, slot).run());
         }
@@ -219,7 +243,7 @@ impl Sender {
 
 impl Leaving {
     fn may_go(&self) -> bool {
-        !self.entries.is_empty() && self.not_before.is_none_or(|at| at <= Instant::now())
+        !self.entries.is_empty() && !self.stuck && self.not_before.is_none_or(|at| at <= Instant::now())
     }
 
     /// Takes the entries out that have a place.

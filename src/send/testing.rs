@@ -26,6 +26,7 @@ pub fn options() -> Options {
         aggregation_max_bytes: 250 * 1024,
         aggregation_max_records: None,
         compression: None,
+        in_order: false,
         partition_key: PartitionKey::Random,
         shard_limits: ShardLimits::default(),
         max_batch_entries: 500,

@@ -50,6 +50,7 @@ fn options(folder: &Path, pattern: &str, initial_position: InitialPosition) -> O
         scan_interval: Duration::from_secs(10),
         use_events: false,
         finished_after: Duration::from_secs(30),
+        in_order: false,
     }
 }
 

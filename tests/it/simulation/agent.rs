@@ -465,6 +465,7 @@ fn tailers(setup: Setup, patterns: &[String], ids: Arc<TailIds>, resumed: Resume
         scan_interval: Duration::from_secs(10),
         use_events: false,
         finished_after: Duration::from_secs(30),
+        in_order: false,
     };
     let first_start = resumed.first_start.duration_since(UNIX_EPOCH).unwrap();
     let past = Past {
@@ -511,6 +512,7 @@ fn send_options(setup: Setup) -> send::Options {
         endpoint: None,
         credentials: Credentials::default(),
         network: kinesis_agent::send::Network::default(),
+        in_order: false,
         aggregation: if setup.packed { Aggregation::Lines } else { Aggregation::None },
         aggregation_max_bytes: 100,
         aggregation_max_records: None,

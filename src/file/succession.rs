@@ -1,0 +1,154 @@
+//! Which file waits for another: where order is asked for, what took the place of a rotated file
+//! is read once that one was read to its end.
+//!
+//! The end is where it was when its successor was first found to hold something: who writes to
+//! both has written it by then. What is written behind it later is not waited for, nor is a file
+//! that cannot be read or found: one old file must not hold up all that follow.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::time::Duration;
+
+use super::body::is_compressed;
+use super::budget::FlowBudget;
+use super::chunk::TailId;
+use super::note::{TailEvent, TailState};
+use super::tailers::{Tailers, open};
+
+/// What is known of files that have a successor.
+#[derive(Debug, Default)]
+pub struct Succession {
+    /// They wait for files before them.
+    followers: BTreeSet<TailId>,
+    /// How far each has to be read before its successor is.
+    ends: HashMap<TailId, u64>,
+    /// They were read so far.
+    passed: HashSet<TailId>,
+}
+
+impl Succession {
+    /// Whether files wait for others.
+    pub fn waits(&self) -> bool {
+        !self.followers.is_empty()
+    }
+
+    /// Keeps those of the waiting for which `wanted` holds.
+    pub fn retain(&mut self, wanted: impl Fn(&TailId) -> bool) {
+        self.followers.retain(wanted);
+    }
+
+    pub fn forget(&mut self, id: TailId) {
+        self.followers.remove(&id);
+        self.ends.remove(&id);
+        self.passed.remove(&id);
+    }
+}
+
+impl Tailers {
+    /// Whether the tail may be read now. One that may not waits; one that holds nothing yet has
+    /// nobody to wait for.
+    pub(super) fn may_follow(&mut self, id: TailId, now: Duration) -> bool {
+        let before = self.predecessors(id);
+        if before.is_empty() {
+            return true;
+        }
+        let Some(tail) = self.tails.get_mut(id) else { return true };
+        match open(tail, now) {
+            Ok(true) if tail.unread() == 0 => return false,
+            // Reading it shows what is the matter with it.
+            Ok(_) | Err(_) => {}
+        }
+        let waits = before.iter().filter(|before| self.is_to_be_read(**before, now)).count() > 0;
+        if waits {
+            self.succession.followers.insert(id);
+            return false;
+        }
+        for before in before {
+            self.succession.ends.remove(&before);
+            self.succession.passed.insert(before);
+            if self.tails.get(before).is_some_and(|tail| tail.announced) {
+                self.events.push_back(TailEvent::Followed { tail: before });
+            }
+        }
+        true
+    }
+
+    /// The files that had the tail's name before it, and were not passed yet.
+    fn predecessors(&self, id: TailId) -> Vec<TailId> {
+        let Some(tail) = self.tails.get(id).filter(|_| self.options.in_order) else { return Vec::new() };
+        let family = self.tails.family(&tail.home).take_while(|other| *other < id);
+        family.filter(|other| !self.succession.passed.contains(other)).collect()
+    }
+
+    /// Whether something of a rotated file is to be read before its successor is.
+    fn is_to_be_read(&mut self, id: TailId, now: Duration) -> bool {
+        let Some(tail) = self.tails.get_mut(id) else { return false };
+        if matches!(tail.state, TailState::Live | TailState::Finished | TailState::Over) {
+            return false;
+        }
+        if self.foreign.contains(&id) {
+            // The next look at the folders tells what became of it.
+            self.scan_due = true;
+            return true;
+        }
+        if tail.absent {
+            let may_be_found = self.scan_due || !self.sure || self.awaited.contains_key(&id);
+            return may_be_found && tail.unread() > 0;
+        }
+        if self.failed.contains(&id) {
+            return false;
+        }
+        if is_compressed(&tail.path) {
+            return true;
+        }
+        if let Some(end) = self.succession.ends.get(&id) {
+            return tail.position < *end;
+        }
+        let was_open = tail.is_open();
+        match open(tail, now) {
+            Ok(true) => {}
+            Ok(false) => {
+                self.foreign.insert(id);
+                self.scan_due = true;
+                return true;
+            }
+            Err(error) => {
+                self.read_failed(id, &error, now);
+                return false;
+            }
+        }
+        // It stays open however many are: only then is its last line ever finished.
+        self.open_files += usize::from(!was_open);
+        let (position, end) = (tail.position, tail.size);
+        self.succession.ends.insert(id, end);
+        self.enqueue(id);
+        position < end
+    }
+
+    /// The tail was read further: what waits for it looks again.
+    pub(super) fn wake_followers_of(&mut self, id: TailId) {
+        let Some(tail) = self.tails.get(id).filter(|_| self.succession.waits()) else { return };
+        let family: Vec<TailId> = self.tails.family(&tail.home).collect();
+        for id in family {
+            if self.succession.followers.remove(&id) {
+                self.enqueue(id);
+            }
+        }
+    }
+
+    /// What else may have freed them is found by looking.
+    pub(super) fn wake_followers(&mut self) {
+        for id in std::mem::take(&mut self.succession.followers) {
+            self.enqueue(id);
+        }
+    }
+
+    /// They can wait no longer: what is in them would be lost.
+    pub fn let_followers_go(&mut self, now: Duration, budget: &std::sync::Arc<FlowBudget>) {
+        self.finish_deleted(now, budget);
+        for id in std::mem::take(&mut self.succession.followers) {
+            let before = self.predecessors(id);
+            self.succession.passed.extend(before);
+            self.enqueue(id);
+        }
+    }
+}

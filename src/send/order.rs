@@ -1,0 +1,101 @@
+//! Which keys have an entry under way, where records are to be stored in the order of their
+//! files: the next entry of a key leaves when the one before is settled. Pure.
+//!
+//! It does not decide when an entry that may leave does: its shard, the batch and the request
+//! slots may have it wait longer.
+
+use std::collections::HashSet;
+
+use super::entry::Entry;
+
+#[derive(Debug, Default)]
+pub struct Order {
+    under_way: HashSet<Option<u128>>,
+}
+
+impl Order {
+    /// Those of `entries`, which wait in their order, whose key has nothing before them.
+    pub fn free<'a>(&self, entries: impl IntoIterator<Item = &'a Entry>) -> Vec<usize> {
+        let mut before = self.under_way.clone();
+        let entries = entries.into_iter().enumerate();
+        entries.filter_map(|(at, entry)| before.insert(key(entry)).then_some(at)).collect()
+    }
+
+    /// The entry leaves.
+    pub fn begin(&mut self, entry: &Entry) {
+        let first = self.under_way.insert(key(entry));
+        debug_assert!(first, "one of each key is under way");
+    }
+
+    /// The entry is settled.
+    pub fn end(&mut self, entry: &Entry) {
+        self.under_way.remove(&key(entry));
+    }
+}
+
+/// What decides on the shard; the same for all entries that have none.
+fn key(entry: &Entry) -> Option<u128> {
+    entry.key.as_ref().map(|key| key.hash)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::send::partition::FixedKey;
+    use proptest::prelude::*;
+
+    fn entry(name: &str) -> Entry {
+        Entry { key: Some(FixedKey::new(name)), ..Entry::default() }
+    }
+
+    #[test]
+    fn the_first_of_each_key_is_free_until_it_leaves_and_again_when_it_is_settled() {
+        let mut order = Order::default();
+        let waiting = ["a", "a", "b", "a", "b", "c"].map(entry);
+        let free = |order: &Order| order.free(&waiting);
+        assert_eq!(free(&order), [0, 2, 5]);
+        order.begin(&entry("a"));
+        assert_eq!(free(&order), [2, 5]);
+        order.begin(&entry("c"));
+        order.end(&entry("a"));
+        assert_eq!(free(&order), [0, 2]);
+        let keyless = [Entry::default(), Entry::default()];
+        assert_eq!(order.free(&keyless), [0]);
+    }
+
+    proptest! {
+        /// However entries leave and are settled, each key's leave in their order, one at a time.
+        #[test]
+        fn entries_of_a_key_never_pass_each_other(
+            keys in prop::collection::vec(0u8..4, 1..40),
+            steps in prop::collection::vec(any::<prop::sample::Index>(), 200),
+        ) {
+            let mut order = Order::default();
+            let all: Vec<Entry> = keys.iter().map(|key| entry(&key.to_string())).collect();
+            let mut waiting: Vec<usize> = (0..all.len()).collect();
+            let (mut under_way, mut left) = (Vec::<usize>::new(), Vec::new());
+            for step in steps {
+                let free = order.free(waiting.iter().map(|at| &all[*at]));
+                prop_assert!(!free.is_empty() || waiting.is_empty() || !under_way.is_empty());
+                match step.index(free.len() + under_way.len() + 1).checked_sub(under_way.len()) {
+                    Some(at) if at < free.len() => {
+                        let entry = waiting.remove(free[at]);
+                        prop_assert!(under_way.iter().all(|other| keys[*other] != keys[entry]));
+                        order.begin(&all[entry]);
+                        under_way.push(entry);
+                        left.push(entry);
+                    }
+                    Some(_) => {}
+                    None => {
+                        let at = step.index(under_way.len());
+                        order.end(&all[under_way.remove(at)]);
+                    }
+                }
+            }
+            for key in 0u8..4 {
+                let of_key: Vec<usize> = left.iter().copied().filter(|at| keys[*at] == key).collect();
+                prop_assert!(of_key.is_sorted());
+            }
+        }
+    }
+}
