@@ -12,7 +12,7 @@ MAY_MOUNT := unshare $(if $(filter-out 0,$(shell id -u)),--map-root-user) --moun
 export CARGO_TERM_COLOR ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint lint-packaging unit peers bench packages test-packages image test-image many outage shards simulate simulate-planted fuzz clean-peers clean-packages
+.PHONY: help build demo test lint lint-packaging unit peers bench packages test-packages image test-image many outage shards ordering simulate simulate-planted fuzz clean-peers clean-packages
 
 help: ## Shows this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -55,6 +55,9 @@ fuzz: ## Looks for bytes that break a property of tests/it/properties (PROPERTY=
 
 many: ## Measures start, memory and idle CPU with very many files, and a fresh line beside a backlog (FILES, ACTIVE, SECONDS, BENCH_MB).
 	$(CARGO) bench --locked --bench throughput -- many fair
+
+ordering: ## Measures what `ordering: strict` costs, beside no order (BENCH_MB).
+	$(CARGO) bench --locked --bench throughput -- ordering
 
 shards: ## Measures how much of a stream's shards is used, and how much is refused, on a real server (SHARDS, SECONDS, AGENTS).
 	$(CARGO) bench --locked --bench throughput -- shards

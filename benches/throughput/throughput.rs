@@ -33,7 +33,7 @@ pub fn run() -> Result<()> {
 }
 
 /// The second run reads the same backlog.
-fn forget_positions(folder: &Path) -> Result<()> {
+pub fn forget_positions(folder: &Path) -> Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         if path.is_file() && path.extension().is_none_or(|extension| extension != "log") {

@@ -82,8 +82,9 @@ impl Tailers {
     ) -> HashMap<FileKey, Seen> {
         let mut strangers = HashMap::new();
         self.doubt_homes(&appeared);
-        // What took the place of rotated files comes last: only what is older tells of them.
-        appeared.sort_by_key(|seen| self.rotated.contains(&seen.path));
+        // In the order of time. What took the place of rotated files comes last: only what is older
+        // tells of them.
+        appeared.sort_by_key(|seen| (self.rotated.contains(&seen.path), seen.modified_millis));
         let newcomers = appeared.iter().map(|seen| (&*seen.path, seen)).collect();
         for seen in &appeared {
             if !self.sure && self.rotated.contains(&seen.path) {

@@ -31,6 +31,10 @@ impl Succession {
         !self.followers.is_empty()
     }
 
+    pub fn waits_for_others(&self, id: TailId) -> bool {
+        self.followers.contains(&id)
+    }
+
     /// Keeps those of the waiting for which `wanted` holds.
     pub fn retain(&mut self, wanted: impl Fn(&TailId) -> bool) {
         self.followers.retain(wanted);
@@ -52,14 +56,14 @@ impl Tailers {
             return true;
         }
         let Some(tail) = self.tails.get_mut(id) else { return true };
-        match open(tail, now) {
-            Ok(true) if tail.unread() == 0 => return false,
-            // Reading it shows what is the matter with it.
-            Ok(_) | Err(_) => {}
+        // How much is in a compressed one shows only as it is read, and what is the matter with any
+        // other, too.
+        if !is_compressed(&tail.path) && matches!(open(tail, now), Ok(true)) && tail.unread() == 0 {
+            return false;
         }
         let waits = before.iter().filter(|before| self.is_to_be_read(**before, now)).count() > 0;
         if waits {
-            self.succession.followers.insert(id);
+            self.have_wait(id);
             return false;
         }
         for before in before {
@@ -70,6 +74,17 @@ impl Tailers {
             }
         }
         true
+    }
+
+    fn have_wait(&mut self, id: TailId) {
+        self.succession.followers.insert(id);
+        if self.unpacking == Some(id) {
+            // One before it may have to be unpacked.
+            if let Some(tail) = self.tails.get_mut(id) {
+                tail.close();
+            }
+            self.unpacked(id);
+        }
     }
 
     /// The files that had the tail's name before it, and were not passed yet.

@@ -40,6 +40,7 @@ impl Tailers {
                 && (tail.deleted || tail.state == TailState::Rotated)
                 && now.saturating_sub(tail.changed_at) >= quiet_for
                 && !self.queued.contains(&tail.id)
+                && !self.succession.waits_for_others(tail.id)
         });
         for id in finished {
             if !self.foreign.contains(&id) {
@@ -191,6 +192,7 @@ impl Tailers {
             tail.note_due = true;
             self.unpacked(id);
         }
+        self.wake_followers_of(id);
     }
 
     /// The tail's life is over.
@@ -208,6 +210,7 @@ impl Tailers {
     }
 
     fn remove(&mut self, id: TailId) -> bool {
+        self.wake_followers_of(id);
         let Some(tail) = self.tails.remove(id) else { return false };
         self.foreign.remove(&id);
         self.compressions.remove(&id);

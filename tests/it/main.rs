@@ -52,6 +52,8 @@ mod memory;
 mod metrics;
 /// `check --online`.
 mod online;
+/// The order of what a stream holds.
+mod ordering;
 /// Nothing can be delivered for long.
 mod outage;
 /// The service and the packages, without building or booting anything.

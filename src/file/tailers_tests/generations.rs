@@ -21,6 +21,32 @@ fn a_generation_with_the_inode_of_a_file_that_was_left_alone_is_read() {
 }
 
 #[test]
+fn generations_begin_in_the_order_of_time_also_with_the_inode_of_a_known_file() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.rename("app.log", "app.log.1");
+    flow.append("app.log", "2\n");
+    flow.look();
+    flow.restart(|flow| {
+        let written = |name: &str, text: &str, seconds: u64| {
+            fs::write(flow.path(name), text).unwrap();
+            set_ahead(flow, name, seconds);
+        };
+        flow.rename("app.log", "app.log.4");
+        written("app.log.3", "3\n", 1);
+        written("app.log.2", "4\n", 2);
+        // The first generation is gone, and this one has its inode.
+        written("app.log.1", "5\n", 3);
+        flow.rename("app.log.1", "app.log.0");
+        flow.rename("app.log.2", "app.log.1");
+        flow.rename("app.log.0", "app.log.2");
+        written("app.log", "6\n", 4);
+    });
+    flow.expect(&["1", "2", "3", "4", "5", "6"]);
+}
+
+#[test]
 fn a_file_that_got_any_name_while_stopped_is_found_by_its_inode_or_its_content() {
     for (target, copied) in
         [("kept.txt", false), ("old/kept.txt", false), ("kept.txt", true), ("old/kept", true)]

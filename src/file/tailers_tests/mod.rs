@@ -22,6 +22,7 @@ mod generations;
 mod reading;
 mod removed;
 mod restarts;
+mod succession;
 
 const KEY: &str = "kinesis:stream#flow";
 
@@ -39,6 +40,7 @@ struct Flow {
     offsets: BTreeMap<TailId, u64>,
     pattern: String,
     initial_position: InitialPosition,
+    in_order: bool,
 }
 
 fn options(folder: &Path, pattern: &str, initial_position: InitialPosition) -> Options {
@@ -91,6 +93,7 @@ impl Flow {
             offsets: BTreeMap::new(),
             pattern: pattern.to_owned(),
             initial_position: initial,
+            in_order: false,
         }
     }
 
@@ -216,7 +219,8 @@ impl Flow {
     }
 
     fn start(&mut self) {
-        let options = options(self.folder.path(), &self.pattern, self.initial_position);
+        let mut options = options(self.folder.path(), &self.pattern, self.initial_position);
+        options.in_order = self.in_order;
         let known = self.rows.values().cloned().collect();
         self.tailers = tailers(options, known, false, self.tailers.ids.next().0);
         self.now = Duration::from_secs(1);

@@ -11,6 +11,8 @@ use crate::send::shards::{OpenShard, ShardId};
 use crate::send::testing::{block, options};
 use std::time::Duration;
 
+mod ordering;
+
 /// Memory for request bodies. Bytes.
 const BODIES: usize = 96 * 1024;
 

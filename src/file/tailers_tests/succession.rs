@@ -1,0 +1,190 @@
+//! What takes the place of a rotated file waits for it, where order is asked for.
+
+use super::*;
+
+impl Flow {
+    fn in_order(pattern: &str) -> Self {
+        let mut flow = Flow::new(pattern);
+        flow.in_order = true;
+        flow.start();
+        flow
+    }
+}
+
+#[test]
+fn the_next_file_is_read_after_the_last_line_of_a_backlog() {
+    for rotate in [Flow::rotate_by_name, Flow::rotate_by_copy] {
+        let mut flow = Flow::in_order("app.log");
+        flow.append("app.log", "first\n");
+        flow.look();
+        let backlog: Vec<String> = (0..30_000).map(|n| format!("a line that is not short {n}")).collect();
+        flow.append("app.log", &(backlog.join("\n") + "\n"));
+        rotate(&flow);
+        flow.append("app.log", "fresh\n");
+        flow.look();
+        assert_eq!(flow.lines.len(), 30_002);
+        assert_eq!(flow.lines[1..30_001], backlog);
+        assert_eq!(flow.lines[30_001], "fresh");
+        assert!(!flow.tailers.has_followers());
+    }
+}
+
+impl Flow {
+    fn rotate_by_name(&self) {
+        self.rename("app.log", "app.log.1");
+    }
+
+    fn rotate_by_copy(&self) {
+        self.copy("app.log", "app.log.1");
+        self.truncate("app.log");
+    }
+}
+
+#[test]
+fn a_line_without_its_end_is_waited_for_until_it_is_finished() {
+    let mut flow = Flow::in_order("app.log");
+    flow.append("app.log", "1\n2");
+    flow.look();
+    flow.rename("app.log", "app.log.1");
+    flow.append("app.log", "3\n");
+    flow.look();
+    flow.expect(&["1"]);
+    flow.pass(31);
+    flow.pass(1);
+    flow.expect(&["2", "3"]);
+}
+
+#[test]
+fn what_waits_is_not_finished_before_it_may_be_read() {
+    let mut flow = Flow::in_order("app.log");
+    flow.append("app.log", "1\n2");
+    flow.look();
+    flow.rename("app.log", "app.log.2");
+    flow.append("app.log", "3\n");
+    flow.look();
+    flow.rename("app.log", "app.log.1");
+    flow.append("app.log", "4\n");
+    flow.pass(20);
+    flow.append("app.log.2", "x");
+    flow.pass(20);
+    flow.expect(&["1"]);
+    flow.pass(31);
+    flow.pass(1);
+    flow.expect(&["2x", "3", "4"]);
+}
+
+#[test]
+fn what_is_written_late_is_not_waited_for() {
+    let mut flow = Flow::in_order("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.rename("app.log", "app.log.1");
+    flow.append("app.log", "2\n");
+    flow.look();
+    flow.append("app.log.1", "late");
+    flow.append("app.log", "3\n");
+    flow.look();
+    flow.expect(&["1", "2", "3"]);
+    flow.pass(31);
+    flow.expect(&["late"]);
+}
+
+#[test]
+fn an_empty_successor_lets_its_predecessor_grow() {
+    let mut flow = Flow::in_order("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.rename("app.log", "app.log.1");
+    flow.append("app.log", "");
+    flow.look();
+    flow.append("app.log.1", "2\n3");
+    flow.look();
+    flow.append("app.log", "4\n");
+    flow.look();
+    flow.expect(&["1", "2"]);
+    flow.pass(31);
+    flow.pass(1);
+    flow.expect(&["3", "4"]);
+}
+
+#[test]
+fn generations_are_read_one_after_the_other_also_after_a_restart() {
+    let mut flow = Flow::in_order("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.restart(|flow| {
+        flow.append("app.log", "2\n");
+        flow.rename("app.log", "app.log.3");
+        set_ahead(flow, "app.log.3", 1);
+        flow.append("app.log", "3\n");
+        set_ahead(flow, "app.log", 2);
+        flow.gzip("app.log", "app.log.2.gz");
+        set_ahead(flow, "app.log.2.gz", 2);
+        flow.append("app.log", "4\n");
+        flow.rename("app.log", "app.log.1");
+        set_ahead(flow, "app.log.1", 3);
+        flow.append("app.log", "5\n");
+        set_ahead(flow, "app.log", 4);
+    });
+    flow.pass(1);
+    flow.expect(&["1", "2", "3", "4", "5"]);
+}
+
+#[test]
+fn a_compressed_file_that_waits_does_not_keep_the_one_before_from_being_unpacked() {
+    let mut flow = Flow::in_order("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.settle();
+    flow.append("app.log", "2\n");
+    flow.gzip("app.log", "app.log.1.gz");
+    flow.append("app.log", "3\n");
+    flow.start();
+    flow.tailers.scan(flow.now, 0);
+    flow.collect();
+    flow.settle();
+    flow.rename("app.log.1.gz", "app.log.2.gz");
+    flow.gzip("app.log", "app.log.1.gz");
+    set_ahead(&flow, "app.log.1.gz", 1);
+    flow.append("app.log", "4\n");
+    set_ahead(&flow, "app.log", 2);
+    flow.start();
+    flow.pass(1);
+    flow.expect(&["1", "2", "3", "4"]);
+}
+
+#[test]
+fn a_deleted_predecessor_is_read_first() {
+    let mut flow = Flow::in_order("app.log");
+    flow.append("app.log", "1\n2");
+    flow.look();
+    fs::remove_file(flow.path("app.log")).unwrap();
+    flow.append("app.log", "3\n");
+    flow.look();
+    flow.expect(&["1"]);
+    flow.pass(31);
+    flow.pass(1);
+    flow.expect(&["2", "3"]);
+}
+
+#[test]
+fn what_only_a_descriptor_keeps_is_read_at_a_stop_without_waiting() {
+    let mut flow = Flow::in_order("app.log");
+    flow.append("app.log", "1\n2");
+    flow.look();
+    flow.rename("app.log", "app.log.1");
+    flow.append("app.log", "3\n");
+    flow.look();
+    fs::remove_file(flow.path("app.log")).unwrap();
+    flow.look();
+    flow.expect(&["1"]);
+    while flow.tailers.only_nameless() {
+        flow.tailers.turn(flow.now, &flow.budget);
+    }
+    assert!(flow.tailers.has_followers());
+    flow.tailers.let_followers_go(flow.now, &flow.budget);
+    while flow.tailers.turn(flow.now, &flow.budget) == Turn::Progress {
+        flow.collect();
+    }
+    flow.expect(&["3"]);
+}
