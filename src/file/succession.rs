@@ -106,11 +106,12 @@ impl Tailers {
             return true;
         }
         if tail.absent {
-            let may_be_found = self.scan_due || !self.sure || self.awaited.contains_key(&id);
-            return may_be_found && tail.unread() > 0;
+            // How much it holds by now is not known.
+            return self.scan_due || !self.sure || (self.awaited.contains_key(&id) && tail.unread() > 0);
         }
         if self.failed.contains(&id) {
-            return false;
+            // It may only have another name by now.
+            return self.scan_due;
         }
         if is_compressed(&tail.path) {
             return true;
@@ -128,7 +129,7 @@ impl Tailers {
             }
             Err(error) => {
                 self.read_failed(id, &error, now);
-                return false;
+                return self.scan_due;
             }
         }
         // It stays open however many are: only then is its last line ever finished.

@@ -751,6 +751,33 @@ flows:
 }
 
 #[test]
+fn an_order_that_cannot_be() {
+    let text = "flows:
+- filePattern: /a
+  kinesisStream: s
+  ordering: strict
+- filePattern: /b
+  kinesisStream: s
+  aggregation: kpl
+  ordering: strict
+  partitionKeyOption: RANDOM
+- filePattern: /c
+  deliveryStream: d
+  ordering: strict
+- filePattern: /d
+  kinesisStream: s
+  aggregation: kpl
+  ordering: loose
+";
+    insta::assert_snapshot!(said(text), @r#"
+    c.yaml:4: flows[0].ordering: strict has one record of each key under way at a time, so records have to hold many lines; set `aggregation: kpl` or `aggregation: lines` beside it
+    c.yaml:9: flows[1].partitionKeyOption: scatters the records of a file over the shards, and `ordering: strict` keeps them in order; allowed there: FILE (the default with it), HOST, `value`, `field` and `regex`
+    c.yaml:12: flows[2].ordering: strict is for Data Streams: Firehose itself keeps no order; allowed: none
+    c.yaml:16: flows[3].ordering: "loose" is not known; allowed: none, strict
+    "#);
+}
+
+#[test]
 fn keys_that_cannot_be() {
     let text = "flows:
 - filePattern: /a

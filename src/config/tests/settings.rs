@@ -341,6 +341,20 @@ fn partition_keys_may_come_from_the_host_the_file_or_the_records() {
 }
 
 #[test]
+fn with_order_each_file_has_its_key_unless_another_is_wanted() {
+    let of = |more: &str| {
+        let keys = "filePattern: /a, kinesisStream: s, aggregation: lines, ordering: strict";
+        good(&format!("flows:\n- {{{keys}{more}}}\n")).flows.remove(0)
+    };
+    let flow = of("");
+    assert!(flow.send.in_order && flow.file.in_order);
+    assert_eq!(flow.send.partition_key, PartitionKey::File);
+    assert_eq!(of(", partitionKeyOption: HOST").send.partition_key, PartitionKey::Host);
+    let flow = good(STREAM).flows.remove(0);
+    assert!(!flow.send.in_order && !flow.file.in_order);
+}
+
+#[test]
 fn what_a_shard_takes_of_this_agent_may_be_less_than_aws_allows() {
     let text = "flows:\n- {filePattern: /a, kinesisStream: s, shardBytesPerSecond: 250000, \
                 shardRecordsPerSecond: 250, flush: eager}\n";

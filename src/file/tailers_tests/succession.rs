@@ -154,6 +154,49 @@ fn a_compressed_file_that_waits_does_not_keep_the_one_before_from_being_unpacked
 }
 
 #[test]
+fn a_file_that_was_not_found_while_names_moved_is_waited_for() {
+    let mut flow = Flow::in_order("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.settle();
+    flow.append("app.log", "2\n");
+    flow.rename("app.log", "away");
+    flow.append("app.log", "3\n");
+    flow.start();
+    let mut listing = flow.tailers.list();
+    listing.in_motion = true;
+    flow.tailers.act_on(listing, flow.now, 0);
+    flow.rename("away", "app.log.1");
+    while flow.tailers.turn(flow.now, &flow.budget) == Turn::Progress {
+        flow.collect();
+    }
+    flow.look();
+    flow.expect(&["1", "2", "3"]);
+}
+
+#[test]
+fn a_file_that_was_renamed_since_the_last_look_is_waited_for() {
+    let mut flow = Flow::in_order("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.append("app.log", "2\n");
+    flow.rename("app.log", "app.log.1");
+    flow.append("app.log", "3\n");
+    flow.tailers.scan(flow.now, 0);
+    flow.collect();
+    let first = flow.tailers.tails().next().unwrap().id;
+    flow.tailers.tails.get_mut(first).unwrap().close();
+    flow.rename("app.log.1", "app.log.2");
+    flow.append("app.log.1", "another\n");
+    while flow.tailers.turn(flow.now, &flow.budget) == Turn::Progress {
+        flow.collect();
+    }
+    fs::remove_file(flow.path("app.log.1")).unwrap();
+    flow.look();
+    flow.expect(&["1", "2", "3"]);
+}
+
+#[test]
 fn a_deleted_predecessor_is_read_first() {
     let mut flow = Flow::in_order("app.log");
     flow.append("app.log", "1\n2");
