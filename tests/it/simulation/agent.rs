@@ -465,7 +465,7 @@ fn tailers(setup: Setup, patterns: &[String], ids: Arc<TailIds>, resumed: Resume
         scan_interval: Duration::from_secs(10),
         use_events: false,
         finished_after: Duration::from_secs(30),
-        in_order: false,
+        in_order: setup.in_order,
     };
     let first_start = resumed.first_start.duration_since(UNIX_EPOCH).unwrap();
     let past = Past {

@@ -60,10 +60,13 @@ struct Run {
 impl Case {
     pub fn draw(seed: u64, exact: bool) -> Self {
         let mut rng = Rng::with_seed(seed);
-        let setup = Setup::draw(&mut rng, exact);
+        let mut setup = Setup::draw(&mut rng, exact);
         let swarm = Swarm::draw(&mut rng, exact);
         let length = rng.usize(LENGTH);
-        Case { setup, steps: (0..length).map(|_| swarm.step(&mut rng)).collect() }
+        let steps = (0..length).map(|_| swarm.step(&mut rng)).collect();
+        // Drawn last, so that a seed keeps its steps.
+        setup.in_order = rng.bool();
+        Case { setup, steps }
     }
 
     /// Runs it in an empty folder. An error begins with the promise that was broken.

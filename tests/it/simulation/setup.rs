@@ -30,7 +30,7 @@ const LAYOUTS: [(Layout, &str); 4] = [
 ];
 
 macro_rules! flags {
-    ($($(#[$doc:meta])* $name:ident $word:literal $of_ten:literal,)*) => {
+    ($($(#[$doc:meta])* $name:ident $word:literal $of_ten:expr,)*) => {
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub struct Setup { pub layout: Layout, $($(#[$doc])* pub $name: bool,)* }
 
@@ -80,11 +80,16 @@ flags! {
     keeps_time "keeps-time" 5,
     /// Files get the same time for several writes, as clocks that go in steps make it.
     coarse_clock "coarse-clock" 2,
+    /// What takes the place of a rotated file waits for it.
+    in_order "in-order" NEVER,
 }
+
+/// Nothing is drawn for it here.
+const NEVER: u32 = u32::MAX;
 
 /// So many times of ten.
 fn happens(rng: &mut Rng, of_ten: u32) -> bool {
-    rng.u32(..10) < of_ten
+    of_ten != NEVER && rng.u32(..10) < of_ten
 }
 
 impl Setup {
@@ -112,6 +117,7 @@ impl Setup {
             one_request: false,
             keeps_time: false,
             coarse_clock: false,
+            in_order: false,
         }
     }
 
