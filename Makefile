@@ -12,7 +12,7 @@ MAY_MOUNT := unshare $(if $(filter-out 0,$(shell id -u)),--map-root-user) --moun
 export CARGO_TERM_COLOR ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint lint-packaging unit peers bench packages test-packages image test-image many outage shards ordering simulate simulate-planted fuzz clean-peers clean-packages
+.PHONY: help build demo test lint lint-packaging unit peers bench packages test-packages image test-image many outage shards ordering distance simulate simulate-planted fuzz clean-peers clean-packages
 
 help: ## Shows this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -61,6 +61,9 @@ ordering: ## Measures what `ordering: strict` costs, beside no order (BENCH_MB).
 
 shards: ## Measures how much of a stream's shards is used, and how much is refused, on a real server (SHARDS, SECONDS, AGENTS).
 	$(CARGO) bench --locked --bench throughput -- shards
+
+distance: ## Measures what 100 ms more to each answer cost, and a link of 300 KB/s (BENCH_MB, SECONDS).
+	$(CARGO) bench --locked --bench throughput -- distance
 
 outage: ## Nothing can be delivered for SECONDS=120 while 20 MB/s are written: memory, loss, catching up (OUTAGE=refuse|hang|throttle, RATE_MB, KEEP).
 	$(CARGO) bench --locked --bench throughput -- outage

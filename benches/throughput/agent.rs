@@ -150,6 +150,21 @@ pub fn bytes_delivered(folder: &Path) -> Result<u64> {
     Ok(flows.iter().filter_map(|flow| flow["bytesDelivered"].as_u64()).sum())
 }
 
+/// What the agent that runs in `folder` has counted.
+pub fn metrics(folder: &Path) -> Result<String> {
+    let mut stream = UnixStream::connect(folder.join("status.sock"))?;
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: agent\r\nconnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+/// The sum of all counters whose lines begin with `name`.
+pub fn sum(metrics: &str, name: &str) -> f64 {
+    let lines = metrics.lines().filter(|line| line.starts_with(name));
+    lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+}
+
 fn yaml(folder: &Path, endpoint: &str, flow: &str) -> String {
     format!(
         "kinesis:\n  endpoint: {endpoint}\n  region: us-east-1\n\

@@ -5,14 +5,15 @@
 //! the write of a line to its receipt), `crash` (lines lost and repeated under kill -9 and
 //! rotation), `bill` (what AWS bills for each way of packing), and, only where an argument asks
 //! for them, `many` (start, memory and CPU with very many files), `fair` (a fresh line beside a
-//! backlog), `shards` (how much of a stream's limits is used), `ordering` (what order costs) and `outage` (minutes in which nothing can
-//! be delivered). An argument picks one. `BENCH_MB`,
-//! `BENCH_LIVES`, `BENCH_SEED`, `FILES`, `ACTIVE`, `SECONDS` change the sizes; `KINESIS_AGENT` names
+//! backlog), `shards` (how much of a stream's limits is used), `ordering` (what order
+//! costs), `distance` (what a distant endpoint costs) and `outage` (minutes in which nothing can be delivered). An argument picks one.
+//! `BENCH_MB`, `BENCH_LIVES`, `BENCH_SEED`, `FILES`, `ACTIVE`, `SECONDS` change the sizes; `KINESIS_AGENT` names
 //! another binary. It is plain HTTP: TLS would be measured with it otherwise.
 
 mod agent;
 mod bill;
 mod crash;
+mod distance;
 mod endpoint;
 mod fair;
 mod latency;
@@ -66,6 +67,9 @@ fn run(asked: impl Fn(&str) -> bool, all: bool) -> Result<()> {
     }
     if asked("ordering") {
         ordering::run()?;
+    }
+    if asked("distance") {
+        distance::run()?;
     }
     if asked("fair") {
         fair::run()?;

@@ -3,11 +3,14 @@
 //! second and refuses the rest. The server is a process of its own: the bench runs itself once
 //! more with [`ARGUMENT`].
 //!
+//! Refused are first attempts and others, in parts of what left the agent; `later` is the second
+//! half of the time, when agents that share a stream have found their parts. `shares` are the least
+//! and the most of an agent.
+//!
 //! `SHARDS` is the number of shards, `SECONDS` the length of each measurement, `AGENTS` that of
 //! the crowd on one stream.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::net::UnixStream;
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -17,7 +20,7 @@ use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::config::{BehaviorVersion, Credentials, Region};
 use ferrokinesis::store::StoreOptions;
 
-use crate::agent::Agent;
+use crate::agent::{Agent, metrics, sum};
 use crate::line::LENGTH;
 use crate::throughput::write_backlog;
 use crate::{in_folder, setting};
@@ -35,7 +38,10 @@ pub fn run() -> Result<()> {
     let (shards, seconds) = (setting("SHARDS", 4)?, setting("SECONDS", 30)?);
     let agents = setting("AGENTS", 4)?;
     println!("\nA backlog to a stream of {shards} shards that enforces its limits, {seconds} s each");
-    println!("  {:<44} {:>8} {:>10} {:>10} {:>11}", "", "MB/s", "entries/s", "of limit %", "refused %");
+    println!(
+        "  {:<44} {:>8} {:>10} {:>10} {:>10} {:>10} {:>8}",
+        "", "MB/s", "entries/s", "of limit %", "refused %", "later %", "shares %"
+    );
     for (name, flow, records) in [
         ("packed, 250 KiB", "aggregation: lines", false),
         ("packed, 5 kB", "aggregation: lines\naggregationMaxBytes: 5000", false),
@@ -81,30 +87,40 @@ impl Case {
             agents.push((Agent::start(&own, &server.url, &flow)?, own));
         }
         let deadline = Instant::now() + FIRST_DELIVERY;
-        while done(&agents)?.bytes == 0.0 {
+        while total(&done_by_each(&agents)).bytes == 0.0 {
             if Instant::now() > deadline {
                 bail!("nothing is delivered");
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        let (before, began) = (done(&agents)?, Instant::now());
-        std::thread::sleep(Duration::from_secs(self.seconds));
-        let (after, seconds) = (done(&agents)?, began.elapsed().as_secs_f64());
+        let half = Duration::from_secs_f64(self.seconds as f64 / 2.0);
+        let (before, began) = (done_by_each(&agents), Instant::now());
+        std::thread::sleep(half);
+        let middle = done_by_each(&agents);
+        std::thread::sleep(half);
+        let (after, seconds) = (done_by_each(&agents), began.elapsed().as_secs_f64());
         for (agent, _) in agents {
             agent.kill()?;
         }
-        let (bytes, records) = (after.bytes - before.bytes, after.records - before.records);
-        let (entries, refused) = (after.entries - before.entries, after.refused - before.refused);
-        let limit = self.shards as f64 * seconds;
-        let part = if self.records { records / SHARD_RECORDS } else { bytes / SHARD_BYTES };
-        println!(
-            "  {name:<44} {:>8.2} {:>10.0} {:>10.1} {:>11.2}",
-            bytes / 1e6 / seconds,
-            entries / seconds,
-            100.0 * part / limit,
-            100.0 * refused / (entries + refused),
-        );
+        self.print(name, [&before, &middle, &after], seconds);
         Ok(())
+    }
+
+    fn print(&self, name: &str, [before, middle, after]: [&[Done]; 3], seconds: f64) {
+        let (all, later) = (total(after).since(total(before)), total(after).since(total(middle)));
+        let part = if self.records { all.records / SHARD_RECORDS } else { all.bytes / SHARD_BYTES };
+        let bytes = before.iter().zip(after).map(|(before, after)| after.since(*before).bytes);
+        let shares: Vec<f64> = bytes.map(|bytes| 100.0 * bytes / all.bytes).collect();
+        let least = shares.iter().copied().fold(f64::MAX, f64::min);
+        println!(
+            "  {name:<44} {:>8.2} {:>10.0} {:>10.1} {:>10.2} {:>10.2} {:>8}",
+            all.bytes / 1e6 / seconds,
+            all.entries / seconds,
+            100.0 * part / (self.shards as f64 * seconds),
+            all.refused_part(),
+            later.refused_part(),
+            format!("{least:.0}-{:.0}", shares.iter().copied().fold(0.0, f64::max)),
+        );
     }
 
     /// What all shards take in the time, and some more, for each agent.
@@ -114,29 +130,39 @@ impl Case {
     }
 }
 
-fn done(agents: &[(Agent, PathBuf)]) -> Result<Done> {
-    let mut done = Done::default();
-    for (_, folder) in agents {
-        let Ok(metrics) = metrics(&folder.join("status.sock")) else { continue };
-        done.bytes += sum(&metrics, "kinesis_agent_delivered_bytes_total{");
-        done.records += sum(&metrics, "kinesis_agent_records_delivered_total{");
-        done.entries += sum(&metrics, "kinesis_agent_batch_entries_sum{");
-        done.refused += sum(&metrics, "kinesis_agent_entries_throttled_total{");
+impl Done {
+    fn since(self, before: Done) -> Done {
+        Done {
+            bytes: self.bytes - before.bytes,
+            records: self.records - before.records,
+            entries: self.entries - before.entries,
+            refused: self.refused - before.refused,
+        }
     }
-    Ok(done)
+
+    fn refused_part(&self) -> f64 {
+        100.0 * self.refused / (self.entries + self.refused)
+    }
 }
 
-fn metrics(socket: &Path) -> Result<String> {
-    let mut stream = UnixStream::connect(socket)?;
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: agent\r\nconnection: close\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    Ok(answer)
+fn total(each: &[Done]) -> Done {
+    each.iter().fold(Done::default(), |sum, done| Done {
+        bytes: sum.bytes + done.bytes,
+        records: sum.records + done.records,
+        entries: sum.entries + done.entries,
+        refused: sum.refused + done.refused,
+    })
 }
 
-fn sum(metrics: &str, name: &str) -> f64 {
-    let lines = metrics.lines().filter(|line| line.starts_with(name));
-    lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+/// Nothing of an agent that does not listen yet.
+fn done_by_each(agents: &[(Agent, PathBuf)]) -> Vec<Done> {
+    let done = |metrics: String| Done {
+        bytes: sum(&metrics, "kinesis_agent_delivered_bytes_total{"),
+        records: sum(&metrics, "kinesis_agent_records_delivered_total{"),
+        entries: sum(&metrics, "kinesis_agent_batch_entries_sum{"),
+        refused: sum(&metrics, "kinesis_agent_entries_throttled_total{"),
+    };
+    agents.iter().map(|(_, folder)| metrics(folder).map(done).unwrap_or_default()).collect()
 }
 
 struct Server {

@@ -31,10 +31,6 @@ const FIRST_WAIT: Duration = Duration::from_secs(3);
 /// Where entries wait for their shards, more may be ready so much later, and share the request.
 pub const GATHER: Duration = Duration::from_millis(20);
 
-/// A shard has a thousandth of the hash keys in a stream of a thousand shards, and a draw takes
-/// less than a microsecond.
-const KEY_DRAWS: usize = 10_000;
-
 /// The lanes of the agent, for flows to find theirs.
 #[derive(Debug, Default)]
 pub struct Lanes(HashMap<(Address, ShardLimits), Arc<Lane>>);
@@ -166,10 +162,10 @@ impl Lane {
         if matches!(self.destination, Destination::Firehose(_)) {
             return Vec::new();
         }
-        let spread = self.spread.lock().unwrap();
+        let mut spread = self.spread.lock().unwrap();
         let key = |(entry, place): (&Entry, &Place)| match &entry.key {
             Some(fixed) => Key { partition: fixed.text.to_string(), explicit_hash: None },
-            None if aggregates => Key { partition: key_to(&spread, *place), explicit_hash: None },
+            None if aggregates => Key { partition: key_to(&mut spread, *place), explicit_hash: None },
             None => Key {
                 partition: partition::random(),
                 explicit_hash: spread.hash_in(*place, fastrand::u128(..)),
@@ -250,7 +246,9 @@ impl Lane {
     pub async fn begin_request(self: &Arc<Self>) -> Request {
         let _waiting = Waiting::new(self);
         loop {
-            let freed = self.freed.notified();
+            // It is told from now on, also of what is freed before it waits.
+            let mut freed = std::pin::pin!(self.freed.notified());
+            freed.as_mut().enable();
             if let Some(ticket) = self.requests.lock().unwrap().controller.try_begin() {
                 return Request { lane: self.clone(), ticket: Some(ticket), sign: Sign::None };
             }
@@ -324,15 +322,12 @@ impl Drop for Request {
 
 /// A random partition key that goes to this place, as nearly always; else one that goes anywhere,
 /// which is as good, only less even.
-fn key_to(spread: &Spread, place: Place) -> String {
-    let mut key = partition::random();
-    for _ in 0..KEY_DRAWS {
-        if spread.holds(place, partition::hash(&key)) {
-            break;
-        }
-        key = partition::random();
-    }
-    key
+fn key_to(spread: &mut Spread, place: Place) -> String {
+    let draw = || {
+        let number = partition::random_number();
+        (number, partition::hash(&partition::key_of(number)))
+    };
+    partition::key_of(spread.key_to(place, draw).unwrap_or_else(partition::random_number))
 }
 
 /// Whether it helps to ask again soon.
@@ -385,7 +380,8 @@ mod tests {
             for (key, place) in lane.keys(&entries, &places, aggregates).iter().zip(&places) {
                 assert_eq!(key.explicit_hash.is_some(), explicit);
                 let hash = key.explicit_hash.unwrap_or_else(|| partition::hash(&key.partition));
-                assert!(lane.spread.lock().unwrap().holds(*place, hash));
+                let shard = (hash / (u128::MAX / 1000)).min(999);
+                assert_eq!(*place, Place::Shard(ShardId(shard as u64)));
             }
         }
     }

@@ -7,11 +7,11 @@
 //! refused, so that a destination that refuses everything is not asked more often for it.
 //!
 //! The rate is a part of the known limits, or a multiple of a nominal rate where there are none.
-//! Each second or so it falls by half the part that was refused, or more if that is
-//! most, and rises by a step while it is made
-//! use of. So several agents settle at equal parts of a shard with little refused, and where
+//! Each second or so it falls by most of the part that was refused, and rises by a step while it
+//! is made use of. So several agents settle at equal parts of a shard with little refused, and where
 //! refusals do not depend on what we send, something still goes.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 /// Known limits are used up to this part, because AWS's seconds are not ours.
@@ -20,6 +20,13 @@ const HEADROOM: f64 = 0.97;
 /// What may go at once after a pause, as a part of what goes in a second. It exceeds the limit of
 /// a second if much more follows, so it is no larger.
 const BURST: f64 = 0.2;
+
+/// However even the rate, large entries may come together in one of AWS's seconds. So no more goes
+/// in any second, and a little longer, than the limits allow. Their MB is 1,048,576 bytes.
+const SECOND: Duration = Duration::from_millis(1030);
+const MEGABYTE: f64 = 1.048_576;
+/// Entries that go in so much time are counted together.
+const SLOT: Duration = Duration::from_millis(10);
 
 /// How large a debt an entry that was refused may add to, as a part of what goes in a second. It
 /// is only to go before what is fresh: more would fill a second that is full.
@@ -45,18 +52,22 @@ const TRIES: f64 = 10.0;
 /// but no longer than this.
 const LONGEST_PERIOD: Duration = Duration::from_secs(5);
 
+/// How much of the part that was refused the rate falls by: by all of it fewer entries would be
+/// refused, but less would go.
+const CUT: f64 = 0.7;
+
 /// The rate rises by this part of the known limits in each second; where they are not known, by
 /// this part of the nominal rate, or of itself. With each period without a refusal the step grows:
 /// somebody else may have gone.
-const STEP: f64 = 0.005;
-const STEP_OF_UNKNOWN: f64 = 0.2;
+const STEP: f64 = 0.002;
+const STEP_OF_UNKNOWN: f64 = 0.1;
 const STEP_OF_ITSELF: f64 = 0.02;
 const MOST_STEPS: u32 = 10;
 
 /// A hundred agents may share a shard, and some hundred more.
 const LEAST: f64 = 0.002;
 /// Where nothing at all is accepted, how little is tried says nothing of how much would be taken.
-const LEAST_REFUSED: f64 = 0.05;
+const LEAST_REFUSED: f64 = 0.1;
 
 /// Bytes, and entries: of one entry, of a second, of a bucket.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -103,6 +114,8 @@ pub struct Limiter {
     tokens: Amount,
     /// When the tokens were counted.
     at: Duration,
+    /// What went in the last second, where the limits are known.
+    second: Second,
     /// Nothing goes before.
     not_before: Duration,
     period: Period,
@@ -112,6 +125,15 @@ pub struct Limiter {
     accepting: u32,
     /// For how many periods in a row nothing was accepted.
     closed: u32,
+}
+
+/// What went in the last second.
+#[derive(Clone, Debug, Default)]
+struct Second {
+    most: Amount,
+    sum: Amount,
+    /// When the first of them went, and how much they are.
+    slots: VecDeque<(Duration, Amount)>,
 }
 
 /// What became of entries since `began`.
@@ -126,7 +148,11 @@ impl Limiter {
     /// Of a shard that takes so much in a second, as far as this agent is concerned. The bucket is
     /// empty: somebody may just have filled the shard's second.
     pub fn of_shard(limits: Amount, now: Duration) -> Self {
-        Self::new(limits.times(HEADROOM), 1.0, now)
+        let most = Amount { bytes: limits.bytes * MEGABYTE, records: limits.records };
+        Limiter {
+            second: Second { most, ..Second::default() },
+            ..Self::new(limits.times(HEADROOM), 1.0, now)
+        }
     }
 
     /// Of a stream whose limits nobody tells. Everything passes until something is refused.
@@ -141,6 +167,7 @@ impl Limiter {
             scale: most,
             tokens: Amount::default(),
             at: now,
+            second: Second::default(),
             not_before: Duration::ZERO,
             period: Period { began: now, ..Period::default() },
             refusing: Duration::ZERO,
@@ -149,8 +176,8 @@ impl Limiter {
         }
     }
 
-    /// How long until an entry may go; zero if it may go now.
-    pub fn wait(&mut self, turn: Turn, now: Duration) -> Duration {
+    /// How long until this entry may go; zero if it may go now.
+    pub fn wait(&mut self, entry: Amount, turn: Turn, now: Duration) -> Duration {
         let pause = match turn {
             Turn::Fresh if !self.not_before.is_zero() => self.not_before + AFTER_OTHERS,
             Turn::Fresh | Turn::Again => self.not_before,
@@ -169,7 +196,8 @@ impl Limiter {
         let lacking = lacking(self.tokens.bytes, rate.bytes).max(lacking(self.tokens.records, rate.records));
         let lacking =
             if lacking < 0.0 { Duration::ZERO } else { seconds(lacking) + Duration::from_millis(1) };
-        pause.max(lacking)
+        let full = if self.most.is_finite() { self.second.wait(entry, now) } else { Duration::ZERO };
+        pause.max(lacking).max(full)
     }
 
     /// An entry goes.
@@ -179,6 +207,9 @@ impl Limiter {
             let rate = self.rate();
             let left = self.tokens.zip(entry, |tokens, entry| tokens - entry);
             self.tokens = left.zip(rate, |left, rate| left.max(-LONGEST_DEBT * rate));
+        }
+        if self.most.is_finite() {
+            self.second.take(entry, now);
         }
     }
 
@@ -240,7 +271,7 @@ impl Limiter {
             let part = refused / (accepted + refused);
             // A rate that is not made use of would fall without effect.
             let used = self.scale.min(1.2 * tried.max(LEAST));
-            let cut = used * (1.0 - part * part.max(0.5)) + seconds * self.step() * (1.0 - part);
+            let cut = used * (1.0 - part * part.max(CUT)) + seconds * self.step() * (1.0 - part);
             self.set_scale(if accepted > 0.0 { cut } else { cut.max(LEAST_REFUSED) }, now);
             return;
         }
@@ -262,6 +293,34 @@ impl Limiter {
     fn set_scale(&mut self, scale: f64, now: Duration) {
         self.refill(now);
         self.scale = scale.clamp(LEAST, self.most);
+    }
+}
+
+impl Second {
+    /// How long until the entry fits in; one that is larger than a second fits behind an empty one.
+    fn wait(&mut self, entry: Amount, now: Duration) -> Duration {
+        while self.slots.front().is_some_and(|(began, _)| *began + SECOND <= now) {
+            let (_, gone) = self.slots.pop_front().expect("it was there");
+            self.sum = self.sum.zip(gone, |sum, gone| sum - gone);
+        }
+        let mut sum = self.sum.zip(entry, |sum, entry| sum + entry);
+        let mut wait = Duration::ZERO;
+        for (began, gone) in &self.slots {
+            if sum.bytes <= self.most.bytes && sum.records <= self.most.records {
+                break;
+            }
+            sum = sum.zip(*gone, |sum, gone| sum - gone);
+            wait = *began + SECOND - now;
+        }
+        wait
+    }
+
+    fn take(&mut self, entry: Amount, now: Duration) {
+        self.sum = self.sum.zip(entry, |sum, entry| sum + entry);
+        match self.slots.back_mut() {
+            Some((began, slot)) if now < *began + SLOT => *slot = slot.zip(entry, |slot, entry| slot + entry),
+            _ => self.slots.push_back((now, entry)),
+        }
     }
 }
 
@@ -329,7 +388,7 @@ mod tests {
                     continue;
                 }
                 let entry = Amount::of_entry(size);
-                while limiters[number].wait(Turn::Fresh, now).is_zero() {
+                while limiters[number].wait(entry, Turn::Fresh, now).is_zero() {
                     limiters[number].take(entry, now);
                     tries += 1;
                     if shard.take(entry, now) {
@@ -374,12 +433,12 @@ mod tests {
         let mut limiter = Limiter::of_stream(SHARD, Duration::ZERO);
         let entry = Amount::of_entry(100_000);
         for at in 0..500 {
-            assert_eq!(limiter.wait(Turn::Fresh, millis(at)), Duration::ZERO);
+            assert_eq!(limiter.wait(entry, Turn::Fresh, millis(at)), Duration::ZERO);
             limiter.take(entry, millis(at));
             limiter.accepted(entry, millis(at));
         }
         limiter.refused(entry, millis(500));
-        assert!(!limiter.wait(Turn::Fresh, millis(500)).is_zero());
+        assert!(!limiter.wait(entry, Turn::Fresh, millis(500)).is_zero());
         // 50 MB went in half a second.
         assert!((limiter.scale - 100.0).abs() < 1.0, "{}", limiter.scale);
         limiter.accepted(entry, millis(1600));
@@ -400,14 +459,14 @@ mod tests {
             let (entry, mut accepted) = (Amount::of_entry(256_000), 0.0);
             for step in 0..660 {
                 let now = millis(1000 * step);
-                if limiter.wait(Turn::Again, now).is_zero() {
+                if limiter.wait(entry, Turn::Again, now).is_zero() {
                     limiter.take(entry, now);
                     limiter.refused(entry, now);
                 }
             }
             for step in 660_000..720_000 {
                 let now = millis(step);
-                if limiter.wait(Turn::Fresh, now).is_zero() {
+                if limiter.wait(entry, Turn::Fresh, now).is_zero() {
                     limiter.take(entry, now);
                     limiter.accepted(entry, now);
                     accepted += 0.256;
@@ -427,7 +486,7 @@ mod tests {
             for step in 0..120_000 {
                 let now = millis(step);
                 let mut sent = 0;
-                while sent < 500 && limiter.wait(Turn::Fresh, now).is_zero() {
+                while sent < 500 && limiter.wait(entry, Turn::Fresh, now).is_zero() {
                     limiter.take(entry, now);
                     sent += 1;
                 }
@@ -449,9 +508,10 @@ mod tests {
     fn a_large_entry_leaves_a_debt_and_what_was_refused_goes_first() {
         let mut limiter = Limiter::of_shard(SHARD, Duration::ZERO);
         let now = millis(1000);
-        assert_eq!(limiter.wait(Turn::Fresh, now), Duration::ZERO);
-        limiter.take(Amount::of_entry(400_000), now);
-        let (fresh, again) = (limiter.wait(Turn::Fresh, now), limiter.wait(Turn::Again, now));
+        let entry = Amount::of_entry(400_000);
+        assert_eq!(limiter.wait(entry, Turn::Fresh, now), Duration::ZERO);
+        limiter.take(entry, now);
+        let (fresh, again) = (limiter.wait(entry, Turn::Fresh, now), limiter.wait(entry, Turn::Again, now));
         assert!(fresh > millis(200) && fresh < millis(230), "{fresh:?}");
         assert!(again < fresh && again + millis(30) > fresh, "{again:?}");
     }
@@ -464,7 +524,7 @@ mod tests {
             let mut tried = 0;
             for at in 0..1000 {
                 let now = millis(second * 1000 + at);
-                while limiter.wait(Turn::Again, now).is_zero() {
+                while limiter.wait(Amount::of_entry(1000), Turn::Again, now).is_zero() {
                     limiter.take(Amount::of_entry(1000), now);
                     limiter.refused(Amount::of_entry(1000), now);
                     tried += 1;
@@ -486,10 +546,10 @@ mod tests {
             for (pause, size) in sizes {
                 now += millis(pause);
                 let entry = Amount::of_entry(size);
-                let wait = limiter.wait(Turn::Fresh, now);
-                prop_assert!(wait < Duration::from_secs(1));
+                let wait = limiter.wait(entry, Turn::Fresh, now);
+                prop_assert!(wait <= SECOND);
                 now += wait;
-                prop_assert_eq!(limiter.wait(Turn::Fresh, now), Duration::ZERO);
+                prop_assert_eq!(limiter.wait(entry, Turn::Fresh, now), Duration::ZERO);
                 limiter.take(entry, now);
                 taken = taken.zip(entry, |a, b| a + b);
                 largest = largest.max(entry.bytes);

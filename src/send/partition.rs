@@ -13,6 +13,7 @@ use super::options::{Aggregation, Destination, Options, PartitionKey};
 /// Two billion keys spread evenly over as many shards as a stream can have; a longer one
 /// would only cost bytes, since keys count against the limits.
 const RANDOM_KEY_BYTES: usize = 6;
+const RANDOM_KEYS: u32 = 36u32.pow(RANDOM_KEY_BYTES as u32);
 
 /// AWS allows 256 characters, of which one may take four bytes.
 const LONGEST_KEY_BYTES: usize = 256;
@@ -102,8 +103,23 @@ pub fn key(partition_key: &PartitionKey, entry: &Entry) -> Key {
 
 /// A key that falls to any shard.
 pub fn random() -> String {
+    key_of(random_number())
+}
+
+/// The number of a random key.
+pub fn random_number() -> u32 {
+    fastrand::u32(..RANDOM_KEYS)
+}
+
+/// The random key with this number.
+pub fn key_of(mut number: u32) -> String {
     const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
-    (0..RANDOM_KEY_BYTES).map(|_| DIGITS[fastrand::usize(..DIGITS.len())] as char).collect()
+    let digit = |_| {
+        let digit = DIGITS[(number % 36) as usize] as char;
+        number /= 36;
+        digit
+    };
+    (0..RANDOM_KEY_BYTES).map(digit).collect()
 }
 
 fn md5_hex(entry: &Entry) -> String {

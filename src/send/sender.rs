@@ -27,6 +27,10 @@ use crate::file::{FlowBudget, Settled};
 use crate::observe::{FlowCounters, Health};
 use crate::record::Block;
 
+/// Where keys decide on the shards, no more entries wait for theirs. Small ones take more memory
+/// than their bytes count.
+const MOST_HELD: usize = 10_000;
+
 /// What a sender is made of.
 #[derive(Debug)]
 pub struct Setup {
@@ -164,10 +168,10 @@ impl Sender {
     }
 
     /// Whether another batch may join those that wait for their shards. Where any shard will do
-    /// it would wait for the same; with keys it may be for another shard, and the memory budget
-    /// bounds how many there are.
+    /// it would wait for the same; with keys it may be for another shard.
     fn takes_more(&self) -> bool {
-        self.leaving.entries.is_empty() || self.link.setup.options.partition_key != PartitionKey::Random
+        let held = self.leaving.entries.len();
+        held == 0 || (held < MOST_HELD && self.link.setup.options.partition_key != PartitionKey::Random)
     }
 
     /// Why the batch should leave, if it should.
@@ -248,18 +252,16 @@ impl Leaving {
 
     /// Takes the entries out that have a place.
     fn take(&mut self, places: &[Option<Place>]) -> (Vec<Entry>, Vec<Place>) {
-        let looked_at: Vec<Entry> = self.entries.drain(..places.len()).collect();
-        let (mut go, mut to, mut stay) = (Vec::new(), Vec::new(), Vec::new());
-        for (entry, place) in looked_at.into_iter().zip(places) {
-            match place {
-                Some(place) => {
-                    go.push(entry);
-                    to.push(*place);
-                }
-                None => stay.push(entry),
+        let (mut go, mut to) = (Vec::new(), Vec::new());
+        let mut places = places.iter();
+        self.entries.retain_mut(|entry| match places.next().copied().flatten() {
+            Some(place) => {
+                go.push(std::mem::take(entry));
+                to.push(place);
+                false
             }
-        }
-        stay.into_iter().rev().for_each(|entry| self.entries.push_front(entry));
+            None => true,
+        });
         (go, to)
     }
 }

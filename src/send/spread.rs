@@ -98,7 +98,7 @@ impl Spread {
         let shards = match &mut self.ways {
             Ways::Shards(shards) => shards,
             Ways::Stream(limiter) => {
-                let wait = limiter.wait(turn, now);
+                let wait = limiter.wait(entry, turn, now);
                 if !wait.is_zero() {
                     return Err(wait);
                 }
@@ -107,14 +107,14 @@ impl Spread {
             }
         };
         let id = match hash {
-            None => shards.place(turn, now, fastrand::u64(..))?,
+            None => shards.place(entry, turn, now)?,
             // No shard takes this hash key as far as we know: the stream knows better.
             Some(hash) => match shards.of_hash(hash) {
                 Some(id) => id,
                 None => return Ok(Place::Anywhere),
             },
         };
-        let wait = shards.wait(id, turn, now);
+        let wait = shards.wait(id, entry, turn, now);
         if !wait.is_zero() {
             return Err(wait);
         }
@@ -130,11 +130,12 @@ impl Spread {
         }
     }
 
-    /// Whether an entry with this hash key goes to this place, as far as we know.
-    pub fn holds(&self, place: Place, hash: u128) -> bool {
-        match (&self.ways, place) {
-            (Ways::Shards(shards), Place::Shard(id)) => shards.holds(id, hash),
-            _ => true,
+    /// A partition key, by its number, that goes to this place by itself, where that is known;
+    /// none if any is as good. `draw` gives the number of any and its hash key.
+    pub fn key_to(&mut self, place: Place, draw: impl FnMut() -> (u32, u128)) -> Option<u32> {
+        match (&mut self.ways, place) {
+            (Ways::Shards(shards), Place::Shard(id)) => shards.key_to(id, draw),
+            _ => None,
         }
     }
 
@@ -144,9 +145,9 @@ impl Spread {
         let accepted = verdict != Verdict::Throttled;
         match (&mut self.ways, place) {
             (Ways::Shards(shards), Place::Shard(id)) => {
-                shards.answered(id, entry, accepted, now);
+                let refusing = shards.answered(id, entry, accepted, now);
                 let elsewhere = matches!(verdict, Verdict::Accepted(Some(shard)) if shard != id);
-                if elsewhere || shards.refusing() >= REFUSALS_PERSIST {
+                if elsewhere || refusing >= REFUSALS_PERSIST {
                     self.question.want(now, random);
                 }
             }
@@ -173,7 +174,7 @@ impl Spread {
         match told {
             Ok(open) => match &mut self.ways {
                 Ways::Shards(shards) => shards.replace(open, now),
-                Ways::Stream(_) => match Shards::new(open, amount(self.limits), now) {
+                Ways::Stream(_) => match Shards::new(open, amount(self.limits), now, random) {
                     Some(shards) => {
                         self.ways = Ways::Shards(shards);
                         true

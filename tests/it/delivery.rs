@@ -405,6 +405,24 @@ fn faults_of_all_kinds_at_random_lose_nothing() {
 }
 
 #[test]
+fn a_link_of_300_kilobytes_a_second_gets_everything_through_once() {
+    let mut scene = Scene::new(Firehose, "app.log");
+    // All bodies share the link: one that comes while others are on it waits for them.
+    let mut free = std::time::Instant::now();
+    scene.endpoint.always(move |request| {
+        let bytes: usize = request.records.iter().map(|record| record.data.len().div_ceil(3) * 4).sum();
+        let now = std::time::Instant::now();
+        free = free.max(now) + Duration::from_micros(bytes as u64 * 1_000_000 / 300_000);
+        Step::Latency(free - now)
+    });
+    scene.world.long_lines("app.log", 6000, 1000);
+    scene.start();
+    scene.wait_for_all_within(Duration::from_secs(90));
+    // A request that is given up too soon is stored all the same, and repeated.
+    scene.delivers_everything_once();
+}
+
+#[test]
 fn the_dead_letter_file_is_not_made_before_it_is_needed() {
     let mut scene = Scene::new(Kinesis, "app.log");
     scene.world.lines("app.log", 10);

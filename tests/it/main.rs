@@ -80,6 +80,8 @@ mod service;
 mod shutdown;
 /// The cores of all stages, led by hand through all that may happen to files.
 mod simulation;
+/// Which shards records go to, and how fast.
+mod spread;
 /// What the agent says of itself.
 mod status;
 /// The page of the status, in a browser.

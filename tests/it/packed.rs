@@ -12,6 +12,8 @@ use crate::support::{AgentProcess, Config, Destination, Ferrokinesis, Flow, Orac
 use crate::support::{Shape, Step, World, eventually, kpl};
 
 const SOON: Duration = Duration::from_secs(40);
+/// A new map of the shards is asked for after 30 s and a jitter of 5 s.
+const KNOWN_WITHIN: Duration = Duration::from_secs(90);
 
 /// A flow to a stream with this packing.
 fn scene(shape: Shape, pattern: &str, keys: &[(&str, &str)]) -> Scene {
@@ -143,7 +145,7 @@ fn a_kill_loses_nothing_of_an_aggregate() {
 }
 
 #[test]
-fn a_real_stream_gives_every_line_to_the_client_library_while_its_shards_split() {
+fn a_real_stream_gives_every_line_to_the_client_library_while_its_shards_change() {
     let world = World::new();
     let server = Ferrokinesis::start(&world);
     server.create_stream("test-stream", 2);
@@ -179,6 +181,24 @@ fn a_real_stream_gives_every_line_to_the_client_library_while_its_shards_split()
     });
     world.lines("a.log", 2000);
     wait_for(7000);
+    server.merge("test-stream", "shardId-000000000002", "shardId-000000000003");
+    world.lines("a.log", 1000);
+    wait_for(8000);
+    server.update_shard_count("test-stream", 4);
+    world.lines("b.log", 1000);
+    wait_for(9000);
+    let (mut lines, mut before) = (9000, server.open_shards("test-stream"));
+    assert_eq!(before.len(), 4);
+    eventually("each open shard gets its part", KNOWN_WITHIN, || {
+        world.lines("a.log", 1000);
+        lines += 1000;
+        wait_for(lines);
+        let after = server.open_shards("test-stream");
+        let new: Vec<usize> = after.iter().map(|(shard, count)| count - before[shard]).collect();
+        before = after;
+        let fair = new.iter().sum::<usize>() / new.len();
+        if new.iter().all(|new| *new * 2 >= fair) { Ok(()) } else { Err(format!("{new:?}")) }
+    });
     let mut read: Vec<_> = handed_out();
     let mut written: Vec<_> = world.journal().lines.iter().map(|line| line.bytes.clone()).collect();
     read.sort_unstable();

@@ -671,6 +671,26 @@ async fn a_shard_that_refuses_everything_does_not_hold_up_the_other() {
     assert!(world.requests().len() - requests < 600, "{}", world.requests().len() - requests);
 }
 
+#[tokio::test(start_paused = true)]
+async fn no_more_entries_wait_for_their_shard_than_the_memory_can_bear() {
+    let limits = ShardLimits { records_per_second: 10, ..ShardLimits::default() };
+    let partition_key = PartitionKey::Value("one".into());
+    let options =
+        Options { partition_key, shard_limits: limits, max_age: Duration::from_millis(1), ..options() };
+    let world = start(options, Scripted::replies([]).with_shards(halves()));
+    let (blocks, mut written) = (world.blocks.as_ref().unwrap(), 0);
+    let text = "x\n".repeat(1000);
+    let writing = async {
+        loop {
+            blocks.send(block(1, written, text.as_bytes())).await.unwrap();
+            written += text.len() as u64;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), writing).await.unwrap_err();
+    let held = world.counters.entries_held.get();
+    assert!((5_000..=11_000).contains(&held), "{held} entries are held");
+}
+
 fn md5_of(payload: &str) -> String {
     let mut entry = crate::send::testing::entry(&[payload.as_bytes()]);
     partition::fix(&PartitionKey::Deterministic, &mut entry);
