@@ -106,6 +106,29 @@ impl Batcher {
         self.full.or_else(|| self.deadline().is_some_and(|at| at <= now).then_some(FlushReason::Age))
     }
 
+    /// What the batch holds so far.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// Takes only those entries that are `wanted`; the others go on growing. Not of a full batch.
+    pub fn take_some(&mut self, reason: FlushReason, wanted: impl Fn(&Entry) -> bool) -> Option<Batch> {
+        assert!(self.accepts(), "what waits behind a full batch would pass what stays in it");
+        let (mut entries, mut moved) = (Vec::new(), HashMap::new());
+        for (at, entry) in std::mem::take(&mut self.entries).into_iter().enumerate() {
+            if wanted(&entry) {
+                entries.push(entry);
+            } else {
+                moved.insert(at, self.entries.len());
+                self.entries.push(entry);
+            }
+        }
+        self.open = self.open.drain().filter_map(|(key, at)| Some((key, *moved.get(&at)?))).collect();
+        let bytes = entries.iter().map(|entry| entry.size + self.limits.key_bytes).sum();
+        self.bytes -= bytes;
+        (!entries.is_empty()).then_some(Batch { entries, bytes, reason })
+    }
+
     /// The batch, if anything is in it; the next one begins with what did not fit.
     pub fn take(&mut self, reason: FlushReason) -> Option<Batch> {
         if self.is_empty() {

@@ -21,6 +21,12 @@ impl Order {
         entries.filter_map(|(at, entry)| before.insert(key(entry)).then_some(at)).collect()
     }
 
+    /// The keys of which an entry is under way or waits among `entries`.
+    pub fn busy<'a>(&self, entries: impl IntoIterator<Item = &'a Entry>) -> Busy {
+        let waiting = entries.into_iter().map(key);
+        Busy(self.under_way.iter().copied().chain(waiting).collect())
+    }
+
     /// The entry leaves.
     pub fn begin(&mut self, entry: &Entry) {
         let first = self.under_way.insert(key(entry));
@@ -30,6 +36,16 @@ impl Order {
     /// The entry is settled.
     pub fn end(&mut self, entry: &Entry) {
         self.under_way.remove(&key(entry));
+    }
+}
+
+/// Keys whose next entry has to wait, and may grow meanwhile.
+#[derive(Debug)]
+pub struct Busy(HashSet<Option<u128>>);
+
+impl Busy {
+    pub fn holds(&self, entry: &Entry) -> bool {
+        self.0.contains(&key(entry))
     }
 }
 

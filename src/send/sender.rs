@@ -21,6 +21,7 @@ use super::limit::{Accepted, Bodies};
 use super::limiter::Turn;
 use super::link::{Closed, Link};
 use super::options::{Flush, Options, PartitionKey};
+use super::order::Busy;
 use super::partition;
 use super::spread::Place;
 use crate::file::{FlowBudget, Settled};
@@ -162,7 +163,8 @@ impl Sender {
     /// When something is to be done without anything happening.
     fn deadline(&self, due: Option<FlushReason>) -> Option<Instant> {
         let age = self.batcher.deadline().filter(|_| due.is_none() && self.takes_more());
-        let age = age.map(|at| self.link.instant(at));
+        // What is old enough and waits for its key hears when that is free.
+        let age = age.map(|at| self.link.instant(at)).filter(|at| !self.is_strict() || *at > Instant::now());
         let leaving = self.leaving.not_before.filter(|_| !self.leaving.may_go());
         age.into_iter().chain(leaving).min()
     }
@@ -180,16 +182,43 @@ impl Sender {
             return None;
         }
         let eager = self.link.setup.options.flush == Flush::Eager && nothing_comes;
-        self.batcher
+        let reason = self
+            .batcher
             .ready(self.link.now())
             .or_else(|| (!open).then_some(FlushReason::Shutdown))
             .or_else(|| short_of_memory.then_some(FlushReason::Budget))
-            .or_else(|| eager.then_some(FlushReason::Eager))
+            .or_else(|| eager.then_some(FlushReason::Eager));
+        reason.filter(|_| !self.may_grow() || self.has_free_keys())
+    }
+
+    fn is_strict(&self) -> bool {
+        self.link.setup.options.in_order
+    }
+
+    /// Whether entries that have to wait for their keys stay in the batch, to leave as one then.
+    fn may_grow(&self) -> bool {
+        self.is_strict() && self.batcher.accepts()
+    }
+
+    fn busy(&self) -> Busy {
+        self.link.order.lock().unwrap().busy(&self.leaving.entries)
+    }
+
+    fn has_free_keys(&self) -> bool {
+        let busy = self.busy();
+        self.batcher.entries().iter().any(|entry| !busy.holds(entry))
     }
 
     /// The batch leaves the batcher.
     fn take(&mut self, reason: FlushReason) {
-        let Some(mut batch) = self.batcher.take(reason) else { return };
+        let batch = match self.may_grow() {
+            true => {
+                let busy = self.busy();
+                self.batcher.take_some(reason, |entry| !busy.holds(entry))
+            }
+            false => self.batcher.take(reason),
+        };
+        let Some(mut batch) = batch else { return };
         let setup = &self.link.setup;
         let counters = &setup.counters;
         let left = match batch.reason {

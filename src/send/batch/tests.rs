@@ -323,3 +323,30 @@ fn records_of_one_key_share_entries_of_their_own() {
     assert_eq!(keys, [Some("a"), Some("b"), None, Some("a"), None]);
     assert_eq!(texts(&batcher.take(FlushReason::Age).unwrap()), ["b3\n"]);
 }
+
+#[test]
+fn what_stays_in_the_batch_goes_on_growing_where_it_may() {
+    let pattern = regex::bytes::Regex::new("^([a-z])").unwrap();
+    let options = Options {
+        partition_key: PartitionKey::Capture(Capture(pattern)),
+        ..small(Aggregation::Lines, 500, 10_000, 1000)
+    };
+    let mut batcher = Batcher::new(&options);
+    batcher.push(block(1, 0, b"a1\nb1\nc1\n"), AT);
+    batcher.push(Block { shape: Shape::Piece, ..block(2, 0, b"c-piece") }, AT);
+    let of_b = |entry: &Entry| text(entry).starts_with('b');
+    assert!(batcher.take_some(FlushReason::Age, |_| false).is_none());
+    let taken = batcher.take_some(FlushReason::Age, of_b).unwrap();
+    assert_eq!(texts(&taken), ["b1\n"]);
+    batcher.push(block(1, 9, b"a2\nb2\nc2\n"), AT * 2);
+    let rest = batcher.take(FlushReason::Shutdown).unwrap();
+    assert_eq!(texts(&rest), ["a1\na2\n", "c1\n", "c-piece", "b2\n", "c2\n"]);
+    let bytes = |batch: &Batch| {
+        batch
+            .entries
+            .iter()
+            .map(|entry| entry.size + partition::longest_key(&options.partition_key))
+            .sum::<usize>()
+    };
+    assert_eq!((taken.bytes, rest.bytes), (bytes(&taken), bytes(&rest)));
+}

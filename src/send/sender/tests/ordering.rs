@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use proptest::prelude::*;
 
 use super::*;
-use crate::send::options::Capture;
+use crate::send::options::{Aggregation, Capture};
 
 /// The first letter of a word is its key, and the rest its number.
 fn strict() -> Options {
@@ -102,6 +102,24 @@ async fn the_next_of_a_key_leaves_as_soon_as_the_one_before_is_settled() {
     assert_eq!(world.requests()[..3], ["a0b1", "b3", "b4"]);
     assert_eq!(world.drain().await, [(0, 15)]);
     assert_eq!(world.requests()[3..], ["a0", "a2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_a_slow_answer_is_packed_together_and_holds_up_no_other_key() {
+    let destination = Scripted::new(|_, payloads| match payloads.concat().starts_with('a') {
+        true => Reply::Slow(Duration::from_secs(10)),
+        false => Reply::Accept,
+    });
+    let packed = Options { aggregation: Aggregation::Lines, aggregation_max_bytes: 1000, ..strict() };
+    let mut world = start(packed, destination);
+    world.write("a0").await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    for second in 1..5 {
+        world.write(&format!("a{second} b{second}")).await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
+    assert_eq!(world.drain().await, [(0, 27)]);
+    assert_eq!(world.requests(), ["a0", "b1", "b2", "b3", "b4", "a1a2a3a4"]);
 }
 
 #[tokio::test(start_paused = true)]
