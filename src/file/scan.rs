@@ -213,6 +213,7 @@ impl Tailers {
             }
         }
         self.retry_failed();
+        self.wake_followers();
     }
 
     fn changed(&mut self, id: TailId, listing: &Listing, now: Duration) {

@@ -6,6 +6,7 @@
 //! that cannot be read or found: one old file must not hold up all that follow.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::body::is_compressed;
@@ -51,8 +52,7 @@ impl Tailers {
     /// Whether the tail may be read now. One that may not waits; one that holds nothing yet has
     /// nobody to wait for.
     pub(super) fn may_follow(&mut self, id: TailId, now: Duration) -> bool {
-        let before = self.predecessors(id);
-        if before.is_empty() {
+        if !self.options.in_order {
             return true;
         }
         let Some(tail) = self.tails.get_mut(id) else { return true };
@@ -60,6 +60,16 @@ impl Tailers {
         // other, too.
         if !is_compressed(&tail.path) && matches!(open(tail, now), Ok(true)) && tail.unread() == 0 {
             return false;
+        }
+        if tail.was_empty {
+            // What was in it first may have been copied and cut since: the next look tells.
+            self.scan_due = true;
+            self.have_wait(id);
+            return false;
+        }
+        let before = self.predecessors(id);
+        if before.is_empty() {
+            return true;
         }
         let waits = before.iter().filter(|before| self.is_to_be_read(**before, now)).count() > 0;
         if waits {
@@ -89,7 +99,7 @@ impl Tailers {
 
     /// The files that had the tail's name before it, and were not passed yet.
     fn predecessors(&self, id: TailId) -> Vec<TailId> {
-        let Some(tail) = self.tails.get(id).filter(|_| self.options.in_order) else { return Vec::new() };
+        let Some(tail) = self.tails.get(id) else { return Vec::new() };
         let family = self.tails.family(&tail.home).take_while(|other| *other < id);
         family.filter(|other| !self.succession.passed.contains(other)).collect()
     }
@@ -158,13 +168,10 @@ impl Tailers {
         }
     }
 
-    /// They can wait no longer: what is in them would be lost.
-    pub fn let_followers_go(&mut self, now: Duration, budget: &std::sync::Arc<FlowBudget>) {
+    /// At the end nothing waits any longer: what is in files without a name would be lost.
+    pub fn let_followers_go(&mut self, now: Duration, budget: &Arc<FlowBudget>) {
         self.finish_deleted(now, budget);
-        for id in std::mem::take(&mut self.succession.followers) {
-            let before = self.predecessors(id);
-            self.succession.passed.extend(before);
-            self.enqueue(id);
-        }
+        self.options.in_order = false;
+        self.wake_followers();
     }
 }

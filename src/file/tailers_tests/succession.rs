@@ -196,6 +196,45 @@ fn a_file_that_was_renamed_since_the_last_look_is_waited_for() {
     flow.expect(&["1", "2", "3"]);
 }
 
+impl Flow {
+    fn read_what_is_written(&mut self, name: &str) {
+        let path = self.path(name);
+        self.tailers.written(&path);
+        while self.tailers.turn(self.now, &self.budget) == Turn::Progress {
+            self.collect();
+        }
+    }
+}
+
+#[test]
+fn an_empty_file_may_have_been_copied_and_cut_before_it_is_read() {
+    let mut flow = Flow::in_order("app.log");
+    flow.append("app.log", "");
+    flow.look();
+    flow.append("app.log", "1\n");
+    flow.rotate_by_copy();
+    flow.append("app.log", "2\n");
+    flow.read_what_is_written("app.log");
+    flow.look();
+    flow.expect(&["1", "2"]);
+}
+
+#[test]
+fn a_file_that_was_copied_and_cut_after_it_was_listed_waits_for_its_copy() {
+    let mut flow = Flow::in_order("app.log");
+    flow.append("app.log", "0\n");
+    flow.look();
+    flow.rename("app.log", "app.log.2");
+    flow.append("app.log", "1\n");
+    let listing = flow.tailers.list();
+    flow.rotate_by_copy();
+    flow.tailers.act_on(listing, flow.now, 0);
+    flow.append("app.log", "2\n");
+    flow.read_what_is_written("app.log");
+    flow.look();
+    flow.expect(&["0", "1", "2"]);
+}
+
 #[test]
 fn a_deleted_predecessor_is_read_first() {
     let mut flow = Flow::in_order("app.log");
@@ -219,7 +258,14 @@ fn what_only_a_descriptor_keeps_is_read_at_a_stop_without_waiting() {
     flow.append("app.log", "3\n");
     flow.look();
     fs::remove_file(flow.path("app.log")).unwrap();
+    flow.append("app.log", "");
     flow.look();
+    // It was empty at the last look.
+    flow.append("app.log", "4\n");
+    let path = flow.path("app.log");
+    flow.tailers.written(&path);
+    fs::remove_file(path).unwrap();
+    flow.tailers.look_at_the_nameless(flow.now);
     flow.expect(&["1"]);
     while flow.tailers.only_nameless() {
         flow.tailers.turn(flow.now, &flow.budget);
@@ -229,5 +275,5 @@ fn what_only_a_descriptor_keeps_is_read_at_a_stop_without_waiting() {
     while flow.tailers.turn(flow.now, &flow.budget) == Turn::Progress {
         flow.collect();
     }
-    flow.expect(&["3"]);
+    flow.expect(&["3", "4"]);
 }
