@@ -162,7 +162,7 @@ pub fn metrics(folder: &Path) -> Result<String> {
 /// The sum of all counters whose lines begin with `name`.
 pub fn sum(metrics: &str, name: &str) -> f64 {
     let lines = metrics.lines().filter(|line| line.starts_with(name));
-    lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).fold(0.0, |sum, value| sum + value)
 }
 
 fn yaml(folder: &Path, endpoint: &str, flow: &str) -> String {
