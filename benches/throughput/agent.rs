@@ -162,7 +162,7 @@ pub fn metrics(folder: &Path) -> Result<String> {
 /// The sum of all counters whose lines begin with `name`.
 pub fn sum(metrics: &str, name: &str) -> f64 {
     let lines = metrics.lines().filter(|line| line.starts_with(name));
-    lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).fold(0.0, |sum, value| sum + value)
 }
 
 fn yaml(folder: &Path, endpoint: &str, flow: &str) -> String {
@@ -172,8 +172,10 @@ fn yaml(folder: &Path, endpoint: &str, flow: &str) -> String {
          awsAccessKeyId: bench\nawsSecretAccessKey: bench\n\
          checkpointFile: {folder}/{state}checkpoints.db\n\
          status.socket: {folder}/status.sock\n\
+         memoryBudget: {memory}\n\
          flows:\n  - filePattern: {folder}/logs/*.log\n    initialPosition: START_OF_FILE\n    {flow}\n",
         folder = folder.display(),
+        memory = std::env::var("MEMORY").unwrap_or_else(|_| "32MiB".into()),
         state = if folder.join("state").is_dir() { "state/" } else { "" },
         flow = flow.trim().replace('\n', "\n    "),
     )

@@ -7,8 +7,8 @@
 //! for them, `many` (start, memory and CPU with very many files), `fair` (a fresh line beside a
 //! backlog), `shards` (how much of a stream's limits is used), `ordering` (what order
 //! costs), `distance` (what a distant endpoint costs) and `outage` (minutes in which nothing can be delivered). An argument picks one.
-//! `BENCH_MB`, `BENCH_LIVES`, `BENCH_SEED`, `FILES`, `ACTIVE`, `SECONDS` change the sizes; `KINESIS_AGENT` names
-//! another binary. It is plain HTTP: TLS would be measured with it otherwise.
+//! `BENCH_MB`, `BENCH_LIVES`, `BENCH_SEED`, `FILES`, `ACTIVE`, `SECONDS` change the sizes; `MEMORY` is the agent's
+//! `memoryBudget`, `KINESIS_AGENT` names another binary. It is plain HTTP: TLS would be measured with it otherwise.
 
 mod agent;
 mod bill;

@@ -166,7 +166,7 @@ struct FlowKeys {
     /// A request leaves when it holds so many bytes, partition keys included: to a stream up to
     /// 10MiB (by default 5MiB), to Firehose up to 4MiB.
     max_buffer_size_bytes: Bytes<1, { 10 << 20 }>,
-    /// Requests of this flow under way at a time.
+    /// Requests of this flow under way at a time, at most.
     #[schemars(extend("default" = 4))]
     max_in_flight: Count<1, 64>,
     /// Streams only. What decides on the shard of a record. DETERMINISTIC: the MD5 of the record, so

@@ -60,7 +60,7 @@ const CUT: f64 = 0.7;
 /// this part of the nominal rate, or of itself. With each period without a refusal the step grows:
 /// somebody else may have gone.
 const STEP: f64 = 0.002;
-const STEP_OF_UNKNOWN: f64 = 0.1;
+const STEP_OF_UNKNOWN: f64 = 0.2;
 const STEP_OF_ITSELF: f64 = 0.02;
 const MOST_STEPS: u32 = 10;
 

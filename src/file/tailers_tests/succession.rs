@@ -264,8 +264,9 @@ fn what_only_a_descriptor_keeps_is_read_at_a_stop_without_waiting() {
     flow.append("app.log", "4\n");
     let path = flow.path("app.log");
     flow.tailers.written(&path);
+    let last = flow.tailers.tails.at(&path).unwrap().id;
     fs::remove_file(path).unwrap();
-    flow.tailers.look_at_the_nameless(flow.now);
+    flow.tailers.tails.get_mut(last).unwrap().look(flow.now).unwrap();
     flow.expect(&["1"]);
     while flow.tailers.only_nameless() {
         flow.tailers.turn(flow.now, &flow.budget);

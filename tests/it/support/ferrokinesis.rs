@@ -154,6 +154,7 @@ impl Ferrokinesis {
             let split = self.client.split_shard().stream_name(stream).shard_to_split(shard.shard_id());
             split.new_starting_hash_key(middle.to_string()).send().await.unwrap();
         });
+        self.wait_until_active(stream);
     }
 
     /// The hash keys of all shards that the stream has or had.
