@@ -295,6 +295,11 @@ impl Tailers {
             self.left_its_name(seen, now);
             return Ok(());
         };
+        if body.metadata()?.is_some_and(|metadata| metadata.len() < seen.size) {
+            // It was cut since: what it held may be in a copy that is not listed.
+            self.left_its_name(seen, now);
+            return Ok(());
+        }
         let packed = is_compressed(&seen.path);
         let identity = Identity::of(&mut body, seen.key)?;
         let (home, state) = match seen.matched && !packed {

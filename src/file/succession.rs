@@ -59,7 +59,8 @@ impl Tailers {
         // How much is in a compressed one shows only as it is read, and what is the matter with any
         // other, too.
         if !is_compressed(&tail.path) && matches!(open(tail, now), Ok(true)) && tail.unread() == 0 {
-            return false;
+            // Where it was cut, reading it tells.
+            return tail.unread_for_sure() > 0;
         }
         if tail.was_empty {
             // What was in it first may have been copied and cut since: the next look tells.
@@ -144,7 +145,7 @@ impl Tailers {
         }
         // It stays open however many are: only then is its last line ever finished.
         self.open_files += usize::from(!was_open);
-        let (position, end) = (tail.position, tail.size);
+        let (position, end) = (tail.position, tail.size.max(tail.position + tail.unread_for_sure()));
         self.succession.ends.insert(id, end);
         self.enqueue(id);
         position < end

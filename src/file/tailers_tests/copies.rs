@@ -643,3 +643,27 @@ fn a_file_that_was_empty_is_not_the_copy_of_a_newcomer_that_got_its_inode() {
     flow.look();
     flow.expect(&["2"]);
 }
+
+#[test]
+fn a_file_that_was_copied_and_cut_after_it_was_listed_is_looked_at_again() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "0\n");
+    flow.look();
+    flow.rename("app.log", "app.log.2");
+    flow.append("app.log", "1\n");
+    let time = std::time::SystemTime::now() + Duration::from_secs(1);
+    let within_a_tick = |flow: &Flow, name: &str| {
+        File::options().write(true).open(flow.path(name)).unwrap().set_modified(time).unwrap();
+    };
+    within_a_tick(&flow, "app.log");
+    let listing = flow.tailers.list();
+    flow.copy("app.log", "app.log.1");
+    within_a_tick(&flow, "app.log.1");
+    flow.truncate("app.log");
+    flow.tailers.act_on(listing, flow.now, 0);
+    flow.append("app.log", "2\n");
+    within_a_tick(&flow, "app.log");
+    flow.look();
+    flow.lines.sort();
+    flow.expect(&["0", "1", "2"]);
+}

@@ -220,6 +220,19 @@ fn an_empty_file_may_have_been_copied_and_cut_before_it_is_read() {
 }
 
 #[test]
+fn a_file_that_was_cut_before_it_was_read_is_noticed() {
+    let mut flow = Flow::in_order("app.log");
+    flow.append("app.log", "1\n");
+    flow.tailers.scan(flow.now, 0);
+    flow.collect();
+    flow.rotate_by_copy();
+    flow.read_what_is_written("app.log");
+    flow.append("app.log", "2\n");
+    flow.look();
+    flow.expect(&["1", "2"]);
+}
+
+#[test]
 fn a_file_that_was_copied_and_cut_after_it_was_listed_waits_for_its_copy() {
     let mut flow = Flow::in_order("app.log");
     flow.append("app.log", "0\n");
