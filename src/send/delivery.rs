@@ -85,7 +85,7 @@ impl Delivery {
     async fn attempt(&self, entries: &[Entry], places: &[Place]) -> Result<Answers, Failure> {
         let setup = &self.link.setup;
         let size: usize = entries.iter().map(|entry| entry.size).sum();
-        let _body = setup.bodies.take(size + compress::workspace(setup.options.compression)).await;
+        let body = setup.bodies.take(size, compress::workspace(setup.options.compression)).await;
         let request = setup.lane.begin_request().await;
         setup.counters.requests.add(1);
         let client = self.link.client();
@@ -93,7 +93,7 @@ impl Delivery {
         let _in_flight = setup.counters.requests_in_flight.hold();
         crash_point("send.before_request");
         let began = Instant::now();
-        let put = client.put(entries, &keys, &setup.counters.shards);
+        let put = client.put(entries, &keys, &setup.counters.shards, &body);
         let answer = self.in_time(put, body_bytes(entries)).await;
         crash_point("send.after_response");
         setup.counters.request_micros.add(began.elapsed().as_micros() as u64);

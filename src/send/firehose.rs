@@ -12,6 +12,7 @@ use aws_sdk_firehose::types::{DestinationDescription, ProcessingConfiguration, R
 use super::description::{DeliveryStreamDescription, Target};
 use super::entry::Entry;
 use super::envelope::Envelope;
+use super::limit::Body;
 use super::options::Options;
 use super::outcome::{Answer, Failure, FailureClass, Outcome, outcomes};
 use super::sealing;
@@ -34,8 +35,8 @@ impl Firehose {
     }
 
     /// One outcome for each of `entries`.
-    pub async fn put(&self, entries: &[Entry]) -> Result<Vec<Outcome>, Failure> {
-        let answer = self.request(entries).await?;
+    pub async fn put(&self, entries: &[Entry], body: &Body) -> Result<Vec<Outcome>, Failure> {
+        let answer = self.request(entries, body).await?;
         outcomes(
             entries.len(),
             answer.request_responses().iter().map(|record| Answer {
@@ -67,13 +68,14 @@ impl Firehose {
     }
 
     /// Makes the body and sends it: all that a serialisation of our own would replace.
-    async fn request(&self, entries: &[Entry]) -> Result<PutRecordBatchOutput, Failure> {
+    async fn request(&self, entries: &[Entry], body: &Body) -> Result<PutRecordBatchOutput, Failure> {
         let sealed = sealing::seal(self.envelope, entries, &[]).await;
         let records = sealed
             .into_iter()
             .map(|data| Record::builder().data(Blob::new(data)).build().expect("the data is set"));
         let call = self.sdk.put_record_batch().delivery_stream_name(&self.stream);
-        Ok(call.set_records(Some(records.collect())).send().await?)
+        let (call, body) = (call.set_records(Some(records.collect())), body.clone());
+        Ok(call.customize().mutate_request(move |_| body.is_built()).send().await?)
     }
 }
 
@@ -148,7 +150,8 @@ mod tests {
         let Client::Firehose(firehose) = Clients::default().client("test", &options).await.unwrap() else {
             panic!("not a Firehose client");
         };
-        let outcomes = firehose.put(&[entry(&[b"he", b"llo\n"]), entry(&[b"x"])]).await.unwrap();
+        let outcomes =
+            firehose.put(&[entry(&[b"he", b"llo\n"]), entry(&[b"x"])], &Body::default()).await.unwrap();
         assert_eq!(outcomes[0], Outcome::Delivered);
         assert!(matches!(&outcomes[1], Outcome::Retry(cause) if cause.throttled));
 

@@ -16,6 +16,7 @@ use super::description::StreamDescription;
 use super::entry::Entry;
 use super::envelope::Envelope;
 use super::failure::chain;
+use super::limit::Body;
 use super::options::Options;
 use super::outcome::{Answer, Answers, Failure, FailureClass, outcomes};
 use super::partition::Key;
@@ -65,8 +66,14 @@ impl Kinesis {
 
     /// One outcome for each of `entries`, which go by the key of the same place. `shards` is told
     /// where they went.
-    pub async fn put(&self, entries: &[Entry], keys: &[Key], shards: &Shards) -> Result<Answers, Failure> {
-        let answer = self.request(entries, keys).await?;
+    pub async fn put(
+        &self,
+        entries: &[Entry],
+        keys: &[Key],
+        shards: &Shards,
+        body: &Body,
+    ) -> Result<Answers, Failure> {
+        let answer = self.request(entries, keys, body).await?;
         shards.saw(answer.records().iter().filter_map(|record| record.shard_id()));
         let outcomes = outcomes(
             entries.len(),
@@ -168,7 +175,12 @@ impl Kinesis {
     }
 
     /// Makes the body and sends it: all that a serialisation of our own would replace.
-    async fn request(&self, entries: &[Entry], keys: &[Key]) -> Result<PutRecordsOutput, Failure> {
+    async fn request(
+        &self,
+        entries: &[Entry],
+        keys: &[Key],
+        body: &Body,
+    ) -> Result<PutRecordsOutput, Failure> {
         assert_eq!(entries.len(), keys.len(), "each entry has a key");
         let sealed = sealing::seal(self.envelope, entries, keys).await;
         let records = sealed.into_iter().zip(keys).map(|(data, key)| {
@@ -184,7 +196,8 @@ impl Kinesis {
             Stream::Name(name) => call.stream_name(name),
             Stream::Arn(arn) => call.stream_arn(arn),
         };
-        Ok(call.send().await?)
+        let body = body.clone();
+        Ok(call.customize().mutate_request(move |_| body.is_built()).send().await?)
     }
 }
 
@@ -269,7 +282,7 @@ mod tests {
             Key { partition: "other".into(), explicit_hash: Some(u128::MAX) },
         ];
         let entries = [entry(&[b"he", b"llo\n"]), entry(&[b"x"])];
-        let answers = kinesis(&options).await.put(&entries, &keys, &shards).await.unwrap();
+        let answers = kinesis(&options).await.put(&entries, &keys, &shards, &Body::default()).await.unwrap();
         assert_eq!(shards.count(), 1);
         assert_eq!(answers.shards, [Some(ShardId(0)), None]);
         let outcomes = answers.outcomes;
@@ -302,7 +315,7 @@ mod tests {
         let options = Options { region: None, ..server.options(Destination::Kinesis(arn.into())) };
         kinesis(&options)
             .await
-            .put(&[entry(&[b"a"]), entry(&[b"b"])], &keys(2), &Shards::default())
+            .put(&[entry(&[b"a"]), entry(&[b"b"])], &keys(2), &Shards::default(), &Body::default())
             .await
             .unwrap();
         let request = server.requests().remove(0);
@@ -405,12 +418,13 @@ mod tests {
         let static_keys = Canned::start(200, "", "").await.options(Destination::Kinesis("s".into()));
         let kinesis = kinesis(&Options { endpoint: Some(url), ..static_keys }).await;
         let entries = [entry(&[b"first\n"]), entry(&[b"sec", b"ond\n"]), entry(&[b"\xff\x00\n"])];
-        let missing = kinesis.put(&entries, &keys(3), &Shards::default()).await.unwrap_err();
+        let missing =
+            kinesis.put(&entries, &keys(3), &Shards::default(), &Body::default()).await.unwrap_err();
         assert_eq!(missing.code, "ResourceNotFoundException");
 
         kinesis.sdk.create_stream().stream_name("s").shard_count(1).send().await.unwrap();
         let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
-        while let Err(failure) = kinesis.put(&entries, &keys(3), &Shards::default()).await {
+        while let Err(failure) = kinesis.put(&entries, &keys(3), &Shards::default(), &Body::default()).await {
             assert!(tokio::time::Instant::now() < deadline, "{failure}");
         }
         let described = kinesis.describe().await.unwrap();

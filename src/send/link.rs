@@ -87,7 +87,7 @@ impl Link {
         let options = &self.setup.options;
         Room {
             entries: options.max_batch_entries.max(1),
-            bytes: options.max_batch_bytes,
+            bytes: options.max_batch_bytes.min(self.setup.bodies.request_bytes()),
             key_bytes: partition::key_room(options).partition,
         }
     }

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::clients::Client;
 use super::entry::Entry;
+use super::limit::Body;
 use super::options::Options;
 use super::outcome::{Failure, Outcome};
 use super::pace::{Pace, body_bytes};
@@ -73,7 +74,9 @@ impl Redelivery {
             entries.iter().map(|entry| partition::key(&self.options.partition_key, entry)).collect();
         // As on a link of which nothing is known.
         let limit = Pace::default().time_for(body_bytes(entries));
-        let answer = tokio::time::timeout(limit, self.client.put(entries, &keys, &self.shards)).await;
+        let answer =
+            tokio::time::timeout(limit, self.client.put(entries, &keys, &self.shards, &Body::default()))
+                .await;
         let answer = answer.unwrap_or_else(|_| Err(Failure::no_answer_within(limit)));
         let answer = answer.map(|answers| answers.outcomes);
         answer.map_err(|failure| failure.of_endpoint(self.options.endpoint.as_deref()))

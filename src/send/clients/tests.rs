@@ -12,7 +12,9 @@ async fn failure(status: u16, headers: &str, body: &str) -> Failure {
     let mut failures = Vec::new();
     for destination in [Destination::Kinesis("s".into()), Destination::Firehose("s".into())] {
         let client = Clients::default().client("test", &server.options(destination)).await.unwrap();
-        failures.push(client.put(&[entry(&[b"a"])], &keys(1), &Shards::default()).await.unwrap_err());
+        failures.push(
+            client.put(&[entry(&[b"a"])], &keys(1), &Shards::default(), &Body::default()).await.unwrap_err(),
+        );
     }
     assert_eq!(server.requests().len(), 2, "the SDK must not retry");
     let known = |failure: &Failure| (failure.class, failure.code.clone());
@@ -72,7 +74,8 @@ async fn a_destination_that_is_not_there_is_a_network_fault() {
         ..Canned::start(200, "", "").await.options(Destination::Kinesis("s".into()))
     };
     let client = Clients::default().client("test", &options).await.unwrap();
-    let failure = client.put(&[entry(&[b"a"])], &keys(1), &Shards::default()).await.unwrap_err();
+    let failure =
+        client.put(&[entry(&[b"a"])], &keys(1), &Shards::default(), &Body::default()).await.unwrap_err();
     assert_eq!((failure.class, &*failure.code), (FailureClass::Transient, "network"));
     assert!(failure.message.contains("refused"), "{failure}");
 }
@@ -88,7 +91,8 @@ async fn a_role_that_cannot_be_assumed_is_a_matter_of_credentials() {
     options.credentials.assume_role_external_id = Some("external-1".into());
     options.credentials.sts_endpoint = Some(sts.url.clone());
     let client = Clients::default().client("test", &options).await.unwrap();
-    let failure = client.put(&[entry(&[b"a"])], &keys(1), &Shards::default()).await.unwrap_err();
+    let failure =
+        client.put(&[entry(&[b"a"])], &keys(1), &Shards::default(), &Body::default()).await.unwrap_err();
     assert_eq!(failure.class, FailureClass::Waiting { authentication: true }, "{failure}");
     assert!(failure.message.contains("not yours"), "{failure}");
     assert!(server.requests().is_empty());
@@ -114,7 +118,11 @@ async fn flows_with_the_same_credentials_ask_for_them_once() {
         options.credentials.sts_endpoint = Some(sts.url.clone());
         let client = clients.client(stream, &options).await.unwrap();
         assert_eq!(
-            client.put(&[entry(&[b"a"])], &keys(1), &Shards::default()).await.unwrap().outcomes,
+            client
+                .put(&[entry(&[b"a"])], &keys(1), &Shards::default(), &Body::default())
+                .await
+                .unwrap()
+                .outcomes,
             [Outcome::Delivered]
         );
     }
@@ -191,7 +199,7 @@ async fn the_report_names_the_source_until_when_it_counts_and_what_went_wrong() 
     let report = clients.report(&options.credentials);
     let client = clients.client("keys", &options).await.unwrap();
     assert_eq!(report.status(), None, "nothing was asked for yet");
-    client.put(&[entry(&[b"a"])], &keys(1), &Shards::default()).await.unwrap();
+    client.put(&[entry(&[b"a"])], &keys(1), &Shards::default(), &Body::default()).await.unwrap();
     let found = report.state().found.unwrap();
     assert_eq!((&*found.source, found.expires_at), ("kinesis-agent configuration", None));
 
@@ -200,7 +208,7 @@ async fn the_report_names_the_source_until_when_it_counts_and_what_went_wrong() 
     role.credentials.sts_endpoint = Some(sts.url.clone());
     let report = clients.report(&role.credentials);
     let client = clients.client("role", &role).await.unwrap();
-    client.put(&[entry(&[b"a"])], &keys(1), &Shards::default()).await.unwrap();
+    client.put(&[entry(&[b"a"])], &keys(1), &Shards::default(), &Body::default()).await.unwrap();
     let found = report.state().found.unwrap();
     assert_eq!(
         found.source,
@@ -215,7 +223,7 @@ async fn the_report_names_the_source_until_when_it_counts_and_what_went_wrong() 
     role.credentials.sts_endpoint = Some(refusing.url.clone());
     let report = clients.report(&role.credentials);
     let client = clients.client("refused", &role).await.unwrap();
-    client.put(&[entry(&[b"a"])], &keys(1), &Shards::default()).await.unwrap_err();
+    client.put(&[entry(&[b"a"])], &keys(1), &Shards::default(), &Body::default()).await.unwrap_err();
     let state = report.state();
     assert_eq!(state.found, None);
     assert!(state.last_error.unwrap().text.contains("not yours"));
