@@ -79,6 +79,11 @@ fn what_is_too_long_after_a_change_is_kept_and_all_else_goes_on() {
     });
     let long = scene.world.long_lines("a.log", 1, 3 * MIB);
     scene.world.excuse(long);
+    // Only what is accepted after it was refused shows that it is at fault itself.
+    eventually("the long one is refused", crate::support::scene::SOON, || {
+        let log = scene.agent().log_text();
+        if log.contains("refuses a record and accepts no other") { Ok(()) } else { Err("not yet".into()) }
+    });
     scene.world.lines("a.log", 20);
     scene.wait_for_all();
     eventually("the long one is a dead letter", crate::support::scene::SOON, || {
