@@ -18,6 +18,7 @@ use crate::observe::logging::{self, LogFormat};
 use crate::record::{Block, Shape};
 use crate::send::envelope::Envelope;
 use crate::send::keyer::Keyer;
+use crate::send::partition::FixedKey;
 use crate::send::redelivery::Redelivery;
 use crate::send::{Clients, Entry, Options, Part};
 use crate::settle::DeadLetters;
@@ -138,7 +139,8 @@ fn entries(load: &Load, keyer: &mut Keyer, envelope: Envelope) -> Vec<Entry> {
         let (span, payload, records) = (chunk.span, chunk.bytes(), letter.records());
         // The records of a letter have one key.
         let block = Block { chunk: chunk.clone(), span, payload: payload.clone(), shape: Shape::One };
-        let (_, key) = keyer.run(&block);
+        let had = letter.key.as_deref().filter(|key| !key.is_empty()).map(FixedKey::new);
+        let key = had.or_else(|| keyer.run(&block).1);
         let part = Part { span, payload, records, chunk };
         let entry = Entry { key, ..Entry::of(part, letter.count()) };
         Entry { size: envelope.size(&entry), ..entry }

@@ -57,7 +57,7 @@ impl Tailers {
         }
         if self.old_folders != old_folders {
             // What else rotation moved there is held against what was known before this look.
-            self.look_again(&mut appeared);
+            self.look_again(&mut appeared, now);
         }
         // What became of the files that are known is stored before, or with, what begins in their
         // place: after a crash the new life alone would hide the older one's rest.
@@ -87,9 +87,9 @@ impl Tailers {
         appeared.sort_by_key(|seen| (self.rotated.contains(&seen.path), seen.modified_millis));
         let newcomers = appeared.iter().map(|seen| (&*seen.path, seen)).collect();
         for seen in &appeared {
-            if !self.sure && self.rotated.contains(&seen.path) {
-                // A generation before it may have been missed, and with the row of a file that is
-                // at its home nothing would tell of it after a crash.
+            if !self.sure && self.may_hide_another(seen) {
+                // A generation before it may have been missed, and with the row of a later one
+                // nothing would tell of it after a crash.
                 continue;
             }
             // What is at a home now may have been copied there a moment ago.
@@ -100,6 +100,14 @@ impl Tailers {
             }
         }
         strangers
+    }
+
+    /// Whether the file took the place of a rotated one, or may be a generation in between.
+    fn may_hide_another(&self, seen: &Seen) -> bool {
+        let is_log = seen.matched && !is_compressed(&seen.path);
+        let is_rotated = |home: &PathBuf| self.rotated.contains(home.as_path());
+        self.rotated.contains(&seen.path)
+            || (!is_log && self.possible_homes(&seen.path).iter().any(is_rotated))
     }
 
     /// Gives back the files that are no tail's.
@@ -151,8 +159,12 @@ impl Tailers {
         }
     }
 
-    fn look_again(&self, appeared: &mut Vec<Seen>) {
-        for event in self.compare(&self.list()) {
+    fn look_again(&mut self, appeared: &mut Vec<Seen>, now: Duration) {
+        let listing = self.list();
+        if listing.in_motion {
+            self.names_move(now);
+        }
+        for event in self.compare(&listing) {
             if let FileEvent::Appeared { seen } = event
                 && !appeared.iter().any(|other| other.key == seen.key)
             {

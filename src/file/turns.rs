@@ -66,22 +66,36 @@ impl Tailers {
         };
         self.queued.remove(&id);
         let Some(tail) = self.tails.get(id) else { return Turn::Progress };
+        let was_open = tail.is_open();
         if !tail.may_be_read() {
             // The settle stage wakes us once the position is stored.
             self.waiting.push(id);
         } else if !self.foreign.contains(&id) && !tail.absent && self.may_follow(id, now) {
             if self.may_unpack(id) {
-                return self.read(id, now, budget);
+                return self.read(id, was_open, now, budget);
             }
             self.to_unpack.insert(id);
         }
+        self.bound_open(id, was_open);
         Turn::Progress
     }
 
-    fn read(&mut self, id: TailId, now: Duration, budget: &Arc<FlowBudget>) -> Turn {
+    /// A file that was opened stays so only while not too many are.
+    fn bound_open(&mut self, id: TailId, was_open: bool) {
+        let Some(tail) = self.tails.get_mut(id) else { return };
+        if !was_open && tail.is_open() && !tail.deleted {
+            self.open_files += 1;
+            // The one that is unpacked must stay open to be finished, or the others would wait for ever.
+            if self.open_files > self.max_open.load(Ordering::Relaxed) && self.unpacking != Some(id) {
+                tail.close();
+                self.open_files -= 1;
+            }
+        }
+    }
+
+    fn read(&mut self, id: TailId, was_open: bool, now: Duration, budget: &Arc<FlowBudget>) -> Turn {
         let max_line = self.options.max_line_bytes;
         let Some(tail) = self.tails.get_mut(id) else { return Turn::Progress };
-        let was_open = tail.is_open();
         let read = match open(tail, now) {
             Ok(true) if tail.position == 0 && !tail.announced && tail.size > 0 => {
                 match tail.first_written() {
@@ -97,17 +111,10 @@ impl Tailers {
             Ok(false) => Ok(Read::Foreign),
             Err(error) => Err(error),
         };
-        if !was_open && tail.is_open() && !tail.deleted {
-            self.open_files += 1;
-            // The one that is unpacked must stay open to be finished, or the others would wait for ever.
-            if self.open_files > self.max_open.load(Ordering::Relaxed) && self.unpacking != Some(id) {
-                tail.close();
-                self.open_files -= 1;
-            }
-        }
         if matches!(read, Ok(Read::Chunk { .. } | Read::CaughtUp)) && !self.troubles.is_empty() {
             self.troubles.mended(&tail.path);
         }
+        self.bound_open(id, was_open);
         self.act_on_read(id, read, now, budget)
     }
 

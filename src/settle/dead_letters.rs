@@ -38,6 +38,8 @@ pub struct Line {
     pub destination: String,
     #[serde(default)]
     pub file: PathBuf,
+    /// The partition key that its destination was given.
+    pub key: Option<String>,
     #[serde(deserialize_with = "from_base64")]
     pub data: Vec<u8>,
     /// How long each of several records in `data` is. Bytes.
@@ -77,6 +79,8 @@ pub struct Letter {
     pub reason: String,
     /// With the paths of their files. Each gets a line.
     pub parts: Vec<(PathBuf, Part)>,
+    /// The partition key of all of it, where that follows from the file or the records.
+    pub partition_key: Option<Arc<str>>,
     /// How many records of ours it holds.
     pub records: u64,
 }
@@ -249,6 +253,9 @@ fn lines_of(letter: &Letter, time: &str) -> String {
             "reason": letter.reason,
             "data": STANDARD.encode(&part.payload),
         });
+        if let Some(key) = &letter.partition_key {
+            line["key"] = (&**key).into();
+        }
         let lengths: Vec<usize> = part.records().map(<[u8]>::len).collect();
         if lengths.len() > 1 {
             line["records"] = lengths.into();
@@ -279,6 +286,7 @@ mod tests {
         };
         Letter {
             key: "k".into(),
+            partition_key: None,
             records: 2,
             flow: "access".into(),
             destination: "firehose:web".into(),

@@ -411,7 +411,9 @@ impl Settler {
         let parts = letter.entry.parts.into_iter().map(|part| (path(&part), part)).collect();
         let records = letter.entry.records.into();
         let (key, reason) = (letter.flow, letter.reason);
-        self.letters.waiting.push(Letter { key, flow: name, destination, reason, parts, records });
+        let partition_key = letter.entry.key.map(|key| key.text);
+        let letter = Letter { key, flow: name, destination, reason, parts, partition_key, records };
+        self.letters.waiting.push(letter);
         self.write_letters();
     }
 

@@ -125,6 +125,30 @@ fn records_of_an_aggregate_are_sent_again_as_records_and_with_the_key_of_their_f
     assert_eq!(aggregate.key.as_deref(), scene.world.path("app.log").to_str());
 }
 
+#[test]
+fn a_record_of_a_rotated_file_is_sent_again_with_the_key_that_it_had() {
+    let keys = |flow: Flow| flow.with("aggregation", "kpl").with("partitionKeyOption", "FILE");
+    let mut scene = Scene::with_flow(Destination::Kinesis, "*.log", keys);
+    refuse(&scene, "poison");
+    scene.start();
+    scene.world.lines("app.log", 1);
+    scene.wait_for_all();
+    scene.stop();
+    let lines = scene.world.append("app.log", "poison 1\n");
+    scene.world.excuse(lines);
+    scene.world.rename("app.log", "app.log.1");
+    scene.world.lines("other.log", 1);
+    scene.start();
+    wait_for_letters(&scene, 1);
+    refuse(&scene, "nothing");
+    let before = scene.endpoint.call_count();
+    let (code, said) = redrive(&scene, "dead-letters.jsonl", &[]);
+    assert_eq!(code, 0, "{said}");
+    let calls = scene.endpoint.calls();
+    let again = calls[before..].iter().flat_map(|call| &call.records).find(|record| has(record, "poison"));
+    assert_eq!(again.unwrap().key.as_deref(), scene.world.path("app.log").to_str());
+}
+
 /// A file of so many letters.
 fn letters(scene: &Scene, count: usize, destination: &str) {
     let letter = |n: usize| {

@@ -242,6 +242,28 @@ fn a_generation_that_a_look_missed_since_names_moved_is_read_at_the_next() {
 }
 
 #[test]
+fn a_generation_that_a_look_missed_is_read_after_a_crash_though_a_later_one_is_stored() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.settle();
+    flow.rename("app.log", "app.log.3");
+    for (name, line) in [("app.log.2", "2\n"), ("app.log.1", "3\n"), ("app.log", "4\n")] {
+        std::thread::sleep(Duration::from_millis(3));
+        flow.append(name, line);
+    }
+    let listing = flow.tailers.list().having_missed(&flow.path("app.log.2"));
+    flow.tailers.act_on(listing, flow.now, 0);
+    flow.collect();
+    flow.settle();
+    flow.start();
+    flow.look();
+    flow.lines.sort();
+    flow.lines.dedup();
+    flow.expect(&["1", "2", "3", "4"]);
+}
+
+#[test]
 fn a_closed_file_that_a_look_missed_since_names_moved_is_not_given_up() {
     let mut flow = Flow::new("app.log*");
     flow.append("app.log.1", "1\n");

@@ -74,6 +74,20 @@ fn what_waits_is_not_finished_before_it_may_be_read() {
 }
 
 #[test]
+fn no_more_files_stay_open_than_may() {
+    let mut flow = Flow::in_order("*.log");
+    flow.tailers.max_open.store(2, Ordering::Relaxed);
+    (0..20).for_each(|number| flow.append(&format!("{number}.log"), "1\n2"));
+    flow.tailers.scan(flow.now, 0);
+    while flow.tailers.turn(flow.now, &flow.budget) == Turn::Progress {
+        flow.collect();
+        let open = flow.tailers.tails().filter(|tail| tail.is_open()).count();
+        assert!(open <= 2, "{open} are open");
+    }
+    assert_eq!(flow.lines.len(), 20);
+}
+
+#[test]
 fn what_is_written_late_is_not_waited_for() {
     let mut flow = Flow::in_order("app.log");
     flow.append("app.log", "1\n");
