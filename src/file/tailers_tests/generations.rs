@@ -248,9 +248,9 @@ fn a_generation_that_a_look_missed_is_read_after_a_crash_though_a_later_one_is_s
     flow.look();
     flow.settle();
     flow.rename("app.log", "app.log.3");
-    for (name, line) in [("app.log.2", "2\n"), ("app.log.1", "3\n"), ("app.log", "4\n")] {
-        std::thread::sleep(Duration::from_millis(3));
+    for (name, line, at) in [("app.log.2", "2\n", 1), ("app.log.1", "3\n", 2), ("app.log", "4\n", 3)] {
         flow.append(name, line);
+        set_ahead(&flow, name, at);
     }
     let listing = flow.tailers.list().having_missed(&flow.path("app.log.2"));
     flow.tailers.act_on(listing, flow.now, 0);
