@@ -39,6 +39,8 @@ const KINESIS_AGGREGATION_BYTES: usize = 250 << 10;
 /// The Java agent's longest `maxBufferAgeMillis`.
 const MAX_AGE_MILLIS: u64 = 900_000;
 const HOUR_MILLIS: u64 = 60 * 60 * 1000;
+/// Less than this is no packing. Bytes.
+const SMALLEST_PACK: usize = 100;
 /// Long enough for a daemon to reopen its log after a rotation.
 const FINISHED_AFTER_MILLIS: u64 = 30_000;
 
@@ -87,6 +89,7 @@ pub fn flow(section: &mut Section<'_, '_>, shared: &Shared) -> Flow {
     let aggregation_max_records = aggregation_max_records(section, aggregation);
     check_compression(section, compression, aggregation);
     check_ordering(section, in_order, aggregation);
+    check_room_for_keys(section, aggregation, aggregation_bytes, &destination, &partition_key);
     let aggregation_max_bytes = aggregation_bytes.min(max_record_bytes);
     let is_firehose = matches!(destination, Destination::Firehose(_));
     let add_missing_newline = is_firehose || aggregation == Aggregation::Lines;
@@ -298,6 +301,32 @@ fn aggregation(
         section.warning(given.line, "aggregationMaxBytes", "has no effect without `aggregation`");
     }
     (aggregation, max_bytes.map_or(default_bytes, |given| bytes(given.value)))
+}
+
+/// The key counts, and stands in an aggregate once more; room is kept for the longest.
+fn check_room_for_keys(
+    section: &mut Section<'_, '_>,
+    aggregation: Aggregation,
+    max_bytes: usize,
+    destination: &Destination,
+    partition_key: &PartitionKey,
+) {
+    let (Destination::Kinesis(_), Some(line)) = (destination, section.line_of("aggregationMaxBytes")) else {
+        return;
+    };
+    let least = match aggregation {
+        Aggregation::None => return,
+        Aggregation::Lines => partition::longest_key(partition_key) + SMALLEST_PACK,
+        Aggregation::Kpl => 2 * partition::longest_key(partition_key) + SMALLEST_PACK,
+    };
+    if max_bytes < least {
+        let text = format!(
+            "leaves no room for lines beside a partition key of up to {} bytes, so each goes alone; set {least} \
+             or more",
+            partition::longest_key(partition_key)
+        );
+        section.warning(line, "aggregationMaxBytes", text);
+    }
 }
 
 fn aggregation_max_records(section: &mut Section<'_, '_>, aggregation: Aggregation) -> Option<u32> {

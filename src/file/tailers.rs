@@ -218,7 +218,10 @@ impl Tailers {
             let id = known.tail;
             let mut tail = Tail::new(known, home, Duration::ZERO);
             tail.known_modified_millis = Some(tail.modified_millis);
+            let path = tail.path.clone();
             self.tails.insert(tail);
+            // What was rotated there meanwhile is looked for there, too.
+            self.remember_old_folder(id, &path);
             // A file that was seen to be cut is no other than then: no look finds it changed.
             if unread || was_cut {
                 self.enqueue(id);

@@ -247,6 +247,17 @@ fn what_has_no_effect_is_warned_of() {
 }
 
 #[test]
+fn records_that_their_keys_fill_are_warned_of() {
+    let flow = |more: &str| {
+        let text = format!("flows:\n- {{filePattern: /a, kinesisStream: s, {more}}}\n");
+        good(&text).warnings.join("\n")
+    };
+    assert_eq!(flow("aggregation: kpl, aggregationMaxBytes: 200"), "");
+    assert_eq!(flow("aggregation: lines, aggregationMaxBytes: 400, partitionKeyOption: FILE"), "");
+    insta::assert_snapshot!(flow("aggregation: kpl, aggregationMaxBytes: 600, ordering: strict"), @"c.yaml:2: flows[0].aggregationMaxBytes: leaves no room for lines beside a partition key of up to 256 bytes, so each goes alone; set 612 or more");
+}
+
+#[test]
 fn what_compresses_little_or_nothing_is_warned_of() {
     let settings = good(
         "flows:\n- filePattern: /a\n  kinesisStream: s\n  compression: gzip\n  forceCompression: true\n  \

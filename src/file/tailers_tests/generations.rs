@@ -264,6 +264,29 @@ fn a_generation_that_a_look_missed_is_read_after_a_crash_though_a_later_one_is_s
 }
 
 #[test]
+fn a_generation_in_an_old_folder_is_read_after_a_crash_though_what_was_rotated_before_it_is_stored() {
+    let mut flow = Flow::new("app.log");
+    fs::create_dir(flow.path("old")).unwrap();
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.settle();
+    flow.start();
+    flow.rename("app.log", "old/app.log.2");
+    let listing = flow.tailers.list();
+    for (name, line) in [("old/app.log.1", "2\n"), ("app.log", "3\n")] {
+        std::thread::sleep(Duration::from_millis(3));
+        flow.append(name, line);
+    }
+    flow.tailers.act_on(listing.having_missed(&flow.path("old/app.log.1")), flow.now, 0);
+    flow.collect();
+    flow.rows.values_mut().for_each(|row| row.offset = flow.offsets[&row.tail]);
+    flow.start();
+    flow.look();
+    flow.lines.sort();
+    flow.expect(&["1", "2", "3"]);
+}
+
+#[test]
 fn a_closed_file_that_a_look_missed_since_names_moved_is_not_given_up() {
     let mut flow = Flow::new("app.log*");
     flow.append("app.log.1", "1\n");
