@@ -73,7 +73,7 @@ impl Kinesis {
         shards: &Shards,
         body: &Body,
     ) -> Result<Answers, Failure> {
-        let answer = self.request(entries, keys, body).await?;
+        let (answer, sealed) = self.request(entries, keys, body).await?;
         shards.saw(answer.records().iter().filter_map(|record| record.shard_id()));
         let outcomes = outcomes(
             entries.len(),
@@ -84,7 +84,7 @@ impl Kinesis {
             }),
         )?;
         let shards = answer.records().iter().map(|record| record.shard_id().and_then(ShardId::parse));
-        Ok(Answers { outcomes, shards: shards.collect() })
+        Ok(Answers { outcomes, shards: shards.collect(), sealed: Some(sealed) })
     }
 
     /// The shards that take records now.
@@ -174,15 +174,17 @@ impl Kinesis {
         }
     }
 
-    /// Makes the body and sends it: all that a serialisation of our own would replace.
+    /// Makes the body and sends it: all that a serialisation of our own would replace. And how many
+    /// bytes the entries were in it.
     async fn request(
         &self,
         entries: &[Entry],
         keys: &[Key],
         body: &Body,
-    ) -> Result<PutRecordsOutput, Failure> {
+    ) -> Result<(PutRecordsOutput, usize), Failure> {
         assert_eq!(entries.len(), keys.len(), "each entry has a key");
         let sealed = sealing::seal(self.envelope, entries, keys).await;
+        let bytes = sealed.iter().map(Vec::len).sum();
         let records = sealed.into_iter().zip(keys).map(|(data, key)| {
             PutRecordsRequestEntry::builder()
                 .data(Blob::new(data))
@@ -197,7 +199,8 @@ impl Kinesis {
             Stream::Arn(arn) => call.stream_arn(arn),
         };
         let body = body.clone();
-        Ok(call.customize().mutate_request(move |_| body.is_built()).send().await?)
+        let answer = call.customize().mutate_request(move |_| body.is_built()).send().await?;
+        Ok((answer, bytes))
     }
 }
 

@@ -20,6 +20,7 @@ use super::options::{Address, Destination, Options, ShardLimits};
 use super::outcome::{Answers, Failure, FailureClass, Outcome};
 use super::partition::{self, Key};
 use super::spread::{NoShards, Place, Spread, Verdict};
+use super::squeeze::Squeeze;
 use super::trouble::Trouble;
 
 /// A stream that does not tell its shards in so much time is tried again later.
@@ -88,6 +89,15 @@ pub struct Room {
     pub bytes: usize,
     /// Of each key. Bytes.
     pub key_bytes: usize,
+    /// What of the entries their shards get.
+    pub squeeze: Squeeze,
+}
+
+impl Room {
+    /// What an entry is charged with. Bytes.
+    pub fn charge(&self, entry: &Entry) -> usize {
+        self.squeeze.of(entry.size) + self.key_bytes
+    }
 }
 
 impl Lane {
@@ -142,7 +152,7 @@ impl Lane {
                 admission.wait = Some(Duration::ZERO);
                 break;
             }
-            let place = spread.admit(hash, size, turn, now);
+            let place = spread.admit(hash, room.charge(entry), turn, now);
             if let Err(wait) = place {
                 none_is_ready |= hash.is_none();
                 admission.wait = Some(admission.wait.map_or(wait, |soonest| soonest.min(wait)));
@@ -350,7 +360,7 @@ mod tests {
     use crate::send::shards::{OpenShard, ShardId};
     use crate::send::testing::{entry, options};
 
-    const ROOM: Room = Room { entries: 500, bytes: 1 << 20, key_bytes: 6 };
+    const ROOM: Room = Room { entries: 500, bytes: 1 << 20, key_bytes: 6, squeeze: Squeeze::NONE };
 
     /// A lane to a stream of so many shards of equal width, which are known.
     async fn lane(shards: u64) -> Arc<Lane> {

@@ -21,6 +21,7 @@ use super::renewal::Renewal;
 use super::sender::Setup;
 use super::sources::Sources;
 use super::spread::Place;
+use super::squeeze::Squeeze;
 use crate::observe::Repeated;
 
 /// The settle stage is gone.
@@ -38,6 +39,7 @@ pub struct Link {
     pub pace: watch::Sender<Pace>,
     renewal: Mutex<Renewal>,
     pub order: Mutex<Order>,
+    squeeze: Mutex<Squeeze>,
     /// An entry is settled, and the next of its key may leave.
     pub freed: Notify,
     started: Instant,
@@ -67,6 +69,7 @@ impl Link {
             pace: watch::Sender::default(),
             renewal: Mutex::default(),
             order: Mutex::default(),
+            squeeze: Mutex::new(Squeeze::NONE),
             freed: Notify::new(),
             started: Instant::now(),
             setup,
@@ -89,14 +92,20 @@ impl Link {
             entries: options.max_batch_entries.max(1),
             bytes: options.max_batch_bytes.min(self.setup.bodies.request_bytes()),
             key_bytes: partition::key_room(options).partition,
+            squeeze: *self.squeeze.lock().unwrap(),
         }
     }
 
     /// Tells the lane what became of entries that went to these places.
     pub fn learn(&self, entries: &[Entry], places: &[Place], answer: Result<&Answers, &Failure>) {
         let Setup { lane, counters, .. } = &self.setup;
-        let key_bytes = self.room().key_bytes;
-        let sizes: Vec<usize> = entries.iter().map(|entry| entry.size + key_bytes).collect();
+        if let (Some(_), Ok(Answers { sealed: Some(sealed), .. })) = (self.setup.options.compression, answer)
+        {
+            let most = entries.iter().map(|entry| entry.size).sum();
+            self.squeeze.lock().unwrap().learn(most, *sealed);
+        }
+        let room = self.room();
+        let sizes: Vec<usize> = entries.iter().map(|entry| room.charge(entry)).collect();
         lane.answered(&sizes, places, answer);
         lane.ask_if_due(&self.client());
         counters.request_limit.set(lane.request_limit() as u64);

@@ -73,6 +73,8 @@ pub mod shards;
 mod sources;
 /// Where entries go, and when.
 pub mod spread;
+/// What compression leaves.
+pub mod squeeze;
 
 pub use clients::{Client, ClientError, Clients};
 pub use dry_run::DryRun;

@@ -3,12 +3,12 @@
 
 use super::*;
 use crate::file::{Budget, Span, TailId};
-use crate::send::ShardLimits;
 use crate::send::outcome::FailureClass;
 use crate::send::partition::{FixedKey, Key};
 use crate::send::scripted::{Reply, Scripted};
 use crate::send::shards::{OpenShard, ShardId};
 use crate::send::testing::{block, options};
+use crate::send::{Compression, ShardLimits};
 use std::time::Duration;
 
 mod ordering;
@@ -641,6 +641,22 @@ async fn entries_leave_as_fast_as_the_shards_take_them_and_evenly() {
     assert!(shards.iter().all(|entries| (480..520).contains(entries)), "{shards:?}");
     // Nothing leaves one by one: 20 ms are gathered.
     assert!(world.requests().len() < 300, "{}", world.requests().len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_is_charged_with_what_compression_leaves() {
+    for (compression, least) in [(None, 3), (Some(Compression::Zstd), 0)] {
+        let limits = ShardLimits { bytes_per_second: 10_000, ..ShardLimits::default() };
+        let options = Options { shard_limits: limits, compression, max_in_flight: 4, ..options() };
+        let mut world = start(options, Scripted::replies([]).with_shards(halves()));
+        let began = Instant::now();
+        for _ in 0..100 {
+            world.write(&"x".repeat(999)).await;
+        }
+        world.drain().await;
+        let seconds = began.elapsed().as_secs();
+        assert!((least..least + 4).contains(&seconds), "{seconds} s with {compression:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
