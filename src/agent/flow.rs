@@ -114,6 +114,7 @@ impl RunningFlow {
         let bodies = Bodies::new(common.sizes.bodies);
         let sender = Sender::new(Setup {
             flow: flow.key.as_str().into(),
+            name: flow.name.as_str().into(),
             options: flow.send.clone(),
             client,
             clients: common.clients.clone(),

@@ -9,6 +9,8 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::io::Errno;
+
 use super::body::is_compressed;
 use super::budget::FlowBudget;
 use super::chunk::TailId;
@@ -128,7 +130,13 @@ impl Tailers {
             return true;
         }
         if let Some(end) = self.succession.ends.get(&id) {
-            return tail.position < *end;
+            let waits = tail.position < *end;
+            let rests = !tail.is_open() && !self.queued.contains(&id);
+            if waits && rests && matches!(open(tail, now), Ok(true)) {
+                // However many are open: only then is its last line ever finished.
+                self.open_files += 1;
+            }
+            return waits;
         }
         let was_open = tail.is_open();
         match open(tail, now) {
@@ -139,15 +147,16 @@ impl Tailers {
                 return true;
             }
             Err(error) => {
+                let too_many = [Errno::MFILE, Errno::NFILE].map(|errno| Some(errno.raw_os_error()));
+                let is_for_a_while = too_many.contains(&error.raw_os_error());
                 self.read_failed(id, &error, now);
-                return self.scan_due;
+                return self.scan_due || is_for_a_while;
             }
         }
-        // It stays open however many are: only then is its last line ever finished.
-        self.open_files += usize::from(!was_open);
         let (position, end) = (tail.position, tail.size.max(tail.position + tail.unread_for_sure()));
         self.succession.ends.insert(id, end);
         self.enqueue(id);
+        self.bound_open(id, was_open);
         position < end
     }
 

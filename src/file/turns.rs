@@ -81,7 +81,7 @@ impl Tailers {
     }
 
     /// A file that was opened stays so only while not too many are.
-    fn bound_open(&mut self, id: TailId, was_open: bool) {
+    pub(super) fn bound_open(&mut self, id: TailId, was_open: bool) {
         let Some(tail) = self.tails.get_mut(id) else { return };
         if !was_open && tail.is_open() && !tail.deleted {
             self.open_files += 1;

@@ -136,7 +136,7 @@ impl Link {
         if let Some(recovery) = setup.health.succeeded()
             && let Some(suppressed) = self.may_log("delivering again")
         {
-            tracing::info!(flow = %setup.flow, destination = %setup.options.destination,
+            tracing::info!(flow = %setup.name, destination = %setup.options.destination,
                 failures = recovery.failures, suppressed,
                 "delivering again after {:.1} s", recovery.after.as_secs_f64());
         }
@@ -173,7 +173,7 @@ impl Link {
                 setup.health.failed(cause.to_string());
             }
             if let Some(suppressed) = self.may_log(&cause.code) {
-                tracing::warn!(flow = %setup.flow, destination = %setup.options.destination, error = %cause,
+                tracing::warn!(flow = %setup.name, destination = %setup.options.destination, error = %cause,
                     suppressed, "{count} of {} records of a request were refused; they are sent again",
                     outcomes.len());
             }
@@ -201,7 +201,7 @@ impl Link {
     }
 
     fn log_failure(&self, failure: &Failure, suppressed: u64) {
-        let (flow, destination) = (&*self.setup.flow, &self.setup.options.destination);
+        let (flow, destination) = (&*self.setup.name, &self.setup.options.destination);
         match failure.class {
             FailureClass::Throttled | FailureClass::Transient | FailureClass::TimedOut => {
                 tracing::warn!(flow, %destination, error = %failure, suppressed,
@@ -235,7 +235,7 @@ impl Link {
         if let Some(suppressed) = self.may_log("given up") {
             let place = entry.parts.first().map(|part| (part.chunk.tail, part.span.start));
             let (tail, offset) = place.unzip();
-            tracing::error!(flow = %setup.flow, destination = %setup.options.destination, reason, suppressed,
+            tracing::error!(flow = %setup.name, destination = %setup.options.destination, reason, suppressed,
                 records, tail = tail.map(|tail| tail.0), offset,
                 "the destination refuses a record that it will never accept, while it accepts others; \
                  the record goes to the dead-letter file");
@@ -254,7 +254,7 @@ impl Link {
     pub fn kept(&self, reason: &str) {
         let setup = &self.setup;
         if let Some(suppressed) = self.may_log("everything refused") {
-            tracing::error!(flow = %setup.flow, destination = %setup.options.destination, reason, suppressed,
+            tracing::error!(flow = %setup.name, destination = %setup.options.destination, reason, suppressed,
                 "the destination refuses a record and accepts no other meanwhile, so the record may not be \
                  at fault; nothing is lost and it is tried again for ever, but somebody has to check the \
                  destination and the flow's configuration");
@@ -263,7 +263,7 @@ impl Link {
 
     /// From now on requests use a client that looks for credentials afresh.
     async fn renew(&self) {
-        let Setup { flow, options, clients, .. } = &self.setup;
+        let Setup { name: flow, options, clients, .. } = &self.setup;
         let Current { client, made, .. } = self.current.lock().unwrap().clone();
         let sources = Sources::of(options);
         match clients.renewed(flow, options, &client, made).await {

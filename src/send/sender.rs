@@ -35,7 +35,10 @@ const MOST_HELD: usize = 10_000;
 /// What a sender is made of.
 #[derive(Debug)]
 pub struct Setup {
+    /// The flow's key.
     pub flow: Arc<str>,
+    /// For the logs.
+    pub name: Arc<str>,
     pub options: Options,
     pub client: Client,
     /// Makes the client anew when its credentials are refused for long.
@@ -108,7 +111,7 @@ impl Sender {
             return Ending::Drained;
         }
         if !stop.is_cancelled() {
-            tracing::error!(flow = %self.link.setup.flow,
+            tracing::error!(flow = %self.link.setup.name,
                 "sending ends because what is delivered can no longer be recorded; restart the agent");
         }
         deliveries.shutdown().await;

@@ -88,6 +88,39 @@ fn no_more_files_stay_open_than_may() {
 }
 
 #[test]
+fn predecessors_that_are_opened_stay_so_only_while_not_too_many_are() {
+    let mut flow = Flow::in_order("*.log");
+    for number in 0..20 {
+        flow.append(&format!("{number}.log"), "1\n");
+    }
+    flow.look();
+    flow.settle();
+    for number in 0..20 {
+        flow.append(&format!("{number}.log"), "2\n3");
+        flow.rename(&format!("{number}.log"), &format!("{number}.log.1"));
+        flow.append(&format!("{number}.log"), "4\n");
+    }
+    flow.start();
+    flow.tailers.max_open.store(2, Ordering::Relaxed);
+    flow.tailers.scan(flow.now, 0);
+    let open: Vec<TailId> = flow.tailers.tails().filter(|tail| tail.is_open()).map(|tail| tail.id).collect();
+    open.iter().for_each(|id| flow.tailers.tails.get_mut(*id).unwrap().close());
+    flow.tailers.open_files = 0;
+    while flow.tailers.turn(flow.now, &flow.budget) == Turn::Progress {
+        flow.collect();
+        let open = flow.tailers.tails().filter(|tail| tail.is_open()).count();
+        assert!(open <= 3, "{open} are open");
+    }
+    for _ in 0..40 {
+        flow.pass(31);
+    }
+    assert_eq!(flow.lines.len(), 20 * 4);
+    for name in ["3", "4"] {
+        assert_eq!(flow.lines.iter().filter(|line| *line == name).count(), 20);
+    }
+}
+
+#[test]
 fn what_is_written_late_is_not_waited_for() {
     let mut flow = Flow::in_order("app.log");
     flow.append("app.log", "1\n");

@@ -46,6 +46,7 @@ fn start_with(options: Options, destination: Scripted, bodies: usize) -> World {
     let lane = Lane::new(&options);
     let setup = Setup {
         flow: "access".into(),
+        name: "access".into(),
         lane,
         options,
         client: Client::Scripted(destination.clone()),
