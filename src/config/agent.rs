@@ -85,9 +85,11 @@ pub fn settings(report: &mut Report<'_>, entries: Vec<Entry>, exposed: bool) -> 
     let max_open_removed_bytes = top.bytes("maxOpenRemovedBytes", 0..=u64::MAX);
     let shutdown_timeout = top.millis("shutdownTimeoutMillis", 0..=HOUR_MILLIS).unwrap_or(10_000);
     let status = status::options(&mut top);
-    let memory_line = top.line_of("memoryBudget").or(top.line_of("flows")).unwrap_or(top.line);
+    let flows_line = top.line_of("flows").unwrap_or(top.line);
+    let memory_line = top.line_of("memoryBudget").unwrap_or(flows_line);
     let flows = flows(report, nodes, &shared);
     warn_of_short_lines(report, memory_line, &flows, &shared);
+    warn_of_different_limits(report, flows_line, &flows);
     Settings {
         flows,
         checkpoint_file,
@@ -169,6 +171,22 @@ fn memory_budget(top: &mut Section<'_, '_>, flows: usize) -> u64 {
                 top.problem(top.line, "memoryBudget", text);
             }
             least.max(DEFAULT_MEMORY_BUDGET)
+        }
+    }
+}
+
+/// Flows share the shards of a stream, but each limits them as it is told.
+fn warn_of_different_limits(report: &mut Report<'_>, line: usize, flows: &[Flow]) {
+    for (at, flow) in flows.iter().enumerate() {
+        let same_stream = |other: &&Flow| other.send.address() == flow.send.address();
+        let Some(other) = flows[..at].iter().find(same_stream) else { continue };
+        if other.send.shard_limits != flow.send.shard_limits {
+            let text = format!(
+                "flows to {} set different shardBytesPerSecond or shardRecordsPerSecond, so each limits the \
+                 shards by itself and together they may send the sum; set them alike in all of them",
+                flow.send.destination
+            );
+            report.warning(line, "flows", text);
         }
     }
 }

@@ -90,6 +90,7 @@ pub fn flow(section: &mut Section<'_, '_>, shared: &Shared) -> Flow {
     check_compression(section, compression, aggregation);
     check_ordering(section, in_order, aggregation);
     check_room_for_keys(section, aggregation, aggregation_bytes, &destination, &partition_key);
+    check_stream_limit(section, aggregation_bytes, limit, allowed_record_bytes);
     let aggregation_max_bytes = aggregation_bytes.min(max_record_bytes);
     let is_firehose = matches!(destination, Destination::Firehose(_));
     let add_missing_newline = is_firehose || aggregation == Aggregation::Lines;
@@ -280,7 +281,9 @@ fn aggregation(
 ) -> (Aggregation, usize) {
     let is_firehose = matches!(destination, Destination::Firehose(_));
     let (default_bytes, limit) = match destination {
-        Destination::Kinesis(_) => (KINESIS_AGGREGATION_BYTES, KINESIS_RECORD_BYTES - PARTITION_KEY_BYTES),
+        Destination::Kinesis(_) => {
+            (KINESIS_AGGREGATION_BYTES, KINESIS_LARGEST_RECORD_BYTES - PARTITION_KEY_BYTES)
+        }
         Destination::Firehose(_) => (FIREHOSE_RECORD_BYTES, FIREHOSE_RECORD_BYTES),
     };
     let max_bytes = section.bytes("aggregationMaxBytes", 1..=limit as u64);
@@ -301,6 +304,17 @@ fn aggregation(
         section.warning(given.line, "aggregationMaxBytes", "has no effect without `aggregation`");
     }
     (aggregation, max_bytes.map_or(default_bytes, |given| bytes(given.value)))
+}
+
+/// Records that hold many lines are records, too.
+fn check_stream_limit(section: &mut Section<'_, '_>, asked: usize, limit: usize, allowed: Option<usize>) {
+    let Some(line) = section.line_of("aggregationMaxBytes").filter(|_| asked > limit) else { return };
+    let until = match allowed {
+        Some(_) => "",
+        None => ", unless the stream says that it allows more (or `maxRecordBytes` does)",
+    };
+    let text = format!("records become no longer than {limit} bytes{until}");
+    section.warning(line, "aggregationMaxBytes", text);
 }
 
 /// The key counts, and stands in an aggregate once more; room is kept for the longest.

@@ -101,6 +101,7 @@ impl Flow {
         .min(self.largest_record);
         self.file.max_line_bytes = limit;
         self.record.max_record_bytes = limit;
+        self.send.aggregation_max_bytes = self.asked.aggregation_bytes.min(limit);
         if let Some(multi_line) = &mut self.record.multi_line {
             multi_line.max_bytes = self.asked.event_bytes.min(limit);
         }

@@ -227,7 +227,7 @@ struct FlowKeys {
     aggregation: Aggregation,
     /// With `aggregation`: how large a record may become, with its partition key, or before
     /// compression. To a stream up to 1048544 (by default 250KiB), to Firehose up to 1024000.
-    aggregation_max_bytes: Bytes<1, 1_048_544>,
+    aggregation_max_bytes: Bytes<1, 10_485_728>,
     /// With `aggregation`: how many lines or events a record may hold. By default as many as fit.
     aggregation_max_records: Count<1, 1_000_000>,
     /// Each record becomes a gzip member or a Zstandard frame, which its consumers must undo. Not

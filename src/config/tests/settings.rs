@@ -247,6 +247,38 @@ fn what_has_no_effect_is_warned_of() {
 }
 
 #[test]
+fn packed_records_may_be_as_long_as_the_stream_allows() {
+    let flow = |more: &str| {
+        let text = format!(
+            "memoryBudget: 256MiB\nflows:\n- {{filePattern: /a, kinesisStream: s, aggregation: kpl, {more}}}\n"
+        );
+        let mut settings = good(&text);
+        (settings.flows.remove(0), settings.warnings.join("\n"))
+    };
+    let (allowed, warnings) = flow("aggregationMaxBytes: 4000000, maxRecordBytes: 4MiB");
+    assert_eq!((allowed.send.aggregation_max_bytes, &*warnings), (4_000_000, ""));
+    let (mut unknown, warnings) = flow("aggregationMaxBytes: 4000000");
+    assert_eq!(unknown.send.aggregation_max_bytes, (1 << 20) - 32);
+    insta::assert_snapshot!(warnings, @"c.yaml:3: flows[0].aggregationMaxBytes: records become no longer than 1048544 bytes, unless the stream says that it allows more (or `maxRecordBytes` does)");
+    unknown.allow_records(2 << 20);
+    assert_eq!(unknown.send.aggregation_max_bytes, (2 << 20) - 32);
+    unknown.allow_records(10 << 20);
+    assert_eq!(unknown.send.aggregation_max_bytes, 4_000_000);
+}
+
+#[test]
+fn flows_that_limit_the_shards_of_one_stream_differently_are_warned_of() {
+    let flows = |limit: &str| {
+        let flow = |file, limit: &str| {
+            format!("- {{filePattern: /{file}, kinesisStream: s, shardBytesPerSecond: {limit}}}\n")
+        };
+        good(&format!("flows:\n{}{}", flow('a', "1000"), flow('b', limit))).warnings.join("\n")
+    };
+    assert_eq!(flows("1000"), "");
+    insta::assert_snapshot!(flows("2000"), @"c.yaml:1: flows: flows to kinesis:s set different shardBytesPerSecond or shardRecordsPerSecond, so each limits the shards by itself and together they may send the sum; set them alike in all of them");
+}
+
+#[test]
 fn records_that_their_keys_fill_are_warned_of() {
     let flow = |more: &str| {
         let text = format!("flows:\n- {{filePattern: /a, kinesisStream: s, {more}}}\n");
