@@ -64,6 +64,10 @@ const STEP_OF_UNKNOWN: f64 = 0.2;
 const STEP_OF_ITSELF: f64 = 0.02;
 const MOST_STEPS: u32 = 10;
 
+/// When something is accepted again after nothing was, the rate is at least this part of what it
+/// was before, and doubles with each period until something is refused.
+const REOPENED: f64 = 0.5;
+
 /// A hundred agents may share a shard, and some hundred more.
 const LEAST: f64 = 0.002;
 /// Where nothing at all is accepted, how little is tried says nothing of how much would be taken.
@@ -125,6 +129,10 @@ pub struct Limiter {
     accepting: u32,
     /// For how many periods in a row nothing was accepted.
     closed: u32,
+    /// What the scale was when refusals began.
+    before: f64,
+    /// Something is accepted again after nothing was, and nothing has been refused since.
+    reopening: bool,
 }
 
 /// What went in the last second.
@@ -173,6 +181,8 @@ impl Limiter {
             refusing: Duration::ZERO,
             accepting: 0,
             closed: 0,
+            before: most,
+            reopening: false,
         }
     }
 
@@ -215,6 +225,9 @@ impl Limiter {
 
     pub fn accepted(&mut self, entry: Amount, now: Duration) {
         self.end_period(now);
+        if self.closed > 0 {
+            self.reopen(now);
+        }
         self.period.accepted = self.period.accepted.zip(entry, |sum, entry| sum + entry);
     }
 
@@ -252,6 +265,17 @@ impl Limiter {
         self.tokens = refilled;
     }
 
+    /// How little was tried while nothing was accepted says nothing of how much is taken now, and
+    /// what was refused then neither.
+    fn reopen(&mut self, now: Duration) {
+        if self.scale.is_finite() {
+            self.set_scale(self.scale.max(self.before * REOPENED), now);
+            self.tokens = self.tokens.zip(Amount::default(), f64::max);
+        }
+        (self.reopening, self.closed) = (true, 0);
+        self.period = Period { began: now, ..Period::default() };
+    }
+
     fn end_period(&mut self, now: Duration) {
         let passed = now.saturating_sub(self.period.began);
         let tries = self.period.accepted.records + self.period.refused.records;
@@ -266,6 +290,10 @@ impl Limiter {
         let tried = (accepted + refused) / passed.as_secs_f64();
         self.closed = if accepted > 0.0 { 0 } else { self.closed + 1 };
         if refused > 0.0 {
+            if self.refusing.is_zero() {
+                self.before = self.scale;
+            }
+            self.reopening = false;
             self.refusing += passed.min(LONGEST_PERIOD);
             self.accepting = 0;
             let part = refused / (accepted + refused);
@@ -278,8 +306,15 @@ impl Limiter {
         self.refusing = Duration::ZERO;
         self.accepting += 1;
         if self.scale.is_finite() && tried > 0.7 * self.scale {
-            self.set_scale(self.scale + seconds * self.step(), now);
+            let stepped = self.scale + seconds * self.step();
+            self.set_scale(if self.reopening { stepped.max(self.doubled()) } else { stepped }, now);
         }
+    }
+
+    /// Known limits leave room for others: it only goes back to where it was.
+    fn doubled(&self) -> f64 {
+        let doubled = 2.0 * self.scale;
+        if self.most.is_finite() { doubled.min(self.before) } else { doubled }
     }
 
     fn step(&self) -> f64 {
@@ -450,30 +485,48 @@ mod tests {
         assert!(limiter.scale > 2.0 * cut, "{} after {cut}", limiter.scale);
     }
 
-    #[test]
-    fn after_an_outage_in_which_all_was_refused_it_is_soon_as_fast_as_before() {
-        for (mut limiter, least) in [
-            (Limiter::of_stream(SHARD, Duration::ZERO), 60.0),
-            (Limiter::of_shard(SHARD, Duration::ZERO), 15.0),
-        ] {
-            let (entry, mut accepted) = (Amount::of_entry(256_000), 0.0);
-            for step in 0..660 {
-                let now = millis(1000 * step);
-                if limiter.wait(entry, Turn::Again, now).is_zero() {
-                    limiter.take(entry, now);
+    /// Entries of 256 kB for so many seconds: how many MB were accepted.
+    fn run(limiter: &mut Limiter, from: u64, seconds: u64, open: bool, most: f64) -> f64 {
+        let (entry, mut accepted) = (Amount::of_entry(256_000), 0.0);
+        for step in from * 1000..(from + seconds) * 1000 {
+            let now = millis(step);
+            while accepted < most * (step - from * 1000) as f64 / 1000.0
+                && limiter.wait(entry, Turn::Again, now).is_zero()
+            {
+                limiter.take(entry, now);
+                if open {
+                    limiter.accepted(entry, now);
+                    accepted += 0.256;
+                } else {
                     limiter.refused(entry, now);
                 }
             }
-            for step in 660_000..720_000 {
-                let now = millis(step);
-                if limiter.wait(entry, Turn::Fresh, now).is_zero() {
-                    limiter.take(entry, now);
-                    limiter.accepted(entry, now);
-                    accepted += 0.256;
-                }
-            }
-            assert!(accepted >= least, "{accepted} MB in a minute");
         }
+        accepted
+    }
+
+    #[test]
+    fn after_an_outage_in_which_all_was_refused_it_is_soon_as_fast_as_before() {
+        for (mut limiter, demand, capacity) in [
+            (Limiter::of_stream(SHARD, Duration::ZERO), 20.0, 100.0),
+            (Limiter::of_shard(SHARD, Duration::ZERO), 0.9, 2.0),
+        ] {
+            for outage in [10, 60, 600] {
+                let from = limiter.at.as_secs() + 1;
+                run(&mut limiter, from, 20, true, demand);
+                run(&mut limiter, from + 20, outage, false, f64::INFINITY);
+                let accepted = run(&mut limiter, from + 20 + outage, 30, true, capacity);
+                assert!(accepted >= 0.7 * demand * 30.0, "{accepted} MB in 30 s after {outage} s");
+            }
+        }
+    }
+
+    #[test]
+    fn a_destination_that_never_took_anything_is_filled_when_it_does() {
+        let mut limiter = Limiter::of_stream(SHARD, Duration::ZERO);
+        run(&mut limiter, 0, 660, false, f64::INFINITY);
+        let accepted = run(&mut limiter, 660, 60, true, 100.0);
+        assert!(accepted > 4000.0, "{accepted} MB in a minute");
     }
 
     #[test]
