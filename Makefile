@@ -12,7 +12,7 @@ MAY_MOUNT := unshare $(if $(filter-out 0,$(shell id -u)),--map-root-user) --moun
 export CARGO_TERM_COLOR ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint lint-packaging unit peers bench packages test-packages image test-image many outage shards ordering distance simulate simulate-planted fuzz clean-peers clean-packages
+.PHONY: help build demo test lint lint-packaging unit peers bench packages test-packages image test-image many outage shards ordering distance simulate simulate-planted role fuzz clean-peers clean-packages
 
 help: ## Shows this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -43,6 +43,9 @@ unit: ## Runs the tests of the pure parts alone (seconds).
 
 simulate: ## Steps all stages through what may happen to files, for SECONDS (60); SEED, EXACT, RACES, CASE: see tests/it/simulation/mod.rs.
 	SECONDS=$(or $(SECONDS),60) $(CARGO) test --locked --test it simulation::simulate -- --ignored --nocapture
+
+role: ## Delivers through a role of 900 s for half an hour: its keys are renewed twice.
+	$(CARGO) test --locked --test it access::a_role_of_900_seconds -- --ignored --nocapture
 
 simulate-planted: ## Plants five bugs, one after the other, and shows how soon the simulation finds each.
 	tests/it/simulation/planted/hunt.sh

@@ -44,6 +44,8 @@ pub fn run() -> Result<()> {
     );
     for (name, flow, records) in [
         ("packed, 250 KiB", "aggregation: lines", false),
+        ("kpl, 250 KiB", "aggregation: kpl", false),
+        ("kpl, 5 kB", "aggregation: kpl\naggregationMaxBytes: 5000", false),
         ("packed, 5 kB", "aggregation: lines\naggregationMaxBytes: 5000", false),
         ("a record each line of 200 bytes", "aggregation: none", true),
     ] {

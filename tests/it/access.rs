@@ -15,7 +15,7 @@ use crate::support::issuer::Issuer;
 use crate::support::proxy::{Asked, Proxy};
 use crate::support::scene::SOON;
 use crate::support::tls::Authority;
-use crate::support::{Config, Destination, Endpoint, Flow, Scene, World, eventually};
+use crate::support::{Config, Destination, Endpoint, Flow, Oracle, Scene, Shape, World, eventually};
 
 const KINESIS: &str = "kinesis.us-east-1.amazonaws.com";
 const ROLE: &str = "arn:aws:iam::123456789012:role/writer";
@@ -190,6 +190,26 @@ fn a_private_authority_is_trusted_when_its_certificate_is_replaced() {
     aws.scene.delivers_everything_once();
 }
 
+/// They are streamed, and the endpoint checks their lengths and signatures.
+#[test]
+fn large_requests_arrive_whole_through_a_proxy_and_tls() {
+    for (destination, aggregation, shape) in [
+        (Destination::Kinesis, "kpl", Shape::Kpl),
+        (Destination::Kinesis, "lines", Shape::Packed),
+        (Destination::Firehose, "lines", Shape::Packed),
+    ] {
+        let mut aws = Aws::new(destination);
+        let url = aws.proxy_url();
+        aws.scene.set("proxy", url);
+        let flow = Flow::new(&aws.scene.world, destination, "*.log").with("aggregation", aggregation);
+        aws.scene.config = aws.scene.config.clone().with_flows([flow]);
+        aws.scene.oracle = Oracle::new(shape);
+        aws.scene.world.lines("a.log", 40_000);
+        aws.scene.start();
+        aws.scene.delivers_everything_once();
+    }
+}
+
 #[test]
 fn the_bundle_of_the_environment_is_trusted_too_and_a_bad_one_is_no_start() {
     let mut aws = Aws::new(Destination::Kinesis);
@@ -241,6 +261,25 @@ fn an_assumed_role_is_renewed_before_it_expires() {
     scene.set("sts", json!({ "endpoint": format!("http://{}", issuer.sts()) }));
     scene.start();
     rotate(&mut scene, &issuer, 3);
+    scene.delivers_everything_once();
+    assert_eq!(scene.endpoint.turned_away(), [""; 0]);
+}
+
+/// The least time that AWS gives a role. The SDK fetches new keys shortly before they expire.
+#[test]
+#[ignore = "takes half an hour: `make role`"]
+fn a_role_of_900_seconds_is_renewed() {
+    let mut scene = Scene::new(Destination::Kinesis, "*.log");
+    let issuer = Issuer::new(Duration::from_secs(900));
+    issuer.rules(&scene.endpoint);
+    scene.set("assumeRoleARN", ROLE);
+    scene.set("sts", json!({ "endpoint": format!("http://{}", issuer.sts()) }));
+    scene.start();
+    eventually("three keys are used", Duration::from_secs(2000), || {
+        scene.probe("a.log");
+        let used = issuer.used();
+        if used.len() >= 3 { Ok(()) } else { Err(format!("{used:?}")) }
+    });
     scene.delivers_everything_once();
     assert_eq!(scene.endpoint.turned_away(), [""; 0]);
 }
