@@ -18,7 +18,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Flow, Settings, Shares};
+use crate::config::{Flow, Needs, Settings, Shares};
 use crate::file::budget::Wake;
 use crate::file::handover::HeldFiles;
 use crate::file::listing::is_of;
@@ -132,6 +132,7 @@ struct Common {
 #[derive(Clone, Copy)]
 struct Sizes {
     bodies: usize,
+    request: usize,
     copies: usize,
 }
 
@@ -147,13 +148,19 @@ impl Common {
     /// Shares the memory and the descriptors out among these flows.
     fn share_out(&mut self, settings: &Settings) {
         let flows = settings.flows.len();
-        let shares = Shares::of(settings.memory_budget);
+        let any = |test: fn(&Flow) -> bool| settings.flows.iter().any(test);
+        let needs = Needs {
+            copies: any(|flow| flow.record.multi_line.is_some()),
+            compresses: any(|flow| flow.send.compression.is_some()),
+        };
+        let shares = Shares::with(settings.memory_budget, needs);
         self.budget.resize(shares.read, flows);
         self.max_open.store(raise_open_files() / flows.max(1), Ordering::Relaxed);
         self.removed.set_limit(settings.max_open_removed_bytes);
         self.board.memory_budget.store(settings.memory_budget as u64, Ordering::Relaxed);
         self.sizes = Sizes {
             bodies: shares.bodies / flows.max(1),
+            request: shares.request(flows),
             copies: shares.copies / 2 / flows_that_copy(settings),
         };
     }
@@ -187,7 +194,7 @@ impl Agent {
             mailboxes: Arc::default(),
             max_open: Arc::default(),
             removed: Arc::default(),
-            sizes: Sizes { bodies: 0, copies: 0 },
+            sizes: Sizes { bodies: 0, request: 0, copies: 0 },
             held: HeldFiles::new(),
         };
         let abandon_settling = CancellationToken::new();
@@ -360,7 +367,7 @@ impl Agent {
     /// Gives each running flow its share of the memory anew.
     fn resize_flows(&self) {
         for flow in &self.flows {
-            flow.bodies.resize(self.common.sizes.bodies);
+            flow.bodies.resize(self.common.sizes.bodies, self.common.sizes.request);
             flow.copies.set_limit(self.common.sizes.copies);
         }
     }

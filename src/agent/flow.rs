@@ -111,7 +111,7 @@ impl RunningFlow {
         });
 
         common.board.put(on_board.clone());
-        let bodies = Bodies::new(common.sizes.bodies);
+        let bodies = Bodies::new(common.sizes.bodies, common.sizes.request);
         let sender = Sender::new(Setup {
             flow: flow.key.as_str().into(),
             name: flow.name.as_str().into(),

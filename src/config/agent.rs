@@ -43,18 +43,13 @@ pub struct Service {
 
 impl Shared {
     /// The largest record that a flow can always read and send. Bytes.
-    pub fn largest_record(&self) -> usize {
-        Shares::of(self.memory_budget).largest_record(self.flows)
+    pub fn largest_record(&self, compressed: bool) -> usize {
+        Shares::of(self.memory_budget).largest_record(self.flows, compressed)
     }
 
-    /// The largest request. Bytes.
-    pub fn largest_batch(&self) -> usize {
-        Shares::of(self.memory_budget).largest_batch(self.flows)
-    }
-
-    /// The budget with which a flow can always get a buffer of so many bytes, in MiB.
-    fn budget_mib_for(&self, buffer: usize) -> usize {
-        Shares::budget_for(buffer, self.flows).div_ceil(1 << 20)
+    /// The budget with which a flow can always read and send such a record, in MiB.
+    fn budget_mib_for(&self, record: usize, compressed: bool) -> usize {
+        Shares::budget_for(record, self.flows, compressed).div_ceil(1 << 20)
     }
 }
 
@@ -200,15 +195,17 @@ fn warn_of_short_lines(report: &mut Report<'_>, line: usize, flows: &[Flow], sha
             flow.send.compression,
             &flow.send.partition_key,
         );
-        (flow.record.max_record_bytes < limit).then_some(limit)
+        (flow.record.max_record_bytes < limit).then_some((limit, flow.send.compression.is_some()))
     });
-    if let Some(limit) = limits.max() {
+    if let Some((limit, compressed)) =
+        limits.max_by_key(|(limit, compressed)| shared.budget_mib_for(*limit, *compressed))
+    {
         let text = format!(
             "each of {} flows may hold {} bytes in one piece, so a longer record is treated as `oversizedRecords` \
              says although AWS takes {limit}; {}MiB would be enough for those",
             shared.flows,
-            shared.largest_record(),
-            shared.budget_mib_for(limit),
+            shared.largest_record(compressed),
+            shared.budget_mib_for(limit, compressed),
         );
         report.warning(line, "memoryBudget", text);
     }

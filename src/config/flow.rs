@@ -73,7 +73,8 @@ pub fn flow(section: &mut Section<'_, '_>, shared: &Shared) -> Flow {
     let partition_key = partition_key(section, &destination, in_order);
     let allowed_record_bytes = allowed_record_bytes(section, &destination);
     let limit = record_limit(&destination, allowed_record_bytes, compression, &partition_key);
-    let max_record_bytes = limit.min(shared.largest_record());
+    let largest_record = shared.largest_record(compression.is_some());
+    let max_record_bytes = limit.min(largest_record);
     let file = file::Options {
         patterns,
         excludes,
@@ -95,7 +96,7 @@ pub fn flow(section: &mut Section<'_, '_>, shared: &Shared) -> Flow {
     let is_firehose = matches!(destination, Destination::Firehose(_));
     let add_missing_newline = is_firehose || aggregation == Aggregation::Lines;
     let record = record_options(section, multi_line, max_record_bytes, add_missing_newline);
-    let send = send_options(section, shared, destination, stream_region);
+    let send = send_options(section, shared, destination, stream_region, largest_record);
     let identity = name.clone().unwrap_or_else(|| file.patterns.join(","));
     let asked = Asked {
         record_bytes: allowed_record_bytes,
@@ -103,7 +104,7 @@ pub fn flow(section: &mut Section<'_, '_>, shared: &Shared) -> Flow {
         aggregation_bytes,
         batch_bytes: send.max_batch_bytes,
     };
-    let max_batch_bytes = asked.batch_bytes.min(shared.largest_batch());
+    let max_batch_bytes = asked.batch_bytes.min(largest_record);
     Flow {
         name: name.unwrap_or_else(|| file.patterns.first().cloned().unwrap_or_default()),
         key: format!("{}#{identity}", send.destination),
@@ -120,7 +121,7 @@ pub fn flow(section: &mut Section<'_, '_>, shared: &Shared) -> Flow {
             ..send
         },
         asked,
-        largest_record: shared.largest_record(),
+        largest_record,
     }
 }
 
@@ -433,6 +434,7 @@ fn send_options(
     shared: &Shared,
     destination: Destination,
     stream_region: Option<String>,
+    largest_record: usize,
 ) -> send::Options {
     let (service, age) = match &destination {
         Destination::Kinesis(_) => (&shared.kinesis, 1000),
@@ -459,7 +461,7 @@ fn send_options(
         in_order: false,
         shard_limits: shard_limits(section, &destination),
         max_batch_entries: count(section, "maxBufferSizeRecords", 500, 500),
-        max_batch_bytes: max_batch_bytes(section, shared, &destination),
+        max_batch_bytes: max_batch_bytes(section, largest_record, &destination),
         max_age: Duration::from_millis(max_age),
         flush: flush(section),
         retry_initial_backoff,
@@ -611,7 +613,7 @@ fn flush(section: &mut Section<'_, '_>) -> Flush {
         .map_or(Flush::Aged, |given| given.value)
 }
 
-fn max_batch_bytes(section: &mut Section<'_, '_>, shared: &Shared, destination: &Destination) -> usize {
+fn max_batch_bytes(section: &mut Section<'_, '_>, most: usize, destination: &Destination) -> usize {
     let (default, limit) = match (destination, section.report.format) {
         (Destination::Kinesis(_), Format::Yaml) => (KINESIS_JAVA_BATCH_BYTES, KINESIS_BATCH_BYTES),
         (Destination::Kinesis(_), Format::Json) => (KINESIS_JAVA_BATCH_BYTES, KINESIS_JAVA_BATCH_BYTES),
@@ -619,10 +621,8 @@ fn max_batch_bytes(section: &mut Section<'_, '_>, shared: &Shared, destination: 
     };
     let given = section.bytes("maxBufferSizeBytes", 1..=limit);
     let wanted = given.as_ref().map_or(default, |given| given.value);
-    let most = shared.largest_batch();
     if bytes(wanted) > most {
-        let text =
-            format!("requests are no larger than {most} bytes, a sixth of the flow's share of memoryBudget");
+        let text = format!("requests are no larger than {most} bytes, the flow's share of memoryBudget");
         match given {
             Some(given) => section.warning(given.line, "maxBufferSizeBytes", text),
             None => tracing::debug!("{text}"),

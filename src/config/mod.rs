@@ -28,7 +28,7 @@ use std::time::Duration;
 
 pub use error::{ConfigError, Problem};
 pub use schema::schema;
-pub use shares::Shares;
+pub use shares::{Needs, Shares};
 pub use status::DEFAULT_SOCKET;
 
 use raw::{Format, Node, Value};

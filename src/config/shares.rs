@@ -8,37 +8,58 @@ pub struct Shares {
     pub read: usize,
     /// For events and long lines that are copied together from several reads, by all flows.
     pub copies: usize,
-    /// For requests that are built or under way, by all flows in equal shares: a destination
+    /// For what requests take beside what was read, by all flows in equal shares: a destination
     /// that hangs must not hold up another's.
     pub bodies: usize,
 }
 
-/// A request is held three times: as payload, as base64 (4/3) and in the buffers of the client.
-const BODY_COPIES: usize = 3;
 /// What a buffer costs beside its bytes, and some to spare.
 const BOOKKEEPING: usize = 1024;
 
+/// So many requests have room beside each other: one that took all of the memory would leave a
+/// distant destination idle.
+const REQUESTS: usize = 11;
+/// Smaller requests would cost more than they gain. Bytes.
+const LEAST_REQUEST: usize = 512 * 1024;
+
+/// What flows need memory for beside what they read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Needs {
+    /// Some flow puts events of several lines together.
+    pub copies: bool,
+    /// Some flow compresses.
+    pub compresses: bool,
+}
+
 impl Shares {
+    /// Where flows have all needs.
     pub fn of(memory_budget: usize) -> Self {
-        let (bodies, copies) = (memory_budget / 2, memory_budget / 8);
+        Self::with(memory_budget, Needs { copies: true, compresses: true })
+    }
+
+    pub fn with(memory_budget: usize, needs: Needs) -> Self {
+        let bodies = memory_budget / if needs.compresses { 8 } else { 16 };
+        let copies = memory_budget / if needs.copies { 8 } else { 32 };
         Shares { read: memory_budget - bodies - copies, copies, bodies }
     }
 
     /// The largest record that each of `flows` can always read and send: half of what is for
-    /// reading is reserved in equal shares, and a request must hold it. Bytes.
-    pub fn largest_record(&self, flows: usize) -> usize {
-        let buffer = self.read / 2 / flows.max(1);
-        buffer.min(self.largest_batch(flows)).saturating_sub(BOOKKEEPING)
+    /// reading is reserved in equal shares. Where it is compressed, that has to fit, too. Bytes.
+    pub fn largest_record(&self, flows: usize, compressed: bool) -> usize {
+        let most = if compressed { self.bodies } else { self.read / 2 };
+        (most / flows.max(1)).saturating_sub(BOOKKEEPING)
     }
 
-    /// The largest request of one of `flows` that fits with its copies. Bytes of payload.
-    pub fn largest_batch(&self, flows: usize) -> usize {
-        self.bodies / flows.max(1) / BODY_COPIES
+    /// How large the requests of one of `flows` should be where several smaller ones do as well.
+    /// Bytes of payload.
+    pub fn request(&self, flows: usize) -> usize {
+        (self.read / flows.max(1) / REQUESTS).max(LEAST_REQUEST)
     }
 
     /// The memory budget with which each of `flows` can read and send a record of so many bytes.
-    pub fn budget_for(record: usize, flows: usize) -> usize {
-        (record + BOOKKEEPING + 1) * flows.max(1) * BODY_COPIES * 2 + 16
+    pub fn budget_for(record: usize, flows: usize, compressed: bool) -> usize {
+        let each = (record + BOOKKEEPING + 1) * flows.max(1);
+        if compressed { each * 8 } else { (each * 8).div_ceil(3) + 8 }
     }
 }
 
@@ -50,10 +71,20 @@ mod tests {
     fn the_shares_are_the_whole_and_the_budget_for_a_buffer_holds_it() {
         let shares = Shares::of(32 << 20);
         assert_eq!(shares.read + shares.copies + shares.bodies, 32 << 20);
+        let plain = Shares::with(32 << 20, Needs { copies: false, compresses: false });
+        assert_eq!(plain, Shares { read: 29 << 20, copies: 1 << 20, bodies: 2 << 20 });
         for (buffer, flows) in [(1 << 20, 1), (1_024_000, 7), (100, 300)] {
-            let budget = Shares::budget_for(buffer, flows);
-            assert!(Shares::of(budget).largest_record(flows) >= buffer);
-            assert!(Shares::of(budget * 9 / 10).largest_record(flows) < buffer);
+            for compressed in [false, true] {
+                let budget = Shares::budget_for(buffer, flows, compressed);
+                assert!(Shares::of(budget).largest_record(flows, compressed) >= buffer);
+                assert!(Shares::of(budget * 9 / 10).largest_record(flows, compressed) < buffer);
+            }
         }
+    }
+
+    #[test]
+    fn several_requests_have_room() {
+        assert_eq!(Shares::of(32 << 20).request(1), (24 << 20) / 11);
+        assert_eq!(Shares::of(32 << 20).request(10), LEAST_REQUEST);
     }
 }

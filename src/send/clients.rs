@@ -28,7 +28,7 @@ use super::failure::causes;
 use super::firehose::Firehose;
 use super::http::{self, HttpError};
 use super::kinesis::Kinesis;
-use super::limit::Body;
+use super::limit::Allowance;
 use super::options::{Credentials, Destination, Network, Options};
 use super::outcome::{Answers, Failure, FailureClass};
 use super::partition::Key;
@@ -65,17 +65,17 @@ pub enum Client {
 impl Client {
     /// One attempt to send `entries`: one outcome for each, in their order. `keys` has one for
     /// each entry to a Data Stream; `shards` is told where it put them.
-    /// `body` is told when it is built.
+    /// `memory` is given back when the entries are sent.
     pub async fn put(
         &self,
         entries: &[Entry],
         keys: &[Key],
         shards: &Shards,
-        body: &Body,
+        memory: Allowance,
     ) -> Result<Answers, Failure> {
         match self {
-            Client::Kinesis(kinesis) => kinesis.put(entries, keys, shards, body).await,
-            Client::Firehose(firehose) => firehose.put(entries, body).await.map(Answers::from),
+            Client::Kinesis(kinesis) => kinesis.put(entries, keys, shards, memory).await,
+            Client::Firehose(firehose) => firehose.put(entries, memory).await,
             Client::DryRun(client) => Ok(client.put(entries, keys).into()),
             #[cfg(test)]
             Client::Scripted(scripted) => scripted.put(entries, keys).await,

@@ -14,13 +14,8 @@ use super::options::Compression;
 /// Zstandard's own default.
 const ZSTD_LEVEL: i32 = 3;
 
-/// What the tables of a compressor take, about a MiB, as a payload that is held three times.
-const TABLES: usize = (1 << 20) / 3;
-
-/// What compressing takes beside what goes in and comes out. Bytes of payload.
-pub fn workspace(compression: Option<Compression>) -> usize {
-    compression.map_or(0, |_| TABLES)
-}
+/// What the tables of a compressor take, about. Bytes.
+pub const WORKSPACE: usize = 1 << 20;
 
 /// The most that `bytes` become. Both formats store what they cannot make smaller; gzip needs 18
 /// bytes and 5 for each 16 KiB, Zstandard what its `ZSTD_compressBound` says.

@@ -11,9 +11,10 @@ use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
-use super::compress;
+use super::body;
 use super::controller::Sign;
 use super::entry::Entry;
+use super::envelope::Envelope;
 use super::lane::GATHER;
 use super::limiter::Turn;
 use super::link::{Closed, Link};
@@ -84,8 +85,7 @@ impl Delivery {
 
     async fn attempt(&self, entries: &[Entry], places: &[Place]) -> Result<Answers, Failure> {
         let setup = &self.link.setup;
-        let size: usize = entries.iter().map(|entry| entry.size).sum();
-        let body = setup.bodies.take(size, compress::workspace(setup.options.compression)).await;
+        let memory = setup.bodies.take(body::memory(Envelope::of(&setup.options), entries)).await;
         let request = setup.lane.begin_request().await;
         setup.counters.requests.add(1);
         let client = self.link.client();
@@ -93,7 +93,7 @@ impl Delivery {
         let _in_flight = setup.counters.requests_in_flight.hold();
         crash_point("send.before_request");
         let began = Instant::now();
-        let put = client.put(entries, &keys, &setup.counters.shards, &body);
+        let put = client.put(entries, &keys, &setup.counters.shards, memory);
         let answer = self.in_time(put, body_bytes(entries)).await;
         crash_point("send.after_response");
         setup.counters.request_micros.add(began.elapsed().as_micros() as u64);

@@ -53,21 +53,23 @@ impl Records {
 impl Part {
     /// The records, each with its newline if it has one.
     pub fn records(&self) -> impl Iterator<Item = &[u8]> {
-        let mut rest = &self.payload[..];
-        let mut lengths = match &self.records {
-            Records::Lines => None,
-            Records::Lengths(lengths) => Some(lengths.iter()),
-        };
+        let (mut number, mut byte) = (0, 0);
         std::iter::from_fn(move || {
-            let length = match &mut lengths {
-                Some(lengths) => *lengths.next()? as usize,
-                None if rest.is_empty() => return None,
-                None => memchr::memchr(b'\n', rest).map_or(rest.len(), |newline| newline + 1),
-            };
-            let record;
-            (record, rest) = rest.split_at(length);
+            let length = self.record_at(number, byte)?;
+            let record = &self.payload[byte..byte + length];
+            (number, byte) = (number + 1, byte + length);
             Some(record)
         })
+    }
+
+    /// How long the record of this number is, which begins at this byte. None behind the last.
+    pub fn record_at(&self, number: usize, byte: usize) -> Option<usize> {
+        let rest = &self.payload[byte..];
+        match &self.records {
+            Records::Lengths(lengths) => lengths.get(number).map(|length| *length as usize),
+            Records::Lines if rest.is_empty() => None,
+            Records::Lines => Some(memchr::memchr(b'\n', rest).map_or(rest.len(), |newline| newline + 1)),
+        }
     }
 }
 

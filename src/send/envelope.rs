@@ -8,7 +8,8 @@ use super::aggregate::{self, MAGIC};
 use super::compress;
 use super::entry::Entry;
 use super::options::{Aggregation, Compression, Options};
-use super::partition::{self, Key, KeyRoom};
+use super::partition::{self, KeyRoom};
+use super::text::Data;
 use crate::record::{Block, Shape};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,11 +111,11 @@ impl Envelope {
 
     /// What is sent for `entry`: no more than its size. A record that is alone goes without the
     /// framing, as the library does it, unless it would be taken for an aggregate itself.
-    pub fn seal(self, entry: &Entry, key: Option<&Key>) -> Vec<u8> {
-        match (self, key) {
-            (Envelope::Compressed(compression), _) => compress::compress(entry, compression),
-            (Envelope::Kpl(_), Some(key)) if is_framed(entry) => aggregate::encode(entry, key),
-            _ => entry.to_vec(),
+    pub fn data(self, entry: Entry) -> Data {
+        match self {
+            Envelope::Compressed(compression) => Data::Made(compress::compress(&entry, compression)),
+            Envelope::Kpl(_) if is_framed(&entry) => Data::Aggregate(entry, None),
+            Envelope::Kpl(_) | Envelope::Plain => Data::Plain(entry),
         }
     }
 }

@@ -6,16 +6,15 @@ use aws_config::SdkConfig;
 use aws_sdk_firehose::config::retry::RetryConfig;
 use aws_sdk_firehose::config::{Builder, Config};
 use aws_sdk_firehose::operation::put_record_batch::PutRecordBatchOutput;
-use aws_sdk_firehose::primitives::Blob;
-use aws_sdk_firehose::types::{DestinationDescription, ProcessingConfiguration, Record};
+use aws_sdk_firehose::types::{DestinationDescription, ProcessingConfiguration};
 
+use super::body::Body;
 use super::description::{DeliveryStreamDescription, Target};
 use super::entry::Entry;
 use super::envelope::Envelope;
-use super::limit::Body;
+use super::limit::Allowance;
 use super::options::Options;
-use super::outcome::{Answer, Failure, FailureClass, Outcome, outcomes};
-use super::sealing;
+use super::outcome::{Answer, Answers, Failure, FailureClass, outcomes};
 
 #[derive(Clone, Debug)]
 pub struct Firehose {
@@ -35,16 +34,17 @@ impl Firehose {
     }
 
     /// One outcome for each of `entries`.
-    pub async fn put(&self, entries: &[Entry], body: &Body) -> Result<Vec<Outcome>, Failure> {
-        let answer = self.request(entries, body).await?;
-        outcomes(
+    pub async fn put(&self, entries: &[Entry], memory: Allowance) -> Result<Answers, Failure> {
+        let (answer, compressed) = self.request(entries, memory).await?;
+        let outcomes = outcomes(
             entries.len(),
             answer.request_responses().iter().map(|record| Answer {
                 accepted: record.record_id().is_some_and(|id| !id.is_empty()),
                 code: record.error_code(),
                 message: record.error_message(),
             }),
-        )
+        )?;
+        Ok(Answers { compressed, ..Answers::from(outcomes) })
     }
 
     pub async fn describe(&self) -> Result<DeliveryStreamDescription, Failure> {
@@ -67,15 +67,18 @@ impl Firehose {
         })
     }
 
-    /// Makes the body and sends it: all that a serialisation of our own would replace.
-    async fn request(&self, entries: &[Entry], body: &Body) -> Result<PutRecordBatchOutput, Failure> {
-        let sealed = sealing::seal(self.envelope, entries, &[]).await;
-        let records = sealed
-            .into_iter()
-            .map(|data| Record::builder().data(Blob::new(data)).build().expect("the data is set"));
+    /// And what the entries were compressed to.
+    async fn request(
+        &self,
+        entries: &[Entry],
+        memory: Allowance,
+    ) -> Result<(PutRecordBatchOutput, Option<usize>), Failure> {
         let call = self.sdk.put_record_batch().delivery_stream_name(&self.stream);
-        let (call, body) = (call.set_records(Some(records.collect())), body.clone());
-        Ok(call.customize().mutate_request(move |_| body.is_built()).send().await?)
+        let stream = ("DeliveryStreamName", &*self.stream);
+        let body = Body::new(self.envelope, stream, entries, &[], memory).await;
+        let compressed = body.compressed;
+        let answer = call.set_records(Some(Vec::new())).customize().interceptor(body).send().await?;
+        Ok((answer, compressed))
     }
 }
 
@@ -138,6 +141,7 @@ fn config(shared: &SdkConfig, options: &Options) -> Config {
 mod tests {
     use super::*;
     use crate::send::options::Destination;
+    use crate::send::outcome::Outcome;
     use crate::send::testing::{Canned, entry};
     use crate::send::{Client, Clients};
 
@@ -150,8 +154,11 @@ mod tests {
         let Client::Firehose(firehose) = Clients::default().client("test", &options).await.unwrap() else {
             panic!("not a Firehose client");
         };
-        let outcomes =
-            firehose.put(&[entry(&[b"he", b"llo\n"]), entry(&[b"x"])], &Body::default()).await.unwrap();
+        let outcomes = firehose
+            .put(&[entry(&[b"he", b"llo\n"]), entry(&[b"x"])], Allowance::default())
+            .await
+            .unwrap()
+            .outcomes;
         assert_eq!(outcomes[0], Outcome::Delivered);
         assert!(matches!(&outcomes[1], Outcome::Retry(cause) if cause.throttled));
 

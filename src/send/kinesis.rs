@@ -12,15 +12,15 @@ use aws_sdk_kinesis::types::{
     EncryptionType, PutRecordsRequestEntry, Shard, ShardFilter, ShardFilterType, StreamMode,
 };
 
+use super::body::Body;
 use super::description::StreamDescription;
 use super::entry::Entry;
 use super::envelope::Envelope;
 use super::failure::chain;
-use super::limit::Body;
+use super::limit::Allowance;
 use super::options::Options;
 use super::outcome::{Answer, Answers, Failure, FailureClass, outcomes};
 use super::partition::Key;
-use super::sealing;
 use super::shards::{OpenShard, ShardId};
 use crate::observe::Shards;
 
@@ -71,9 +71,9 @@ impl Kinesis {
         entries: &[Entry],
         keys: &[Key],
         shards: &Shards,
-        body: &Body,
+        memory: Allowance,
     ) -> Result<Answers, Failure> {
-        let (answer, sealed) = self.request(entries, keys, body).await?;
+        let (answer, compressed) = self.request(entries, keys, memory).await?;
         shards.saw(answer.records().iter().filter_map(|record| record.shard_id()));
         let outcomes = outcomes(
             entries.len(),
@@ -84,7 +84,7 @@ impl Kinesis {
             }),
         )?;
         let shards = answer.records().iter().map(|record| record.shard_id().and_then(ShardId::parse));
-        Ok(Answers { outcomes, shards: shards.collect(), sealed: Some(sealed) })
+        Ok(Answers { outcomes, shards: shards.collect(), compressed })
     }
 
     /// The shards that take records now.
@@ -174,33 +174,23 @@ impl Kinesis {
         }
     }
 
-    /// Makes the body and sends it: all that a serialisation of our own would replace. And how many
-    /// bytes the entries were in it.
+    /// And what the entries were compressed to.
     async fn request(
         &self,
         entries: &[Entry],
         keys: &[Key],
-        body: &Body,
-    ) -> Result<(PutRecordsOutput, usize), Failure> {
-        assert_eq!(entries.len(), keys.len(), "each entry has a key");
-        let sealed = sealing::seal(self.envelope, entries, keys).await;
-        let bytes = sealed.iter().map(Vec::len).sum();
-        let records = sealed.into_iter().zip(keys).map(|(data, key)| {
-            PutRecordsRequestEntry::builder()
-                .data(Blob::new(data))
-                .partition_key(&key.partition)
-                .set_explicit_hash_key(key.explicit_hash.map(|hash| hash.to_string()))
-                .build()
-                .expect("data and key are set")
-        });
-        let call = self.sdk.put_records().set_records(Some(records.collect()));
-        let call = match &self.stream {
-            Stream::Name(name) => call.stream_name(name),
-            Stream::Arn(arn) => call.stream_arn(arn),
+        memory: Allowance,
+    ) -> Result<(PutRecordsOutput, Option<usize>), Failure> {
+        // The name of the stream is in the call, too, since it may decide on the host.
+        let call = self.sdk.put_records().set_records(Some(Vec::new()));
+        let (call, stream) = match &self.stream {
+            Stream::Name(name) => (call.stream_name(name), ("StreamName", &**name)),
+            Stream::Arn(arn) => (call.stream_arn(arn), ("StreamARN", &**arn)),
         };
-        let body = body.clone();
-        let answer = call.customize().mutate_request(move |_| body.is_built()).send().await?;
-        Ok((answer, bytes))
+        let body = Body::new(self.envelope, stream, entries, keys, memory).await;
+        let compressed = body.compressed;
+        let answer = call.customize().interceptor(body).send().await?;
+        Ok((answer, compressed))
     }
 }
 
@@ -285,7 +275,8 @@ mod tests {
             Key { partition: "other".into(), explicit_hash: Some(u128::MAX) },
         ];
         let entries = [entry(&[b"he", b"llo\n"]), entry(&[b"x"])];
-        let answers = kinesis(&options).await.put(&entries, &keys, &shards, &Body::default()).await.unwrap();
+        let answers =
+            kinesis(&options).await.put(&entries, &keys, &shards, Allowance::default()).await.unwrap();
         assert_eq!(shards.count(), 1);
         assert_eq!(answers.shards, [Some(ShardId(0)), None]);
         let outcomes = answers.outcomes;
@@ -318,7 +309,7 @@ mod tests {
         let options = Options { region: None, ..server.options(Destination::Kinesis(arn.into())) };
         kinesis(&options)
             .await
-            .put(&[entry(&[b"a"]), entry(&[b"b"])], &keys(2), &Shards::default(), &Body::default())
+            .put(&[entry(&[b"a"]), entry(&[b"b"])], &keys(2), &Shards::default(), Allowance::default())
             .await
             .unwrap();
         let request = server.requests().remove(0);
@@ -422,12 +413,14 @@ mod tests {
         let kinesis = kinesis(&Options { endpoint: Some(url), ..static_keys }).await;
         let entries = [entry(&[b"first\n"]), entry(&[b"sec", b"ond\n"]), entry(&[b"\xff\x00\n"])];
         let missing =
-            kinesis.put(&entries, &keys(3), &Shards::default(), &Body::default()).await.unwrap_err();
+            kinesis.put(&entries, &keys(3), &Shards::default(), Allowance::default()).await.unwrap_err();
         assert_eq!(missing.code, "ResourceNotFoundException");
 
         kinesis.sdk.create_stream().stream_name("s").shard_count(1).send().await.unwrap();
         let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
-        while let Err(failure) = kinesis.put(&entries, &keys(3), &Shards::default(), &Body::default()).await {
+        while let Err(failure) =
+            kinesis.put(&entries, &keys(3), &Shards::default(), Allowance::default()).await
+        {
             assert!(tokio::time::Instant::now() < deadline, "{failure}");
         }
         let described = kinesis.describe().await.unwrap();

@@ -1,5 +1,4 @@
-//! What is shared between flows: how many bytes of request bodies there may be at a time, and
-//! what a destination has accepted.
+//! How much memory requests may take beside their entries, and what a destination has accepted.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -9,19 +8,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// What a permit stands for. Bytes.
 const PERMIT_BYTES: usize = 1024;
 
-/// A body is built from a copy of the payload, and is itself base64 of it in a buffer that grows.
-const COPIES: usize = 3;
-
-/// What is left of them when it is built, of a payload byte: base64, and what stands around it.
-const BUILT: (usize, usize) = (3, 2);
-
-/// So many requests have room beside each other while they are built, and more when they wait for
-/// their answers: one that took all of the memory would leave a distant destination idle.
-const REQUESTS: usize = 4;
-/// Smaller requests would cost more than they gain. Bytes.
-const LEAST_REQUEST: usize = 512 * 1024;
-
-/// The memory for the request bodies of a flow that are built or under way. Cheap to clone.
+/// The memory that the requests of a flow take beside their entries, until they are sent. Cheap to
+/// clone.
 #[derive(Clone, Debug)]
 pub struct Bodies(Arc<Mutex<Share>>);
 
@@ -29,51 +17,45 @@ pub struct Bodies(Arc<Mutex<Share>>);
 struct Share {
     free: Arc<Semaphore>,
     permits: u32,
+    request_bytes: usize,
 }
 
 impl Bodies {
-    /// At most about `bytes`; a request that alone needs more takes all of it.
-    pub fn new(bytes: usize) -> Self {
-        Bodies(Arc::new(Mutex::new(Share::new(bytes))))
+    /// At most about `bytes`; a request that alone needs more takes all of it. `request_bytes` is
+    /// how large requests should be where several smaller ones do as well. Bytes of payload.
+    pub fn new(bytes: usize, request_bytes: usize) -> Self {
+        Bodies(Arc::new(Mutex::new(Share::new(bytes, request_bytes))))
     }
 
     /// From now on at most about `bytes`, beside what is under way now.
-    pub fn resize(&self, bytes: usize) {
-        *self.0.lock().unwrap() = Share::new(bytes);
+    pub fn resize(&self, bytes: usize, request_bytes: usize) {
+        *self.0.lock().unwrap() = Share::new(bytes, request_bytes);
     }
 
-    /// Waits for the memory that a request with so many payload bytes takes. Not to be asked
-    /// for twice at a time by one task: two that each hold a part would wait for ever.
-    /// `workspace` bytes more are needed until the body is built.
-    pub async fn take(&self, payload_bytes: usize, workspace: usize) -> Body {
-        let share = self.0.lock().unwrap().clone();
-        let wanted = permits((payload_bytes + workspace) * COPIES).min(share.permits);
-        let permit = share.free.acquire_many_owned(wanted).await.expect("the semaphore is never closed");
-        let built = permits(payload_bytes * BUILT.0 / BUILT.1);
-        Body { memory: Arc::new(Mutex::new(Some(permit))), built }
-    }
-
-    /// How large requests should be where several smaller ones do as well. Bytes of payload.
     pub fn request_bytes(&self) -> usize {
-        let share = self.0.lock().unwrap().permits as usize * PERMIT_BYTES;
-        (share / COPIES / REQUESTS).max(LEAST_REQUEST)
+        self.0.lock().unwrap().request_bytes
+    }
+
+    /// Waits until there are so many bytes. Not to be asked for twice at a time by one task: two
+    /// that each hold a part would wait for ever.
+    pub async fn take(&self, bytes: usize) -> Allowance {
+        let share = self.0.lock().unwrap().clone();
+        let wanted = permits(bytes).min(share.permits);
+        let permit = share.free.acquire_many_owned(wanted).await.expect("the semaphore is never closed");
+        Allowance(Mutex::new(Some(permit)))
     }
 }
 
 /// The memory that one request takes, until it is dropped.
-#[derive(Clone, Debug, Default)]
-pub struct Body {
-    memory: Arc<Mutex<Option<OwnedSemaphorePermit>>>,
-    /// What it takes when it is built. Permits.
-    built: u32,
-}
+#[derive(Debug, Default)]
+pub struct Allowance(Mutex<Option<OwnedSemaphorePermit>>);
 
-impl Body {
-    /// The body is built, and what it was made from is gone.
-    pub fn is_built(&self) {
-        if let Some(permit) = &mut *self.memory.lock().unwrap() {
+impl Allowance {
+    /// It takes no more than so many bytes from now on.
+    pub fn shrink(&self, bytes: usize) {
+        if let Some(permit) = &mut *self.0.lock().unwrap() {
             let held = u32::try_from(permit.num_permits()).unwrap_or(u32::MAX);
-            drop(permit.split(held.saturating_sub(self.built) as usize));
+            drop(permit.split(held.saturating_sub(permits(bytes)) as usize));
         }
     }
 }
@@ -83,10 +65,10 @@ fn permits(bytes: usize) -> u32 {
 }
 
 impl Share {
-    fn new(bytes: usize) -> Self {
+    fn new(bytes: usize, request_bytes: usize) -> Self {
         let permits = u32::try_from(bytes / PERMIT_BYTES).unwrap_or(u32::MAX).max(1);
         let permits = permits.min(u32::try_from(Semaphore::MAX_PERMITS).unwrap_or(u32::MAX));
-        Share { free: Arc::new(Semaphore::new(permits as usize)), permits }
+        Share { free: Arc::new(Semaphore::new(permits as usize)), permits, request_bytes }
     }
 }
 
@@ -116,37 +98,26 @@ mod tests {
 
     #[tokio::test]
     async fn bodies_wait_for_each_other_and_the_largest_takes_all() {
-        let bodies = Bodies::new(6 * PERMIT_BYTES);
-        let first = bodies.take(PERMIT_BYTES, 0).await;
-        let second = bodies.take(PERMIT_BYTES, 0).await;
+        let bodies = Bodies::new(6 * PERMIT_BYTES, 0);
+        let first = bodies.take(3 * PERMIT_BYTES).await;
+        let second = bodies.take(3 * PERMIT_BYTES).await;
         assert_eq!(free(&bodies), 0);
         drop((first, second));
-        let _all = bodies.take(100 * PERMIT_BYTES, 0).await;
+        let _all = bodies.take(100 * PERMIT_BYTES).await;
         assert_eq!(free(&bodies), 0);
-        bodies.resize(3 * PERMIT_BYTES);
-        let _more = bodies.take(100 * PERMIT_BYTES, 0).await;
+        bodies.resize(3 * PERMIT_BYTES, 0);
+        let _more = bodies.take(100 * PERMIT_BYTES).await;
         assert_eq!(free(&bodies), 0);
     }
 
     #[tokio::test]
-    async fn what_is_built_gives_back_what_it_was_made_from() {
-        let bodies = Bodies::new(100 * PERMIT_BYTES);
-        let body = bodies.take(10 * PERMIT_BYTES, 5 * PERMIT_BYTES).await;
-        assert_eq!(free(&bodies), 55);
-        body.is_built();
-        body.clone().is_built();
+    async fn what_is_no_longer_needed_comes_back() {
+        let bodies = Bodies::new(100 * PERMIT_BYTES, 0);
+        let body = bodies.take(45 * PERMIT_BYTES).await;
+        body.shrink(15 * PERMIT_BYTES);
+        body.shrink(20 * PERMIT_BYTES);
         assert_eq!(free(&bodies), 85);
         drop(body);
         assert_eq!(free(&bodies), 100);
-        // One that takes all there is may be larger than that when it is built.
-        let large = bodies.take(90 * PERMIT_BYTES, 0).await;
-        large.is_built();
-        assert_eq!(free(&bodies), 0);
-    }
-
-    #[test]
-    fn several_requests_have_room() {
-        assert_eq!(Bodies::new(24 << 20).request_bytes(), 2 << 20);
-        assert_eq!(Bodies::new(1 << 20).request_bytes(), LEAST_REQUEST);
     }
 }

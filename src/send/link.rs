@@ -99,10 +99,11 @@ impl Link {
     /// Tells the lane what became of entries that went to these places.
     pub fn learn(&self, entries: &[Entry], places: &[Place], answer: Result<&Answers, &Failure>) {
         let Setup { lane, counters, .. } = &self.setup;
-        if let (Some(_), Ok(Answers { sealed: Some(sealed), .. })) = (self.setup.options.compression, answer)
+        if let (Some(_), Ok(Answers { compressed: Some(compressed), .. })) =
+            (self.setup.options.compression, answer)
         {
             let most = entries.iter().map(|entry| entry.size).sum();
-            self.squeeze.lock().unwrap().learn(most, *sealed);
+            self.squeeze.lock().unwrap().learn(most, *compressed);
         }
         let room = self.room();
         let sizes: Vec<usize> = entries.iter().map(|entry| room.charge(entry)).collect();

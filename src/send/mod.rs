@@ -3,8 +3,12 @@
 
 /// The aggregated format of the Kinesis Producer Library.
 pub mod aggregate;
+/// Base64 of bytes that come in pieces.
+mod base64;
 /// Blocks -> entries -> batches, within the limits.
 pub mod batch;
+/// The body of a request, in the place of the SDK's.
+mod body;
 /// The clients of the destinations, and where their credentials come from.
 pub mod clients;
 /// Entries as gzip or Zstandard.
@@ -63,8 +67,6 @@ pub mod redelivery;
 mod renewal;
 /// How long to wait before the next attempt.
 pub mod retry;
-/// What is sent for each entry, made on threads that may block.
-mod sealing;
 /// The loop of one flow: blocks in, settled spans out.
 pub mod sender;
 /// The open shards of a stream, and where the next entry goes.
@@ -75,6 +77,10 @@ mod sources;
 pub mod spread;
 /// What compression leaves.
 pub mod squeeze;
+/// The body of a request, written piece by piece.
+pub mod text;
+/// The body of a request on its way to the socket.
+mod upload;
 
 pub use clients::{Client, ClientError, Clients};
 pub use dry_run::DryRun;

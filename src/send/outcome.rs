@@ -26,13 +26,13 @@ pub struct Answers {
     pub outcomes: Vec<Outcome>,
     /// Empty, or one for each entry.
     pub shards: Vec<Option<ShardId>>,
-    /// What the destination got for the entries, where that is not their size. Bytes, without keys.
-    pub sealed: Option<usize>,
+    /// What the entries were compressed to. Bytes, without keys.
+    pub compressed: Option<usize>,
 }
 
 impl From<Vec<Outcome>> for Answers {
     fn from(outcomes: Vec<Outcome>) -> Self {
-        Answers { outcomes, shards: Vec::new(), sealed: None }
+        Answers { outcomes, shards: Vec::new(), compressed: None }
     }
 }
 

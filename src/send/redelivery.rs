@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::clients::Client;
 use super::entry::Entry;
-use super::limit::Body;
+use super::limit::Allowance;
 use super::options::Options;
 use super::outcome::{Failure, Outcome};
 use super::pace::{Pace, body_bytes};
@@ -75,7 +75,7 @@ impl Redelivery {
         // As on a link of which nothing is known.
         let limit = Pace::default().time_for(body_bytes(entries));
         let answer =
-            tokio::time::timeout(limit, self.client.put(entries, &keys, &self.shards, &Body::default()))
+            tokio::time::timeout(limit, self.client.put(entries, &keys, &self.shards, Allowance::default()))
                 .await;
         let answer = answer.unwrap_or_else(|_| Err(Failure::no_answer_within(limit)));
         let answer = answer.map(|answers| answers.outcomes);

@@ -101,8 +101,8 @@ impl Scripted {
         let _running = Running(self);
         let outcomes = answer(reply, entries.len()).await?;
         // Compression leaves a twentieth.
-        let sealed = entries.iter().map(|entry| entry.size).sum::<usize>() / 20;
-        Ok(Answers { sealed: Some(sealed), ..Answers::from(outcomes) })
+        let compressed = entries.iter().map(|entry| entry.size).sum::<usize>() / 20;
+        Ok(Answers { compressed: Some(compressed), ..Answers::from(outcomes) })
     }
 
     pub fn renewed(&self) -> Self {

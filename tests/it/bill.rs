@@ -29,7 +29,7 @@ fn sizes(flow: &str, line: usize) -> Vec<usize> {
     let mut take = |batcher: &mut Batcher| {
         for entry in batcher.take(FlushReason::Bytes).expect("it holds something").entries {
             let key = partition::key(&options.partition_key, &entry);
-            let sealed = Envelope::of(&options).seal(&entry, Some(&key)).len();
+            let sealed = Envelope::of(&options).data(entry.clone()).to_vec(&key).len();
             assert!(sealed <= entry.size);
             sizes.push(sealed + partition::key_room(&options).partition);
         }

@@ -17,6 +17,7 @@ use kinesis_agent::record::{Block, Shape};
 use kinesis_agent::send::batch::Batcher;
 use kinesis_agent::send::envelope::Envelope;
 use kinesis_agent::send::partition::{self, Key, KeyRoom};
+use kinesis_agent::send::text::Data;
 use kinesis_agent::send::{Entry, FlushReason, Options, aggregate};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -60,6 +61,11 @@ fn entry(records: &[Vec<u8>]) -> Entry {
     entries.remove(0)
 }
 
+/// What the agent makes of the entry, also of one record.
+fn aggregate(entry: &Entry, key: &Key) -> Vec<u8> {
+    Data::Aggregate(entry.clone(), None).to_vec(key)
+}
+
 /// Lines of all kinds: empty, with NUL bytes, not UTF-8, long enough for varints of each length.
 fn odd_records() -> Vec<Vec<u8>> {
     let mut records: Vec<Vec<u8>> =
@@ -90,7 +96,7 @@ fn cases() -> Value {
             "partitionKey": key.partition,
             "explicitHashKey": key.explicit_hash.map(|hash| hash.to_string()),
             "records": records.iter().map(|record| STANDARD.encode(record)).collect::<Vec<_>>(),
-            "aggregate": STANDARD.encode(aggregate::encode(&entry(records), key)),
+            "aggregate": STANDARD.encode(aggregate(&entry(records), key)),
         })
     };
     // The one for Python refuses more: it counts the partition key for each record.
@@ -167,7 +173,7 @@ fn the_client_library_hands_out_every_record_also_after_a_reshard() {
             for explicit_hash in [Some(*shard.start()), Some(*shard.end()), None] {
                 let key = Key { explicit_hash, ..drawn.clone() };
                 let shard = shard_of(&key, &shards);
-                let handed_out = kpl::handed_out(&aggregate::encode(&entry, &key), shard);
+                let handed_out = kpl::handed_out(&aggregate(&entry, &key), shard);
                 let data: Vec<_> = handed_out.iter().map(|record| record.data.clone()).collect();
                 assert_eq!(data, records, "{key:?} in {shard:?}");
             }
@@ -179,13 +185,13 @@ fn the_client_library_hands_out_every_record_also_after_a_reshard() {
 fn what_was_encoded_for_a_shard_that_was_split_is_dropped_unless_it_is_encoded_anew() {
     let entry = entry(&odd_records());
     let stale = Key { partition: "k7x0qz".into(), explicit_hash: Some(u128::MAX / 4 * 3) };
-    let old = aggregate::encode(&entry, &stale);
+    let old = aggregate(&entry, &stale);
     let halves = shards(2);
     // The stale bytes under a new hash key beside them, which the other half is reached by: the
     // records inside belong elsewhere, and the library drops them all.
     assert_eq!(kpl::handed_out(&old, &halves[0]), []);
     let anew = Key { explicit_hash: Some(7), ..stale };
-    let handed_out = kpl::handed_out(&aggregate::encode(&entry, &anew), &halves[0]);
+    let handed_out = kpl::handed_out(&aggregate(&entry, &anew), &halves[0]);
     assert_eq!(handed_out.len(), odd_records().len());
 }
 
@@ -209,7 +215,7 @@ proptest! {
     ) {
         let entry = entry(&records);
         let key = Key { partition, explicit_hash };
-        let made = aggregate::encode(&entry, &key);
+        let made = aggregate(&entry, &key);
         let room = KeyRoom { partition: key.partition.len(), explicit_hash: explicit_hash.is_some() };
         let said: usize = records.iter().map(|record| aggregate::record_size(room, record.len())).sum();
         let spare = explicit_hash.map_or(0, |hash| 39 - hash.to_string().len());
@@ -238,7 +244,7 @@ proptest! {
         let mut read = Vec::new();
         for entry in entries(&options, &records) {
             let key = partition::key(&options.partition_key, &entry);
-            let data = Bytes::from(Envelope::of(&options).seal(&entry, Some(&key)));
+            let data = Bytes::from(Envelope::of(&options).data(entry.clone()).to_vec(&key));
             prop_assert!(entry.records == 1 || data.len() + key.partition.len() <= max_bytes);
             prop_assert!(entry.records as usize <= max_records);
             read.extend(kpl::unpack(&data));

@@ -112,7 +112,7 @@ fn an_aggregate_keeps_pieces_and_events_apart_and_gives_a_lonely_record_no_frame
     let records: Vec<_> = batch.entries[0].parts.iter().flat_map(|part| part.records()).collect();
     assert_eq!(records, [b"a\nb\n" as &[u8], b"piece", b"x\n"]);
     let key = partition::key(&framed.partition_key, &batch.entries[1]);
-    assert_eq!(Envelope::of(&framed).seal(&batch.entries[1], Some(&key)), b"y\n");
+    assert_eq!(Envelope::of(&framed).data(batch.entries[1].clone()).to_vec(&key), b"y\n");
 }
 
 #[test]
@@ -122,8 +122,10 @@ fn a_lonely_record_that_looks_like_an_aggregate_is_framed() {
     batcher.push(block(1, 0, b"\xf3\x89\x9a\xc2 or not\n"), AT);
     let batch = batcher.take(FlushReason::Age).unwrap();
     let key = partition::key(&framed.partition_key, &batch.entries[0]);
-    let sealed = Envelope::of(&framed).seal(&batch.entries[0], Some(&key));
-    assert_eq!(sealed, aggregate::encode(&batch.entries[0], &key));
+    let sealed = Envelope::of(&framed).data(batch.entries[0].clone()).to_vec(&key);
+    let mut aggregate = Vec::new();
+    aggregate::Writer::new(None).next(&batch.entries[0], &key, usize::MAX, &mut aggregate);
+    assert_eq!(sealed, aggregate);
     assert_eq!(sealed.len(), batch.entries[0].size);
 }
 
@@ -292,7 +294,7 @@ fn records_of(blocks: &[Block]) -> Vec<&[u8]> {
 /// framed.
 fn check_sealed(options: &Options, entry: &Entry) -> Result<(), TestCaseError> {
     let key = partition::key(&options.partition_key, entry);
-    let sealed = Envelope::of(options).seal(entry, Some(&key));
+    let sealed = Envelope::of(options).data(entry.clone()).to_vec(&key);
     prop_assert!(sealed.len() <= entry.size);
     if options.compression.is_none() && entry.records > 1 {
         prop_assert_eq!(sealed.len(), entry.size);

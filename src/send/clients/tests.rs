@@ -13,7 +13,10 @@ async fn failure(status: u16, headers: &str, body: &str) -> Failure {
     for destination in [Destination::Kinesis("s".into()), Destination::Firehose("s".into())] {
         let client = Clients::default().client("test", &server.options(destination)).await.unwrap();
         failures.push(
-            client.put(&[entry(&[b"a"])], &keys(1), &Shards::default(), &Body::default()).await.unwrap_err(),
+            client
+                .put(&[entry(&[b"a"])], &keys(1), &Shards::default(), Allowance::default())
+                .await
+                .unwrap_err(),
         );
     }
     assert_eq!(server.requests().len(), 2, "the SDK must not retry");
@@ -75,7 +78,7 @@ async fn a_destination_that_is_not_there_is_a_network_fault() {
     };
     let client = Clients::default().client("test", &options).await.unwrap();
     let failure =
-        client.put(&[entry(&[b"a"])], &keys(1), &Shards::default(), &Body::default()).await.unwrap_err();
+        client.put(&[entry(&[b"a"])], &keys(1), &Shards::default(), Allowance::default()).await.unwrap_err();
     assert_eq!((failure.class, &*failure.code), (FailureClass::Transient, "network"));
     assert!(failure.message.contains("refused"), "{failure}");
 }
@@ -92,7 +95,7 @@ async fn a_role_that_cannot_be_assumed_is_a_matter_of_credentials() {
     options.credentials.sts_endpoint = Some(sts.url.clone());
     let client = Clients::default().client("test", &options).await.unwrap();
     let failure =
-        client.put(&[entry(&[b"a"])], &keys(1), &Shards::default(), &Body::default()).await.unwrap_err();
+        client.put(&[entry(&[b"a"])], &keys(1), &Shards::default(), Allowance::default()).await.unwrap_err();
     assert_eq!(failure.class, FailureClass::Waiting { authentication: true }, "{failure}");
     assert!(failure.message.contains("not yours"), "{failure}");
     assert!(server.requests().is_empty());
@@ -119,7 +122,7 @@ async fn flows_with_the_same_credentials_ask_for_them_once() {
         let client = clients.client(stream, &options).await.unwrap();
         assert_eq!(
             client
-                .put(&[entry(&[b"a"])], &keys(1), &Shards::default(), &Body::default())
+                .put(&[entry(&[b"a"])], &keys(1), &Shards::default(), Allowance::default())
                 .await
                 .unwrap()
                 .outcomes,
@@ -199,7 +202,7 @@ async fn the_report_names_the_source_until_when_it_counts_and_what_went_wrong() 
     let report = clients.report(&options.credentials);
     let client = clients.client("keys", &options).await.unwrap();
     assert_eq!(report.status(), None, "nothing was asked for yet");
-    client.put(&[entry(&[b"a"])], &keys(1), &Shards::default(), &Body::default()).await.unwrap();
+    client.put(&[entry(&[b"a"])], &keys(1), &Shards::default(), Allowance::default()).await.unwrap();
     let found = report.state().found.unwrap();
     assert_eq!((&*found.source, found.expires_at), ("kinesis-agent configuration", None));
 
@@ -208,7 +211,7 @@ async fn the_report_names_the_source_until_when_it_counts_and_what_went_wrong() 
     role.credentials.sts_endpoint = Some(sts.url.clone());
     let report = clients.report(&role.credentials);
     let client = clients.client("role", &role).await.unwrap();
-    client.put(&[entry(&[b"a"])], &keys(1), &Shards::default(), &Body::default()).await.unwrap();
+    client.put(&[entry(&[b"a"])], &keys(1), &Shards::default(), Allowance::default()).await.unwrap();
     let found = report.state().found.unwrap();
     assert_eq!(
         found.source,
@@ -223,7 +226,7 @@ async fn the_report_names_the_source_until_when_it_counts_and_what_went_wrong() 
     role.credentials.sts_endpoint = Some(refusing.url.clone());
     let report = clients.report(&role.credentials);
     let client = clients.client("refused", &role).await.unwrap();
-    client.put(&[entry(&[b"a"])], &keys(1), &Shards::default(), &Body::default()).await.unwrap_err();
+    client.put(&[entry(&[b"a"])], &keys(1), &Shards::default(), Allowance::default()).await.unwrap_err();
     let state = report.state();
     assert_eq!(state.found, None);
     assert!(state.last_error.unwrap().text.contains("not yours"));

@@ -15,6 +15,8 @@ mod ordering;
 
 /// Memory for request bodies. Bytes.
 const BODIES: usize = 96 * 1024;
+/// How large requests are where several do as well. Bytes.
+const REQUEST: usize = 512 * 1024;
 
 const INVALID: Reply = Reply::Fail(FailureClass::Invalid);
 const REFUSED: FailureClass = FailureClass::Waiting { authentication: true };
@@ -53,7 +55,7 @@ fn start_with(options: Options, destination: Scripted, bodies: usize) -> World {
         clients: Arc::default(),
         counters: Arc::default(),
         health: Arc::default(),
-        bodies: Bodies::new(bodies),
+        bodies: Bodies::new(bodies, REQUEST),
         accepted: Accepted::default(),
         settled: settled_tx,
         dead: dead_tx,
@@ -476,7 +478,7 @@ async fn a_sender_whose_settle_stage_is_gone_ends() {
 async fn bodies_are_only_built_while_there_is_memory_for_them() {
     let options = Options { max_batch_entries: 1, max_in_flight: 8, ..options() };
     let mut world = start(options, Scripted::new(|_, _| Reply::Slow(Duration::from_secs(1))));
-    let (large, count) = ("x".repeat(BODIES / 3 / 2 - 1), 8);
+    let (large, count) = ("x".repeat(BODIES / 2 / 4 * 3 - 100), 8);
     for _ in 0..count {
         world.write(&large).await;
     }
