@@ -70,7 +70,10 @@ impl Tailers {
             return false;
         }
         if is_compressed(&seen.path) && listing.has(&seen.path.with_extension("")) {
-            // It is being compressed right now: its origin is still there.
+            // It is being compressed right now: its origin is still there. It is judged by what was
+            // known when it came: the file that took the origin's place is younger.
+            let known = self.known_of(seen, &family);
+            self.compressing.entry(seen.key).or_insert(known);
             return true;
         }
         if is_compressed(&seen.path) {
@@ -185,14 +188,24 @@ impl Tailers {
     fn is_generation(&self, seen: &Seen, family: &[TailId]) -> bool {
         let homes = self.possible_homes(&seen.path);
         let rotated = homes.iter().any(|home| self.rotated.contains(home.as_path()));
-        let departed = homes.iter().filter_map(|home| self.departed.get(home.as_path()).copied());
-        let present = family.iter().filter_map(|id| self.tails.get(*id)?.known_modified_millis);
-        let known = present.chain(departed).max();
+        let known = self.known_of(seen, family);
+        let (rotated, known) = match self.compressing.get(&seen.key) {
+            Some(known) => (true, *known),
+            None => (rotated, known),
+        };
         rotated
-            && known.or(self.away_since).is_none_or(|latest| latest <= seen.modified_millis)
+            && known.is_none_or(|latest| latest <= seen.modified_millis)
             && seen.modified_millis + CLOCK_SLACK_MILLIS >= self.past.first_start_millis
             && !self.is_stranger(seen)
             && !self.patterns.excluded(&seen.path)
+    }
+
+    /// When the family was known to be written last.
+    fn known_of(&self, seen: &Seen, family: &[TailId]) -> Option<i64> {
+        let homes = self.possible_homes(&seen.path);
+        let departed = homes.iter().filter_map(|home| self.departed.get(home.as_path()).copied());
+        let present = family.iter().filter_map(|id| self.tails.get(*id)?.known_modified_millis);
+        present.chain(departed).max().or(self.away_since)
     }
 
     /// Whether the file was there at the last look and no tail's. One that was written to since may

@@ -5,6 +5,7 @@
 //! an fstat after it must show that the file still reaches the end of what was read. Nothing is
 //! kept in memory of a line that is not complete yet but how far it was searched for a newline.
 
+use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -63,6 +64,8 @@ pub struct Tail {
     searched: u64,
     /// The size when the content was last held against what is known.
     verified_size: u64,
+    /// And its modification time.
+    verified_modified_millis: i64,
 }
 
 #[derive(Debug)]
@@ -105,6 +108,7 @@ impl Tail {
             body: None,
             ladder: Ladder::new(known.anchors),
             verified_size: known.size,
+            verified_modified_millis: known.modified_millis,
         }
     }
 
@@ -116,15 +120,23 @@ impl Tail {
             offset: self.position,
             anchors: self.ladder.anchors().to_vec(),
             size: self.size,
-            modified_millis: self.modified_millis,
+            modified_millis: self.modified_for_sure(),
             state: self.state,
+        }
+    }
+
+    /// The modification time when the file was last known to be the tail's: a later one may be of
+    /// another life, whose copy is older than that. Any content agrees with that of an empty file.
+    fn modified_for_sure(&self) -> i64 {
+        match self.identity.head_length {
+            0 => self.known_modified_millis.unwrap_or(self.modified_millis),
+            _ => self.verified_modified_millis,
         }
     }
 
     /// As it was when the file was last known to be the tail's.
     pub fn known_for_sure(&self) -> KnownTail {
-        let modified_millis = self.known_modified_millis.unwrap_or(self.modified_millis);
-        KnownTail { size: self.verified_size.max(self.position), modified_millis, ..self.known() }
+        KnownTail { size: self.verified_size.max(self.position), ..self.known() }
     }
 
     pub fn key(&self) -> FileKey {
@@ -193,14 +205,15 @@ impl Tail {
         if file_key(&metadata) != self.key() {
             return Ok(None);
         }
-        self.hold(body, metadata.len()).map(Some)
+        self.hold(body, &metadata).map(Some)
     }
 
-    fn hold(&mut self, mut body: Body, size: u64) -> io::Result<Verdict> {
+    fn hold(&mut self, mut body: Body, metadata: &Metadata) -> io::Result<Verdict> {
+        let size = metadata.len();
         let verdict = verify(&mut body, &self.identity, &self.ladder)?;
         self.body = Some(Box::new(body));
         if verdict == Verdict::Same {
-            self.verified_size = size;
+            (self.verified_size, self.verified_modified_millis) = (size, modified_millis(metadata));
             if self.ladder.newest().is_some_and(|anchor| anchor.offset != self.position) {
                 self.begin_at(self.position)?;
             }
@@ -217,7 +230,7 @@ impl Tail {
     /// Goes on with the open file of an earlier flow, if it holds what is known.
     pub fn take_over(&mut self, body: Body, now: Duration) -> io::Result<bool> {
         let Some(metadata) = body.metadata()? else { return Ok(false) };
-        if self.hold(body, metadata.len())? != Verdict::Same {
+        if self.hold(body, &metadata)? != Verdict::Same {
             self.close();
             return Ok(false);
         }
@@ -236,7 +249,7 @@ impl Tail {
         self.body = Some(Box::new(body));
         self.size = size;
         self.modified_millis = modified_millis;
-        self.verified_size = size;
+        (self.verified_size, self.verified_modified_millis) = (size, modified_millis);
         (self.deleted, self.out_of_sight, self.absent) = (false, false, false);
         self.note_due = true;
     }
@@ -368,14 +381,19 @@ impl Tail {
             return Ok(false);
         }
         let Some(anchor) = self.ladder.newest() else {
-            self.verified_size = self.size;
+            self.verified();
             return Ok(true);
         };
         let agrees = anchor_agrees(body, &anchor)?;
         if agrees {
-            self.verified_size = self.size;
+            self.verified();
         }
         Ok(agrees)
+    }
+
+    fn verified(&mut self) {
+        self.note_due |= self.verified_modified_millis != self.modified_millis;
+        (self.verified_size, self.verified_modified_millis) = (self.size, self.modified_millis);
     }
 
     /// Searches what is new of a partial line, without holding on to it.
@@ -407,7 +425,7 @@ impl Tail {
         // A file that was cut and grew again while it was read gives a mixture of both.
         let still_there = body.available(self.position, wanted)?.is_some_and(|after| after.bytes == wanted);
         if agrees && still_there {
-            self.verified_size = self.size;
+            self.verified();
         }
         Ok(Some((agrees && still_there).then_some(Fetched { lead, data, permit })))
     }

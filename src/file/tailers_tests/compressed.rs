@@ -569,3 +569,129 @@ fn what_was_compressed_while_stopped_so_that_it_cannot_be_read_is_reported() {
         assert_eq!(reported(&flow), 2, "{pattern}");
     }
 }
+
+/// `copytruncate` with `compress`: the copy is as old as its bytes, its compression too.
+fn copy_and_truncate(flow: &Flow, seconds: u64) {
+    flow.copy("app.log", "app.log.1");
+    set_ahead(flow, "app.log.1", seconds);
+    flow.truncate("app.log");
+    set_ahead(flow, "app.log", seconds + 1);
+}
+
+fn compress(flow: &Flow, seconds: u64) {
+    flow.gzip("app.log.1", "app.log.1.gz");
+    set_ahead(flow, "app.log.1.gz", seconds);
+}
+
+#[test]
+fn a_copy_that_is_compressed_and_whose_origin_grows_again_during_a_look_is_found_at_the_next() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    flow.append("app.log", "2\n");
+    let listing = flow.tailers.list();
+    copy_and_truncate(&flow, 1);
+    compress(&flow, 1);
+    flow.append("app.log", "3 and more\n");
+    set_ahead(&flow, "app.log", 3);
+    flow.tailers.act_on(listing, flow.now, 0);
+    flow.look();
+    flow.lines.sort();
+    flow.expect(&["1", "2", "3 and more"]);
+    assert_eq!(flow.lost, 0);
+}
+
+#[test]
+fn what_is_written_to_an_empty_file_and_copied_away_during_a_look_is_found_compressed_at_the_next() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "");
+    flow.look();
+    flow.append("app.log", "1\n");
+    let listing = flow.tailers.list();
+    copy_and_truncate(&flow, 1);
+    flow.tailers.act_on(listing, flow.now, 0);
+    compress(&flow, 1);
+    flow.append("app.log", "2\n");
+    set_ahead(&flow, "app.log", 3);
+    flow.look();
+    flow.lines.sort();
+    flow.expect(&["1", "2"]);
+}
+
+#[test]
+fn a_generation_that_is_compressed_during_an_impatient_look_is_found_at_the_next() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    copy_and_truncate(&flow, 1);
+    compress(&flow, 1);
+    flow.rename("app.log.1.gz", "app.log.2.gz");
+    flow.append("app.log", "2 and more\n");
+    copy_and_truncate(&flow, 3);
+    // Names moved at each look for so long that this one must do.
+    flow.tailers.names_move(flow.now);
+    flow.now += Duration::from_secs(20);
+    let listing = flow.tailers.list();
+    compress(&flow, 3);
+    flow.tailers.act_on(listing, flow.now, 0);
+    flow.append("app.log", "3\n");
+    set_ahead(&flow, "app.log", 6);
+    flow.look();
+    flow.lines.sort();
+    flow.expect(&["1", "2 and more", "3"]);
+}
+
+#[test]
+fn a_generation_is_not_older_than_the_next_life_that_a_killed_agent_saw() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    copy_and_truncate(&flow, 1);
+    compress(&flow, 1);
+    flow.rename("app.log.1.gz", "app.log.2.gz");
+    flow.append("app.log", "2 and more\n");
+    copy_and_truncate(&flow, 3);
+    compress(&flow, 3);
+    flow.append("app.log", "3\n");
+    set_ahead(&flow, "app.log", 6);
+    // It is seen to change, and is not read yet.
+    flow.tailers.poll(flow.folder.path(), Duration::from_secs(60), flow.now);
+    flow.tailers.take_changes();
+    flow.collect();
+    flow.settle();
+    flow.start();
+    flow.look();
+    flow.lines.sort();
+    flow.expect(&["1", "2 and more", "3"]);
+}
+
+#[test]
+fn a_generation_whose_origin_was_still_there_at_a_look_is_read_once_it_is_compressed() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    copy_and_truncate(&flow, 1);
+    flow.look();
+    flow.stop_after(0);
+    compress(&flow, 1);
+    flow.rename("app.log.1.gz", "app.log.2.gz");
+    flow.append("app.log", "2 and more\n");
+    copy_and_truncate(&flow, 3);
+    flow.copy("app.log.1", "aside");
+    compress(&flow, 3);
+    // The second copy has the inode of the first.
+    flow.rename("aside", "app.log.1");
+    let inode = fs::metadata(flow.path("app.log.1")).unwrap().ino();
+    for row in flow.rows.values_mut().filter(|row| row.path.ends_with("app.log.1")) {
+        row.identity.inode = inode;
+    }
+    flow.start();
+    let listing = flow.tailers.list();
+    fs::remove_file(flow.path("app.log.1")).unwrap();
+    flow.tailers.act_on(listing, flow.now, 0);
+    flow.append("app.log", "3\n");
+    set_ahead(&flow, "app.log", 6);
+    flow.look();
+    flow.lines.sort();
+    flow.expect(&["1", "2 and more", "3"]);
+}
