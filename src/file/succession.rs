@@ -60,19 +60,21 @@ impl Tailers {
         let Some(tail) = self.tails.get_mut(id) else { return true };
         // How much is in a compressed one shows only as it is read, and what is the matter with any
         // other, too.
-        if !is_compressed(&tail.path) && matches!(open(tail, now), Ok(true)) && tail.unread() == 0 {
-            // Where it was cut, reading it tells.
-            return tail.unread_for_sure() > 0;
-        }
-        if tail.was_empty {
+        let is_seen = !is_compressed(&tail.path) && matches!(open(tail, now), Ok(true));
+        let is_empty = is_seen && tail.unread() == 0;
+        let was_cut = tail.unread_for_sure() > 0 || tail.size < tail.position;
+        if tail.was_empty && !is_empty {
             // What was in it first may have been copied and cut since: the next look tells.
             self.scan_due = true;
             self.have_wait(id);
             return false;
         }
         let before = self.predecessors(id);
-        if before.is_empty() {
+        if before.is_empty() || (is_empty && was_cut) {
             return true;
+        }
+        if is_empty {
+            return false;
         }
         let waits = before.iter().filter(|before| self.is_to_be_read(**before, now)).count() > 0;
         if waits {

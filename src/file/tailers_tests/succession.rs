@@ -280,6 +280,30 @@ fn a_file_that_was_cut_before_it_was_read_is_noticed() {
 }
 
 #[test]
+fn a_file_that_was_cut_and_written_to_within_a_tick_is_noticed() {
+    let mut flow = Flow::in_order("app.log");
+    flow.append("app.log", "1\n2\n3\n");
+    let time = std::time::SystemTime::now();
+    let within_a_tick = |flow: &Flow| {
+        File::options().write(true).open(flow.path("app.log")).unwrap().set_modified(time).unwrap();
+    };
+    within_a_tick(&flow);
+    flow.look();
+    flow.truncate("app.log");
+    flow.append("app.log", "4\n");
+    within_a_tick(&flow);
+    flow.read_what_is_written("app.log");
+    flow.look();
+    flow.expect(&["1", "2", "3", "4"]);
+    flow.truncate("app.log");
+    flow.append("app.log", "5\n");
+    within_a_tick(&flow);
+    flow.read_what_is_written("app.log");
+    flow.look();
+    flow.expect(&["5"]);
+}
+
+#[test]
 fn a_file_that_was_copied_and_cut_after_it_was_listed_waits_for_its_copy() {
     let mut flow = Flow::in_order("app.log");
     flow.append("app.log", "0\n");
