@@ -36,13 +36,17 @@ impl Tailers {
 
     /// From now on only files are read that no later start could find again: deleted ones, and
     /// those that were moved out of sight. Whether there are any left.
-    pub fn only_nameless(&mut self) -> bool {
+    /// When nothing else has a turn, what waits for another file waits no longer.
+    pub fn only_nameless(&mut self, now: Duration, budget: &Arc<FlowBudget>) -> bool {
         let tails = &self.tails;
         let nameless = |id: &TailId| tails.get(*id).is_some_and(Tail::is_nameless);
         self.queue.retain(nameless);
         self.backlogs.retain(nameless);
         self.queued.retain(nameless);
         self.succession.retain(nameless);
+        if !self.has_turns() && self.succession.waits() {
+            self.let_followers_go(now, budget);
+        }
         self.has_turns()
     }
 

@@ -302,11 +302,8 @@ impl Stage {
     fn drain(&mut self, mut mail: Mail, clock: &Clockwork) {
         self.tailers.look_at_the_nameless(clock.started.elapsed());
         self.tailers.hold_backlogs = false;
-        while !mail.abandon && (self.tailers.only_nameless() || self.tailers.has_followers()) {
+        while !mail.abandon && self.tailers.only_nameless(clock.started.elapsed(), &self.budget) {
             let now = clock.started.elapsed();
-            if !self.tailers.has_turns() {
-                self.tailers.let_followers_go(now, &self.budget);
-            }
             let turn = self.tailers.turn(now, &self.budget);
             if self.pass_on().is_err() {
                 return;

@@ -76,6 +76,7 @@ impl Tailers {
         if is_empty {
             return false;
         }
+        // All of them are asked, since where each ends is noted now.
         let waits = before.iter().filter(|before| self.is_to_be_read(**before, now)).count() > 0;
         if waits {
             self.have_wait(id);
@@ -181,7 +182,7 @@ impl Tailers {
     }
 
     /// At the end nothing waits any longer: what is in files without a name would be lost.
-    pub fn let_followers_go(&mut self, now: Duration, budget: &Arc<FlowBudget>) {
+    pub(super) fn let_followers_go(&mut self, now: Duration, budget: &Arc<FlowBudget>) {
         self.finish_deleted(now, budget);
         self.options.in_order = false;
         self.wake_followers();

@@ -265,7 +265,7 @@ impl Tailers {
         stored.into_iter().for_each(|id| self.enqueue(id));
     }
 
-    /// Whether files wait for those before them.
+    #[cfg(test)]
     pub fn has_followers(&self) -> bool {
         self.succession.waits()
     }

@@ -109,15 +109,15 @@ impl Spread {
         let id = match hash {
             None => shards.place(entry, turn, now)?,
             // No shard takes this hash key as far as we know: the stream knows better.
-            Some(hash) => match shards.of_hash(hash) {
-                Some(id) => id,
-                None => return Ok(Place::Anywhere),
-            },
+            Some(hash) => {
+                let Some(id) = shards.of_hash(hash) else { return Ok(Place::Anywhere) };
+                let wait = shards.wait(id, entry, turn, now);
+                if !wait.is_zero() {
+                    return Err(wait);
+                }
+                id
+            }
         };
-        let wait = shards.wait(id, entry, turn, now);
-        if !wait.is_zero() {
-            return Err(wait);
-        }
         shards.take(id, entry, now);
         Ok(Place::Shard(id))
     }

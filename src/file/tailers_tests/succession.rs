@@ -352,12 +352,12 @@ fn what_only_a_descriptor_keeps_is_read_at_a_stop_without_waiting() {
     fs::remove_file(path).unwrap();
     flow.tailers.tails.get_mut(last).unwrap().look(flow.now).unwrap();
     flow.expect(&["1"]);
-    while flow.tailers.only_nameless() {
-        flow.tailers.turn(flow.now, &flow.budget);
+    while flow.tailers.turn(flow.now, &flow.budget) == Turn::Progress {
+        flow.collect();
     }
     assert!(flow.tailers.has_followers());
-    flow.tailers.let_followers_go(flow.now, &flow.budget);
-    while flow.tailers.turn(flow.now, &flow.budget) == Turn::Progress {
+    while flow.tailers.only_nameless(flow.now, &flow.budget) {
+        flow.tailers.turn(flow.now, &flow.budget);
         flow.collect();
     }
     flow.expect(&["3", "4"]);

@@ -363,7 +363,7 @@ impl Agent {
         let now = self.now(wall);
         self.tailers.look_at_the_nameless(now);
         let mut rounds = Rounds::default();
-        while self.tailers.only_nameless() {
+        while self.tailers.only_nameless(now, &self.budget) {
             rounds.count("what only descriptors lead to is read");
             let turn = self.tailers.turn(now, &self.budget);
             self.pass_on(wall);
