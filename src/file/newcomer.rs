@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::attic::seen_at;
 use super::body::{is_compressed, is_unpackable};
 use super::chunk::TailId;
 use super::identity::is_copy_so_far;
@@ -16,7 +17,7 @@ use super::listing::{Listing, home_of};
 use super::note::{Identity, KnownTail, Stored, TailNote, TailState};
 use super::options::InitialPosition;
 use super::replaced::holds_what_was_read;
-use super::rotation::Seen;
+use super::rotation::{Seen, is_sibling};
 use super::tail::Tail;
 use super::tailers::{Past, Tailers, open_file};
 use crate::observe::{LossReason, RotationKind};
@@ -66,7 +67,7 @@ impl Tailers {
         let own = (matched || reborn) && !is_compressed(&seen.path);
         // What was held back is judged by what was known when it came.
         let was_held = self.held.contains_key(&seen.key) && !is_compressed(&seen.path);
-        if !own && !was_held && !self.is_generation(seen, &family) {
+        if !own && !was_held && !self.is_generation(seen, &family, listing) {
             return false;
         }
         if is_compressed(&seen.path) && listing.has(&seen.path.with_extension("")) {
@@ -116,7 +117,7 @@ impl Tailers {
         let known = family.iter().filter_map(|id| self.tails.get(*id)?.known_modified_millis);
         // What was only compressed since is as old as it was when it was read.
         let is_news = known.chain(departed).all(|latest| latest < seen.modified_millis);
-        if self.away_since.is_none() || !is_news || !self.is_generation(seen, &family) {
+        if self.away_since.is_none() || !is_news || !self.is_generation(seen, &family, listing) {
             return false;
         }
         if listing.has(&seen.path.with_extension("")) {
@@ -145,7 +146,19 @@ impl Tailers {
             };
             is_copy_so_far(&mut copy, &mut origin)
         };
-        origins.any(|origin| is_copy(origin).unwrap_or(false))
+        origins.any(|origin| is_copy(origin).unwrap_or(false) || self.may_be_cut_since(origin, seen))
+    }
+
+    /// Whether the newcomer at `origin` may have been cut since it was listed, so that only `copy`
+    /// holds what it was. What the patterns match is read in any case.
+    fn may_be_cut_since(&self, origin: &Seen, copy: &Seen) -> bool {
+        let is_as_listed =
+            |now: Seen| (now.size, now.modified_millis) == (origin.size, origin.modified_millis);
+        !copy.matched
+            && !is_compressed(&copy.path)
+            && copy.modified_millis >= origin.modified_millis
+            && matches!(self.start_of(origin), Start::Beginning)
+            && !seen_at(&origin.path).is_some_and(is_as_listed)
     }
 
     /// A file that cannot be told from a copy is sent all the same after a while: better twice
@@ -185,7 +198,7 @@ impl Tailers {
     /// Whether a file outside the patterns may be one that had the name of a tail between two
     /// looks: its name says so, the tail's file was rotated since the last look, and it was not
     /// written earlier than any of the family was known to be. The times of files move in steps.
-    fn is_generation(&self, seen: &Seen, family: &[TailId]) -> bool {
+    fn is_generation(&self, seen: &Seen, family: &[TailId], listing: &Listing) -> bool {
         let homes = self.possible_homes(&seen.path);
         let rotated = homes.iter().any(|home| self.rotated.contains(home.as_path()));
         let known = self.known_of(seen, family);
@@ -197,6 +210,7 @@ impl Tailers {
             && known.is_none_or(|latest| latest <= seen.modified_millis)
             && seen.modified_millis + CLOCK_SLACK_MILLIS >= self.past.first_start_millis
             && !self.is_stranger(seen)
+            && !self.is_of_stranger(seen, listing)
             && !self.patterns.excluded(&seen.path)
     }
 
@@ -214,6 +228,17 @@ impl Tailers {
         self.strangers
             .get(&seen.key)
             .is_some_and(|known| (known.size, known.modified_millis) == (seen.size, seen.modified_millis))
+    }
+
+    /// Whether the file was compressed from one that was a stranger, and is gone: it is as old.
+    fn is_of_stranger(&self, seen: &Seen, listing: &Listing) -> bool {
+        let is_its = |known: &Seen| {
+            !is_compressed(&known.path)
+                && known.modified_millis == seen.modified_millis
+                && is_sibling(&known.path, &seen.path)
+                && listing.find(known.key).is_none_or(|now| now.modified_millis != known.modified_millis)
+        };
+        is_compressed(&seen.path) && self.strangers.values().any(is_its)
     }
 
     /// Whether the file holds nothing but bytes of a known one: a copy, complete or in the making.
@@ -319,7 +344,11 @@ impl Tailers {
             true => (seen.path.clone(), TailState::Live),
             false => (home_of(&seen.path, &self.patterns), TailState::Rotated),
         };
-        let mut tail = Tail::new(self.known(seen, identity, state), home, now);
+        let is_first =
+            self.away_since.is_none() && !self.tails.is_home(&home) && !self.departed.contains_key(&home);
+        let mut tail = Tail::new(self.known(seen, identity, state), home.clone(), now);
+        // What was written earlier is from before the first that was seen of this name.
+        tail.known_modified_millis = is_first.then_some(seen.modified_millis);
         tail.adopt(body, 0)?;
         match start {
             Start::Beginning => {}
@@ -328,6 +357,9 @@ impl Tailers {
                 tail.look(now)?;
                 tail.start_before(limit.min(tail.size), self.options.max_line_bytes)?;
             }
+        }
+        if !matches!(start, Start::Before(u64::MAX)) {
+            self.begun.insert(home);
         }
         if tail.position > 0 {
             tail.awaiting = Some(Stored::default());

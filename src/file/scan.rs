@@ -212,24 +212,23 @@ impl Tailers {
         }
         // What an impatient look missed is still told from what was known before it.
         let saw_all = self.sure && !self.impatient;
-        if saw_all {
+        if saw_all || (self.past.is_first_start && !self.scanned) {
             self.strangers = strangers;
+        }
+        if saw_all {
             self.rotated.clear();
             self.departed.clear();
             self.away_since = None;
         }
         // Where no file is now, one may be born and rotated away before the next look.
         self.rotated.extend(self.tails.take_vacant_homes());
+        self.rotated.extend(std::mem::take(&mut self.begun));
         self.reborn.clear();
         self.awaited.retain(|id, _| self.tails.get(*id).is_some_and(|tail| tail.absent));
         self.scanned = true;
         if saw_all {
             for id in self.tails.lively_where(|_| true) {
                 let Some(tail) = self.tails.get_mut(id) else { continue };
-                if tail.known_modified_millis.is_none() {
-                    // Of what was copied from it before it was opened nothing is known.
-                    self.rotated.insert(tail.home.clone());
-                }
                 // What was seen after the listing may be of a life behind one that was copied away.
                 let listed = listing.find(tail.key()).map(|seen| seen.modified_millis);
                 let known = listed.or(tail.known_modified_millis).unwrap_or(tail.modified_millis);

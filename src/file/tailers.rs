@@ -73,6 +73,9 @@ pub struct Tailers {
     /// The homes whose files were renamed, removed or replaced since the last look, or were gone
     /// already then.
     pub(super) rotated: HashSet<Arc<Path>>,
+    /// The homes of what began in the present look: what was listed there may have been copied and cut
+    /// before it was opened.
+    pub(super) begun: HashSet<Arc<Path>>,
     /// When the tails that ended since the last look were known to be written, by their homes: what
     /// is older was no file between two looks.
     pub(super) departed: HashMap<Arc<Path>, i64>,
@@ -168,6 +171,7 @@ impl Tailers {
             cut_before: BTreeSet::new(),
             old_folders: HashMap::new(),
             rotated: HashSet::new(),
+            begun: HashSet::new(),
             departed: HashMap::new(),
             folders: BTreeSet::new(),
             reborn: HashSet::new(),
