@@ -230,15 +230,17 @@ impl Tailers {
             .is_some_and(|known| (known.size, known.modified_millis) == (seen.size, seen.modified_millis))
     }
 
-    /// Whether the file was compressed from one that was a stranger, and is gone: it is as old.
+    /// Whether the file was compressed from one that was there before the flow, and is gone: it is as
+    /// old.
     fn is_of_stranger(&self, seen: &Seen, listing: &Listing) -> bool {
         let is_its = |known: &Seen| {
-            !is_compressed(&known.path)
-                && known.modified_millis == seen.modified_millis
+            known.modified_millis == seen.modified_millis
+                && !is_compressed(&known.path)
                 && is_sibling(&known.path, &seen.path)
                 && listing.find(known.key).is_none_or(|now| now.modified_millis != known.modified_millis)
         };
-        is_compressed(&seen.path) && self.strangers.values().any(is_its)
+        let may_be_older = seen.modified_millis <= self.past.first_start_millis + CLOCK_SLACK_MILLIS;
+        may_be_older && is_compressed(&seen.path) && self.strangers.values().any(is_its)
     }
 
     /// Whether the file holds nothing but bytes of a known one: a copy, complete or in the making.

@@ -233,7 +233,7 @@ impl Tailers {
                 let listed = listing.find(tail.key()).map(|seen| seen.modified_millis);
                 let known = listed.or(tail.known_modified_millis).unwrap_or(tail.modified_millis);
                 tail.known_modified_millis = Some(known.min(tail.modified_millis));
-                tail.was_empty = false;
+                tail.note_due |= std::mem::take(&mut tail.was_empty);
             }
         }
         self.retry_failed();

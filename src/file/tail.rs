@@ -128,9 +128,9 @@ impl Tail {
     /// The modification time when the file was last known to be the tail's: a later one may be of
     /// another life, whose copy is older than that. Any content agrees with that of an empty file.
     fn modified_for_sure(&self) -> i64 {
-        match self.identity.head_length {
-            0 => self.known_modified_millis.unwrap_or(self.modified_millis),
-            _ => self.verified_modified_millis,
+        match self.was_empty || self.identity.head_length == 0 {
+            true => self.known_modified_millis.unwrap_or(self.modified_millis),
+            false => self.verified_modified_millis,
         }
     }
 

@@ -16,9 +16,11 @@ fn compress(flow: &Flow, seconds: u64) {
     set_ahead(flow, "app.log.1.gz", seconds);
 }
 
-/// Files are often written within one tick of the clock that their times are taken from.
+/// Files are often written within one tick of the clock that their times are taken from: here the one
+/// of the flow's first start.
 fn same_tick(flow: &Flow, names: &[&str]) {
-    let time = std::time::SystemTime::now();
+    let since_epoch = Duration::from_millis(flow.tailers.past.first_start_millis as u64);
+    let time = std::time::UNIX_EPOCH + since_epoch;
     for name in names {
         File::options().write(true).open(flow.path(name)).unwrap().set_modified(time).unwrap();
     }
@@ -256,4 +258,52 @@ fn what_is_older_than_the_first_file_of_its_name_is_left_alone_also_if_names_mov
     flow.tailers.act_on(listing, flow.now, 0);
     flow.look();
     flow.expect(&["0", "1"]);
+}
+
+#[test]
+fn a_generation_of_what_was_empty_is_not_older_than_the_next_that_was_read_before_a_stop() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "");
+    set_ahead(&flow, "app.log", 1);
+    flow.look();
+    flow.append("app.log", "1\n");
+    copy_and_truncate(&flow, 2);
+    compress(&flow, 2);
+    flow.append("app.log", "2\n");
+    set_ahead(&flow, "app.log", 4);
+    let path = flow.path("app.log");
+    flow.tailers.written(&path);
+    while flow.tailers.turn(flow.now, &flow.budget) == Turn::Progress {
+        flow.collect();
+    }
+    flow.expect(&["2"]);
+    flow.stop_after(0);
+    flow.append("app.log", "3\n");
+    set_ahead(&flow, "app.log", 6);
+    flow.start_since(millis_ago(60));
+    flow.look();
+    flow.lines.sort();
+    flow.expect(&["1", "3"]);
+    flow.restart(|_| ());
+    flow.expect(&[]);
+}
+
+#[test]
+fn the_time_of_what_was_empty_is_stored_once_a_look_has_seen_all() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "");
+    flow.look();
+    flow.append("app.log", "1\n");
+    set_ahead(&flow, "app.log", 2);
+    let path = flow.path("app.log");
+    let stored = |flow: &Flow| flow.rows.values().map(|row| row.modified_millis).max().unwrap();
+    flow.tailers.written(&path);
+    while flow.tailers.turn(flow.now, &flow.budget) == Turn::Progress {
+        flow.collect();
+    }
+    flow.stop_after(0);
+    let time = fs::metadata(&path).unwrap().mtime() * 1000;
+    assert!(stored(&flow) < time);
+    flow.look();
+    assert!(stored(&flow) >= time);
 }
