@@ -81,8 +81,11 @@ impl Tailers {
             family.extend(self.nameless_siblings(&seen.path));
         }
         // An emptied file that is written to again is no copy, though it is the beginning of all.
-        let emptied = reborn && seen.size == 0;
-        let is_known = if emptied { Ok(false) } else { self.is_known_content(seen, &family, now) };
+        let is_known = if self.emptied.contains(&seen.key) {
+            Ok(false)
+        } else {
+            self.is_known_content(seen, &family, now)
+        };
         match is_known {
             Ok(true) if !self.held_for_too_long(seen, now) => return true,
             Ok(_) => {}
@@ -254,6 +257,7 @@ impl Tailers {
             if is_compressed(&seen.path) {
                 if tail.identity.head_length > 0 && tail.identity.head_agrees(&mut body)? {
                     self.compressions.insert(*id, seen.clone());
+                    self.compressing.remove(&seen.key);
                     return Ok(true);
                 }
                 continue;
@@ -376,6 +380,7 @@ impl Tailers {
         self.notes.push_back(TailNote::Started { flow: self.key.clone(), known: tail.known(), stored });
         let id = tail.id;
         self.forbidden.remove(&seen.key);
+        self.compressing.remove(&seen.key);
         self.tails.insert(tail);
         self.close_unless_it_may_be_unpacked(id);
         self.enqueue(id);

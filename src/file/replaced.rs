@@ -47,6 +47,7 @@ impl Tailers {
         for id in std::mem::take(&mut self.foreign) {
             let Some(tail) = self.tails.get_mut(id) else { continue };
             let Some(present) = present(tail, listing) else { continue };
+            let was_open = tail.is_open();
             match judge(tail, &present) {
                 Ok(Some(Verdict::Same)) => {
                     if is_compressed(&tail.path) {
@@ -58,6 +59,9 @@ impl Tailers {
                 Ok(Some(Verdict::UpTo(anchor))) => self.go_on_from(id, &present, anchor, unsettled, now),
                 Ok(Some(Verdict::Different)) => {
                     self.reborn.insert(present.key);
+                    if was_open && present.size == 0 {
+                        self.emptied.insert(present.key);
+                    }
                     appeared.push(present.clone());
                     replaced.push((id, present));
                 }

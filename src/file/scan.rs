@@ -224,6 +224,7 @@ impl Tailers {
         self.rotated.extend(self.tails.take_vacant_homes());
         self.rotated.extend(std::mem::take(&mut self.begun));
         self.reborn.clear();
+        self.emptied.clear();
         self.awaited.retain(|id, _| self.tails.get(*id).is_some_and(|tail| tail.absent));
         self.scanned = true;
         if saw_all {

@@ -211,8 +211,8 @@ impl Tail {
     fn hold(&mut self, mut body: Body, metadata: &Metadata) -> io::Result<Verdict> {
         let size = metadata.len();
         let verdict = verify(&mut body, &self.identity, &self.ladder)?;
-        self.body = Some(Box::new(body));
         if verdict == Verdict::Same {
+            self.body = Some(Box::new(body));
             (self.verified_size, self.verified_modified_millis) = (size, modified_millis(metadata));
             if self.ladder.newest().is_some_and(|anchor| anchor.offset != self.position) {
                 self.begin_at(self.position)?;

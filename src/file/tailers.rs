@@ -83,6 +83,9 @@ pub struct Tailers {
     pub(super) folders: BTreeSet<PathBuf>,
     /// Files that hold something else than they did at the last look.
     pub(super) reborn: HashSet<FileKey>,
+    /// Those of them that were open all the time, and are empty: no copies that got an inode that
+    /// was free.
+    pub(super) emptied: HashSet<FileKey>,
     /// Files of the flow that could not be read yet, and where they were first.
     pub(super) forbidden: HashMap<FileKey, Arc<Path>>,
     /// Files that may be copies in the making, and since when.
@@ -175,6 +178,7 @@ impl Tailers {
             departed: HashMap::new(),
             folders: BTreeSet::new(),
             reborn: HashSet::new(),
+            emptied: HashSet::new(),
             forbidden: HashMap::new(),
             held: HashMap::new(),
             compressing: HashMap::new(),

@@ -307,3 +307,56 @@ fn the_time_of_what_was_empty_is_stored_once_a_look_has_seen_all() {
     flow.look();
     assert!(stored(&flow) >= time);
 }
+
+#[test]
+fn a_copy_in_the_making_that_got_the_inode_of_a_deleted_one_is_no_file_of_its_own() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    copy_and_truncate(&flow, 1);
+    flow.look();
+    flow.stop_after(0);
+    compress(&flow, 1);
+    flow.rename("app.log.1.gz", "app.log.2.gz");
+    flow.append("app.log", "2\n");
+    flow.append("app.log.1", "");
+    let inode = fs::metadata(flow.path("app.log.1")).unwrap().ino();
+    for row in flow.rows.values_mut().filter(|row| row.path.ends_with("app.log.1")) {
+        row.identity.inode = inode;
+    }
+    flow.start();
+    flow.look();
+    copy_and_truncate(&flow, 3);
+    flow.look();
+    flow.append("app.log", "3 and more\n");
+    flow.look();
+    flow.lines.sort();
+    flow.expect(&["1", "2", "3 and more"]);
+}
+
+#[test]
+fn a_compression_that_was_seen_beside_its_origin_is_not_read_once_that_is_forgotten() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    copy_and_truncate(&flow, 1);
+    flow.copy("app.log.1", "aside");
+    flow.gzip("aside", "app.log.1.gz");
+    set_ahead(&flow, "app.log.1.gz", 1);
+    flow.look();
+    fs::remove_file(flow.path("app.log.1")).unwrap();
+    flow.look();
+    flow.append("app.log", "2\n");
+    set_ahead(&flow, "app.log", 2);
+    flow.look();
+    // What it is known by is another's by the time that it is let go.
+    flow.rename("app.log.1.gz", "app.log.2.gz");
+    copy_and_truncate(&flow, 3);
+    compress(&flow, 3);
+    flow.now += Duration::from_secs(40);
+    flow.tailers.tend(flow.now, &flow.budget);
+    flow.tailers.tend(flow.now, &flow.budget);
+    flow.append("app.log", "3 and more\n");
+    flow.look();
+    flow.expect(&["1", "2", "3 and more"]);
+}
