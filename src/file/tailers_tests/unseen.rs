@@ -360,3 +360,31 @@ fn a_compression_that_was_seen_beside_its_origin_is_not_read_once_that_is_forgot
     flow.look();
     flow.expect(&["1", "2", "3 and more"]);
 }
+
+#[test]
+fn a_deleted_file_is_not_let_go_before_a_look_that_saw_all() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    copy_and_truncate(&flow, 1);
+    flow.copy("app.log.1", "aside");
+    flow.gzip("aside", "app.log.1.gz");
+    set_ahead(&flow, "app.log.1.gz", 1);
+    flow.look();
+    flow.append("app.log", "2\n");
+    set_ahead(&flow, "app.log", 2);
+    flow.look();
+    fs::remove_file(flow.path("app.log.1")).unwrap();
+    let listing = flow.tailers.list();
+    flow.rename("app.log.1.gz", "app.log.2.gz");
+    flow.tailers.act_on(listing, flow.now, 0);
+    while flow.tailers.turn(flow.now, &flow.budget) == Turn::Progress {
+        flow.collect();
+    }
+    flow.now += Duration::from_secs(40);
+    flow.tailers.tend(flow.now, &flow.budget);
+    copy_and_truncate(&flow, 3);
+    flow.append("app.log", "3 and more\n");
+    flow.look();
+    flow.expect(&["1", "2", "3 and more"]);
+}
