@@ -248,11 +248,15 @@ impl Tailers {
 
     /// Whether the file holds nothing but bytes of a known one: a copy, complete or in the making.
     fn is_known_content(&mut self, seen: &Seen, family: &[TailId], now: Duration) -> io::Result<bool> {
+        if family.is_empty() {
+            return Ok(false);
+        }
+        // Once for all: what is unpacked of it is kept, and rotation may have made thousands.
+        let Some(mut body) = open_file(&seen.path, seen.key)? else {
+            self.left_its_name(seen, now);
+            return Ok(true);
+        };
         for id in family {
-            let Some(mut body) = open_file(&seen.path, seen.key)? else {
-                self.left_its_name(seen, now);
-                return Ok(true);
-            };
             let Some(tail) = self.tails.get_mut(*id) else { continue };
             if is_compressed(&seen.path) {
                 if tail.identity.head_length > 0 && tail.identity.head_agrees(&mut body)? {
