@@ -369,6 +369,7 @@ impl Tailers {
             }
         }
         if !matches!(start, Start::Before(u64::MAX)) {
+            tail.listed_millis = Some(seen.modified_millis);
             self.begun.insert(home);
         }
         if tail.position > 0 {

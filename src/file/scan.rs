@@ -222,7 +222,7 @@ impl Tailers {
         }
         // Where no file is now, one may be born and rotated away before the next look.
         self.rotated.extend(self.tails.take_vacant_homes());
-        self.rotated.extend(std::mem::take(&mut self.begun));
+        let begun = std::mem::take(&mut self.begun);
         self.reborn.clear();
         self.emptied.clear();
         self.awaited.retain(|id, _| self.tails.get(*id).is_some_and(|tail| tail.absent));
@@ -235,8 +235,12 @@ impl Tailers {
                 let known = listed.or(tail.known_modified_millis).unwrap_or(tail.modified_millis);
                 tail.known_modified_millis = Some(known.min(tail.modified_millis));
                 tail.note_due |= std::mem::take(&mut tail.was_empty);
+                if !begun.contains(&tail.home) {
+                    tail.note_due |= tail.listed_millis.take().is_some();
+                }
             }
         }
+        self.rotated.extend(begun);
         self.retry_failed();
         self.wake_followers();
     }

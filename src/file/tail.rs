@@ -42,6 +42,9 @@ pub struct Tail {
     /// The modification time as it was known before the present look at the folders; none for
     /// a tail that was first seen in it.
     pub known_modified_millis: Option<i64>,
+    /// The modification time that the folder showed when the tail began, until a look after that has
+    /// seen all: what was copied before the file was opened is not older.
+    pub listed_millis: Option<i64>,
     /// When the file was last seen to change, on the agent's own clock.
     pub changed_at: Duration,
     /// No name leads to the file any more.
@@ -97,6 +100,7 @@ impl Tail {
             size: known.size,
             modified_millis: known.modified_millis,
             known_modified_millis: None,
+            listed_millis: None,
             changed_at: now,
             deleted: false,
             out_of_sight: false,
@@ -128,6 +132,9 @@ impl Tail {
     /// The modification time when the file was last known to be the tail's: a later one may be of
     /// another life, whose copy is older than that. Any content agrees with that of an empty file.
     fn modified_for_sure(&self) -> i64 {
+        if let Some(listed) = self.listed_millis {
+            return listed;
+        }
         match self.was_empty || self.identity.head_length == 0 {
             true => self.known_modified_millis.unwrap_or(self.modified_millis),
             false => self.verified_modified_millis,
@@ -167,7 +174,7 @@ impl Tail {
     /// Whether something may have to be done about it before its file changes again.
     pub fn is_lively(&self) -> bool {
         let changed = self.known_modified_millis != Some(self.modified_millis);
-        let hidden = self.absent || self.out_of_sight;
+        let hidden = self.absent || self.out_of_sight || self.listed_millis.is_some();
         self.is_open() || hidden || self.note_due || self.was_empty || changed
     }
 

@@ -388,3 +388,30 @@ fn a_deleted_file_is_not_let_go_before_a_look_that_saw_all() {
     flow.look();
     flow.expect(&["1", "2", "3 and more"]);
 }
+
+#[test]
+fn what_was_copied_before_a_new_file_was_opened_is_found_after_a_restart() {
+    let mut flow = Flow::new("*.log");
+    flow.append("other.log", "0\n");
+    flow.look();
+    flow.append("app.log", "1\n");
+    let listing = flow.tailers.list();
+    copy_and_truncate(&flow, 1);
+    compress(&flow, 1);
+    flow.append("app.log", "2 and more\n");
+    set_ahead(&flow, "app.log", 3);
+    flow.tailers.act_on(listing, flow.now, 0);
+    while flow.tailers.turn(flow.now, &flow.budget) == Turn::Progress {
+        flow.collect();
+    }
+    flow.stop_after(0);
+    flow.start_since(millis_ago(60));
+    flow.look();
+    flow.lines.sort();
+    flow.expect(&["0", "1", "2 and more"]);
+    flow.rename("app.log.1.gz", "app.log.2.gz");
+    flow.stop_after(0);
+    flow.start_since(millis_ago(60));
+    flow.look();
+    flow.expect(&[]);
+}
