@@ -158,6 +158,7 @@ impl Tailers {
         let is_as_listed =
             |now: Seen| (now.size, now.modified_millis) == (origin.size, origin.modified_millis);
         !copy.matched
+            && origin.size > 0
             && !is_compressed(&copy.path)
             && copy.modified_millis >= origin.modified_millis
             && matches!(self.start_of(origin), Start::Beginning)

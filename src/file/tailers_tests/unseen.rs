@@ -415,3 +415,24 @@ fn what_was_copied_before_a_new_file_was_opened_is_found_after_a_restart() {
     flow.look();
     flow.expect(&[]);
 }
+
+#[test]
+fn a_copy_beside_a_file_that_was_listed_empty_is_read_at_once() {
+    let mut flow = Flow::new("app.log");
+    flow.append("app.log", "1\n");
+    flow.look();
+    copy_and_truncate(&flow, 1);
+    flow.rename("app.log.1", "app.log.2");
+    flow.append("app.log", "2\n");
+    copy_and_truncate(&flow, 3);
+    let time = fs::metadata(flow.path("app.log.1")).unwrap().modified().unwrap();
+    File::options().write(true).open(flow.path("app.log")).unwrap().set_modified(time).unwrap();
+    let listing = flow.tailers.list();
+    flow.append("app.log", "3 and more\n");
+    flow.tailers.act_on(listing, flow.now, 0);
+    while flow.tailers.turn(flow.now, &flow.budget) == Turn::Progress {
+        flow.collect();
+    }
+    flow.lines.sort();
+    flow.expect(&["1", "2", "3 and more"]);
+}
