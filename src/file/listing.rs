@@ -91,17 +91,26 @@ impl Listing {
         let mut listing = Listing::default();
         listing.files.reserve(known.tails.len());
         listing.by_path.reserve(known.tails.len());
-        let mut look = Look { patterns, known, listing, entries: HashMap::new(), named: Vec::new() };
+        let mut look = Look {
+            patterns,
+            known,
+            listing,
+            entries: HashMap::new(),
+            named: Vec::new(),
+            newcomers: BTreeSet::new(),
+        };
         for steps in patterns.alternatives() {
             look.walk(Path::new("/"), Path::new("/"), steps, 0);
         }
         for (folder, home) in known.where_bodies_may_be() {
             look.rotated_bodies(folder, home);
         }
-        if known.away {
-            for folder in look.listing.folders.clone() {
-                look.rotated_bodies(&folder, &folder);
-            }
+        let folders = match known.away {
+            true => look.listing.folders.clone(),
+            false => std::mem::take(&mut look.newcomers),
+        };
+        for folder in folders {
+            look.rotated_bodies(&folder, &folder);
         }
         for tail in known.tails.iter() {
             if look.listing.place(&tail.path).is_none() {
@@ -201,6 +210,9 @@ struct Look<'a> {
     entries: HashMap<PathBuf, Rc<Entries>>,
     /// What was at the names that the patterns spell out, before the entries of their folders.
     named: Vec<(PathBuf, Option<u64>)>,
+    /// The folders of files that the patterns match and that are no tail's yet: what lies beside
+    /// them now was there before them.
+    newcomers: BTreeSet<PathBuf>,
 }
 
 impl Look<'_> {
@@ -211,7 +223,12 @@ impl Look<'_> {
             Step::Literal(name) if rest.is_empty() => {
                 self.listing.folders.insert(real.to_owned());
                 let path = real.join(name);
-                self.named.push((path.clone(), inode_at(&path)));
+                let inode = inode_at(&path);
+                if inode.is_some() && self.known.tails.at(&path).is_none() {
+                    // The entries first: what was copied from it meanwhile is not among them.
+                    self.entries(real);
+                }
+                self.named.push((path.clone(), inode));
                 self.candidate(&typed.join(name), &path);
             }
             Step::Literal(name) => self.enter(&typed.join(name), &real.join(name), real, rest, depth),
@@ -278,7 +295,10 @@ impl Look<'_> {
         for name in self.entries(folder).names() {
             path.set_file_name(name);
             let (known, patterns) = (self.known, self.patterns);
-            let is_home = |home: &Path| known.is_home(home) || (known.away && patterns.matches(home));
+            let listing = &self.listing;
+            let is_new = |home: &Path| listing.place(home).is_some_and(|place| listing.files[place].matched);
+            let is_home =
+                |home: &Path| known.is_home(home) || is_new(home) || (known.away && patterns.matches(home));
             let is_body = || origins(name).iter().any(|origin| is_home(&home.join(origin)));
             if !self.listing.has(&path) && is_body() {
                 self.file(&path, false);
@@ -313,6 +333,9 @@ impl Look<'_> {
         self.listing.by_path.insert(path_hash(path), place);
         // Most files are where they were.
         let known = self.known.tails.at(path).map(|tail| tail.path.clone());
+        if matched && known.is_none() {
+            self.newcomers.extend(path.parent().map(Path::to_owned));
+        }
         self.listing.files.push(Seen {
             path: known.unwrap_or_else(|| path.into()),
             key: file_key(metadata),

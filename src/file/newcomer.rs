@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::attic::seen_at;
 use super::body::{is_compressed, is_unpackable};
 use super::chunk::TailId;
 use super::identity::is_copy_so_far;
@@ -16,7 +17,7 @@ use super::listing::{Listing, home_of};
 use super::note::{Identity, KnownTail, Stored, TailNote, TailState};
 use super::options::InitialPosition;
 use super::replaced::holds_what_was_read;
-use super::rotation::Seen;
+use super::rotation::{Seen, is_sibling};
 use super::tail::Tail;
 use super::tailers::{Past, Tailers, open_file};
 use crate::observe::{LossReason, RotationKind};
@@ -66,19 +67,25 @@ impl Tailers {
         let own = (matched || reborn) && !is_compressed(&seen.path);
         // What was held back is judged by what was known when it came.
         let was_held = self.held.contains_key(&seen.key) && !is_compressed(&seen.path);
-        if !own && !was_held && !self.is_generation(seen, &family) {
+        if !own && !was_held && !self.is_generation(seen, &family, listing) {
             return false;
         }
         if is_compressed(&seen.path) && listing.has(&seen.path.with_extension("")) {
-            // It is being compressed right now: its origin is still there.
+            // It is being compressed right now: its origin is still there. It is judged by what was
+            // known when it came: the file that took the origin's place is younger.
+            let known = self.known_of(seen, &family);
+            self.compressing.entry(seen.key).or_insert(known);
             return true;
         }
         if is_compressed(&seen.path) {
             family.extend(self.nameless_siblings(&seen.path));
         }
         // An emptied file that is written to again is no copy, though it is the beginning of all.
-        let emptied = reborn && seen.size == 0;
-        let is_known = if emptied { Ok(false) } else { self.is_known_content(seen, &family, now) };
+        let is_known = if self.emptied.contains(&seen.key) {
+            Ok(false)
+        } else {
+            self.is_known_content(seen, &family, now)
+        };
         match is_known {
             Ok(true) if !self.held_for_too_long(seen, now) => return true,
             Ok(_) => {}
@@ -113,7 +120,7 @@ impl Tailers {
         let known = family.iter().filter_map(|id| self.tails.get(*id)?.known_modified_millis);
         // What was only compressed since is as old as it was when it was read.
         let is_news = known.chain(departed).all(|latest| latest < seen.modified_millis);
-        if self.away_since.is_none() || !is_news || !self.is_generation(seen, &family) {
+        if self.away_since.is_none() || !is_news || !self.is_generation(seen, &family, listing) {
             return false;
         }
         if listing.has(&seen.path.with_extension("")) {
@@ -142,7 +149,20 @@ impl Tailers {
             };
             is_copy_so_far(&mut copy, &mut origin)
         };
-        origins.any(|origin| is_copy(origin).unwrap_or(false))
+        origins.any(|origin| is_copy(origin).unwrap_or(false) || self.may_be_cut_since(origin, seen))
+    }
+
+    /// Whether the newcomer at `origin` may have been cut since it was listed, so that only `copy`
+    /// holds what it was. What the patterns match is read in any case.
+    fn may_be_cut_since(&self, origin: &Seen, copy: &Seen) -> bool {
+        let is_as_listed =
+            |now: Seen| (now.size, now.modified_millis) == (origin.size, origin.modified_millis);
+        !copy.matched
+            && origin.size > 0
+            && !is_compressed(&copy.path)
+            && copy.modified_millis >= origin.modified_millis
+            && matches!(self.start_of(origin), Start::Beginning)
+            && !seen_at(&origin.path).is_some_and(is_as_listed)
     }
 
     /// A file that cannot be told from a copy is sent all the same after a while: better twice
@@ -182,17 +202,28 @@ impl Tailers {
     /// Whether a file outside the patterns may be one that had the name of a tail between two
     /// looks: its name says so, the tail's file was rotated since the last look, and it was not
     /// written earlier than any of the family was known to be. The times of files move in steps.
-    fn is_generation(&self, seen: &Seen, family: &[TailId]) -> bool {
+    fn is_generation(&self, seen: &Seen, family: &[TailId], listing: &Listing) -> bool {
         let homes = self.possible_homes(&seen.path);
         let rotated = homes.iter().any(|home| self.rotated.contains(home.as_path()));
-        let departed = homes.iter().filter_map(|home| self.departed.get(home.as_path()).copied());
-        let present = family.iter().filter_map(|id| self.tails.get(*id)?.known_modified_millis);
-        let known = present.chain(departed).max();
+        let known = self.known_of(seen, family);
+        let (rotated, known) = match self.compressing.get(&seen.key) {
+            Some(known) => (true, *known),
+            None => (rotated, known),
+        };
         rotated
-            && known.or(self.away_since).is_none_or(|latest| latest <= seen.modified_millis)
+            && known.is_none_or(|latest| latest <= seen.modified_millis)
             && seen.modified_millis + CLOCK_SLACK_MILLIS >= self.past.first_start_millis
             && !self.is_stranger(seen)
+            && !self.is_of_stranger(seen, listing)
             && !self.patterns.excluded(&seen.path)
+    }
+
+    /// When the family was known to be written last.
+    fn known_of(&self, seen: &Seen, family: &[TailId]) -> Option<i64> {
+        let homes = self.possible_homes(&seen.path);
+        let departed = homes.iter().filter_map(|home| self.departed.get(home.as_path()).copied());
+        let present = family.iter().filter_map(|id| self.tails.get(*id)?.known_modified_millis);
+        present.chain(departed).max().or(self.away_since)
     }
 
     /// Whether the file was there at the last look and no tail's. One that was written to since may
@@ -203,17 +234,35 @@ impl Tailers {
             .is_some_and(|known| (known.size, known.modified_millis) == (seen.size, seen.modified_millis))
     }
 
+    /// Whether the file was compressed from one that was there before the flow, and is gone: it is as
+    /// old.
+    fn is_of_stranger(&self, seen: &Seen, listing: &Listing) -> bool {
+        let is_its = |known: &Seen| {
+            known.modified_millis == seen.modified_millis
+                && !is_compressed(&known.path)
+                && is_sibling(&known.path, &seen.path)
+                && listing.find(known.key).is_none_or(|now| now.modified_millis != known.modified_millis)
+        };
+        let may_be_older = seen.modified_millis <= self.past.first_start_millis + CLOCK_SLACK_MILLIS;
+        may_be_older && is_compressed(&seen.path) && self.strangers.values().any(is_its)
+    }
+
     /// Whether the file holds nothing but bytes of a known one: a copy, complete or in the making.
     fn is_known_content(&mut self, seen: &Seen, family: &[TailId], now: Duration) -> io::Result<bool> {
+        if family.is_empty() {
+            return Ok(false);
+        }
+        // Once for all: what is unpacked of it is kept, and rotation may have made thousands.
+        let Some(mut body) = open_file(&seen.path, seen.key)? else {
+            self.left_its_name(seen, now);
+            return Ok(true);
+        };
         for id in family {
-            let Some(mut body) = open_file(&seen.path, seen.key)? else {
-                self.left_its_name(seen, now);
-                return Ok(true);
-            };
             let Some(tail) = self.tails.get_mut(*id) else { continue };
             if is_compressed(&seen.path) {
                 if tail.identity.head_length > 0 && tail.identity.head_agrees(&mut body)? {
                     self.compressions.insert(*id, seen.clone());
+                    self.compressing.remove(&seen.key);
                     return Ok(true);
                 }
                 continue;
@@ -306,7 +355,11 @@ impl Tailers {
             true => (seen.path.clone(), TailState::Live),
             false => (home_of(&seen.path, &self.patterns), TailState::Rotated),
         };
-        let mut tail = Tail::new(self.known(seen, identity, state), home, now);
+        let is_first =
+            self.away_since.is_none() && !self.tails.is_home(&home) && !self.departed.contains_key(&home);
+        let mut tail = Tail::new(self.known(seen, identity, state), home.clone(), now);
+        // What was written earlier is from before the first that was seen of this name.
+        tail.known_modified_millis = is_first.then_some(seen.modified_millis);
         tail.adopt(body, 0)?;
         match start {
             Start::Beginning => {}
@@ -315,6 +368,10 @@ impl Tailers {
                 tail.look(now)?;
                 tail.start_before(limit.min(tail.size), self.options.max_line_bytes)?;
             }
+        }
+        if !matches!(start, Start::Before(u64::MAX)) {
+            tail.listed_millis = Some(seen.modified_millis);
+            self.begun.insert(home);
         }
         if tail.position > 0 {
             tail.awaiting = Some(Stored::default());
@@ -329,6 +386,7 @@ impl Tailers {
         self.notes.push_back(TailNote::Started { flow: self.key.clone(), known: tail.known(), stored });
         let id = tail.id;
         self.forbidden.remove(&seen.key);
+        self.compressing.remove(&seen.key);
         self.tails.insert(tail);
         self.close_unless_it_may_be_unpacked(id);
         self.enqueue(id);

@@ -47,6 +47,7 @@ impl Tailers {
         for id in std::mem::take(&mut self.foreign) {
             let Some(tail) = self.tails.get_mut(id) else { continue };
             let Some(present) = present(tail, listing) else { continue };
+            let was_open = tail.is_open();
             match judge(tail, &present) {
                 Ok(Some(Verdict::Same)) => {
                     if is_compressed(&tail.path) {
@@ -58,6 +59,9 @@ impl Tailers {
                 Ok(Some(Verdict::UpTo(anchor))) => self.go_on_from(id, &present, anchor, unsettled, now),
                 Ok(Some(Verdict::Different)) => {
                     self.reborn.insert(present.key);
+                    if was_open && present.size == 0 {
+                        self.emptied.insert(present.key);
+                    }
                     appeared.push(present.clone());
                     replaced.push((id, present));
                 }
@@ -99,7 +103,7 @@ impl Tailers {
         let (unread, read) = (tail.unread_for_sure(), tail.position);
         let mut rest = self.find_rest(id, appeared, now);
         if let Rest::Nowhere = rest
-            && self.may_have_missed_its_copy(present, now)
+            && self.may_have_missed_its_copy(id, present, now)
         {
             rest = Rest::Moved;
         }
@@ -130,11 +134,12 @@ impl Tailers {
         }
     }
 
-    /// Whether the file was truncated after its folder was listed, so that its copy is not in the
-    /// listing.
-    fn may_have_missed_its_copy(&mut self, present: &Seen, now: Duration) -> bool {
-        let size = std::fs::metadata(&present.path).map_or(0, |metadata| metadata.len());
-        if size < present.size {
+    /// Whether the file may have been truncated after its folder was listed: then its copy is not in
+    /// the listing.
+    fn may_have_missed_its_copy(&mut self, id: TailId, present: &Seen, now: Duration) -> bool {
+        let is_as_listed =
+            |now: Seen| (now.size, now.modified_millis) == (present.size, present.modified_millis);
+        if !self.cut_before.contains(&id) && !seen_at(&present.path).is_some_and(is_as_listed) {
             self.names_move(now);
         }
         !self.sure

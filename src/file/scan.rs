@@ -35,6 +35,7 @@ impl Tailers {
     /// The files may have changed since they were listed.
     pub fn act_on(&mut self, listing: Listing, now: Duration, unsettled: usize) -> Vec<PathBuf> {
         self.attic.clear();
+        self.cut_before.clone_from(&self.foreign);
         let old_folders = self.old_folders.clone();
         for (path, error) in &listing.errors {
             self.complain(path, now, &error.to_string());
@@ -44,7 +45,7 @@ impl Tailers {
         // Nothing tells whether a life of an empty file was copied away meanwhile.
         let empty = self.tails.lively().filter(|tail| tail.was_empty).map(|tail| tail.home.clone());
         self.rotated.extend(empty);
-        self.sure = true;
+        (self.sure, self.impatient) = (true, false);
         if listing.in_motion {
             self.names_move(now);
         }
@@ -66,8 +67,9 @@ impl Tailers {
         if !self.scanned {
             self.open_backlog();
         }
-        self.finish_scan(strangers);
+        self.finish_scan(strangers, &listing);
         self.held.retain(|key, _| listing.find(*key).is_some());
+        self.compressing.retain(|key, _| !self.sure || listing.find(*key).is_some());
         self.forbidden.retain(|key, _| !self.sure || listing.find(*key).is_some());
         self.folders = listing.folders;
         self.folders.iter().cloned().collect()
@@ -143,6 +145,7 @@ impl Tailers {
         const PATIENCE: Duration = Duration::from_secs(10);
         self.scan_due = true;
         self.sure = now.saturating_sub(*self.moving_since.get_or_insert(now)) >= PATIENCE;
+        self.impatient = self.sure;
     }
 
     /// Files that could not be seen for a while are what they were before.
@@ -203,27 +206,41 @@ impl Tailers {
         }
     }
 
-    fn finish_scan(&mut self, strangers: HashMap<FileKey, Seen>) {
+    fn finish_scan(&mut self, strangers: HashMap<FileKey, Seen>, listing: &Listing) {
         if self.sure {
+            self.moving_since = None;
+        }
+        // What an impatient look missed is still told from what was known before it.
+        let saw_all = self.sure && !self.impatient;
+        if saw_all || (self.past.is_first_start && !self.scanned) {
             self.strangers = strangers;
+        }
+        if saw_all {
             self.rotated.clear();
             self.departed.clear();
-            self.moving_since = None;
             self.away_since = None;
         }
         // Where no file is now, one may be born and rotated away before the next look.
         self.rotated.extend(self.tails.take_vacant_homes());
+        let begun = std::mem::take(&mut self.begun);
         self.reborn.clear();
+        self.emptied.clear();
         self.awaited.retain(|id, _| self.tails.get(*id).is_some_and(|tail| tail.absent));
         self.scanned = true;
-        if self.sure {
+        if saw_all {
             for id in self.tails.lively_where(|_| true) {
-                if let Some(tail) = self.tails.get_mut(id) {
-                    tail.known_modified_millis = Some(tail.modified_millis);
-                    tail.was_empty = false;
+                let Some(tail) = self.tails.get_mut(id) else { continue };
+                // What was seen after the listing may be of a life behind one that was copied away.
+                let listed = listing.find(tail.key()).map(|seen| seen.modified_millis);
+                let known = listed.or(tail.known_modified_millis).unwrap_or(tail.modified_millis);
+                tail.known_modified_millis = Some(known.min(tail.modified_millis));
+                tail.note_due |= std::mem::take(&mut tail.was_empty);
+                if !begun.contains(&tail.home) {
+                    tail.note_due |= tail.listed_millis.take().is_some();
                 }
             }
         }
+        self.rotated.extend(begun);
         self.retry_failed();
         self.wake_followers();
     }

@@ -5,6 +5,7 @@
 //! an fstat after it must show that the file still reaches the end of what was read. Nothing is
 //! kept in memory of a line that is not complete yet but how far it was searched for a newline.
 
+use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -41,6 +42,9 @@ pub struct Tail {
     /// The modification time as it was known before the present look at the folders; none for
     /// a tail that was first seen in it.
     pub known_modified_millis: Option<i64>,
+    /// The modification time that the folder showed when the tail began, until a look after that has
+    /// seen all: what was copied before the file was opened is not older.
+    pub listed_millis: Option<i64>,
     /// When the file was last seen to change, on the agent's own clock.
     pub changed_at: Duration,
     /// No name leads to the file any more.
@@ -63,6 +67,8 @@ pub struct Tail {
     searched: u64,
     /// The size when the content was last held against what is known.
     verified_size: u64,
+    /// And its modification time.
+    verified_modified_millis: i64,
 }
 
 #[derive(Debug)]
@@ -94,6 +100,7 @@ impl Tail {
             size: known.size,
             modified_millis: known.modified_millis,
             known_modified_millis: None,
+            listed_millis: None,
             changed_at: now,
             deleted: false,
             out_of_sight: false,
@@ -105,6 +112,7 @@ impl Tail {
             body: None,
             ladder: Ladder::new(known.anchors),
             verified_size: known.size,
+            verified_modified_millis: known.modified_millis,
         }
     }
 
@@ -116,15 +124,26 @@ impl Tail {
             offset: self.position,
             anchors: self.ladder.anchors().to_vec(),
             size: self.size,
-            modified_millis: self.modified_millis,
+            modified_millis: self.modified_for_sure(),
             state: self.state,
+        }
+    }
+
+    /// The modification time when the file was last known to be the tail's: a later one may be of
+    /// another life, whose copy is older than that. Any content agrees with that of an empty file.
+    fn modified_for_sure(&self) -> i64 {
+        if let Some(listed) = self.listed_millis {
+            return listed;
+        }
+        match self.was_empty || self.identity.head_length == 0 {
+            true => self.known_modified_millis.unwrap_or(self.modified_millis),
+            false => self.verified_modified_millis,
         }
     }
 
     /// As it was when the file was last known to be the tail's.
     pub fn known_for_sure(&self) -> KnownTail {
-        let modified_millis = self.known_modified_millis.unwrap_or(self.modified_millis);
-        KnownTail { size: self.verified_size.max(self.position), modified_millis, ..self.known() }
+        KnownTail { size: self.verified_size.max(self.position), ..self.known() }
     }
 
     pub fn key(&self) -> FileKey {
@@ -155,7 +174,7 @@ impl Tail {
     /// Whether something may have to be done about it before its file changes again.
     pub fn is_lively(&self) -> bool {
         let changed = self.known_modified_millis != Some(self.modified_millis);
-        let hidden = self.absent || self.out_of_sight;
+        let hidden = self.absent || self.out_of_sight || self.listed_millis.is_some();
         self.is_open() || hidden || self.note_due || self.was_empty || changed
     }
 
@@ -193,14 +212,15 @@ impl Tail {
         if file_key(&metadata) != self.key() {
             return Ok(None);
         }
-        self.hold(body, metadata.len()).map(Some)
+        self.hold(body, &metadata).map(Some)
     }
 
-    fn hold(&mut self, mut body: Body, size: u64) -> io::Result<Verdict> {
+    fn hold(&mut self, mut body: Body, metadata: &Metadata) -> io::Result<Verdict> {
+        let size = metadata.len();
         let verdict = verify(&mut body, &self.identity, &self.ladder)?;
-        self.body = Some(Box::new(body));
         if verdict == Verdict::Same {
-            self.verified_size = size;
+            self.body = Some(Box::new(body));
+            (self.verified_size, self.verified_modified_millis) = (size, modified_millis(metadata));
             if self.ladder.newest().is_some_and(|anchor| anchor.offset != self.position) {
                 self.begin_at(self.position)?;
             }
@@ -217,7 +237,7 @@ impl Tail {
     /// Goes on with the open file of an earlier flow, if it holds what is known.
     pub fn take_over(&mut self, body: Body, now: Duration) -> io::Result<bool> {
         let Some(metadata) = body.metadata()? else { return Ok(false) };
-        if self.hold(body, metadata.len())? != Verdict::Same {
+        if self.hold(body, &metadata)? != Verdict::Same {
             self.close();
             return Ok(false);
         }
@@ -236,7 +256,7 @@ impl Tail {
         self.body = Some(Box::new(body));
         self.size = size;
         self.modified_millis = modified_millis;
-        self.verified_size = size;
+        (self.verified_size, self.verified_modified_millis) = (size, modified_millis);
         (self.deleted, self.out_of_sight, self.absent) = (false, false, false);
         self.note_due = true;
     }
@@ -368,14 +388,19 @@ impl Tail {
             return Ok(false);
         }
         let Some(anchor) = self.ladder.newest() else {
-            self.verified_size = self.size;
+            self.verified();
             return Ok(true);
         };
         let agrees = anchor_agrees(body, &anchor)?;
         if agrees {
-            self.verified_size = self.size;
+            self.verified();
         }
         Ok(agrees)
+    }
+
+    fn verified(&mut self) {
+        self.note_due |= self.verified_modified_millis != self.modified_millis;
+        (self.verified_size, self.verified_modified_millis) = (self.size, self.modified_millis);
     }
 
     /// Searches what is new of a partial line, without holding on to it.
@@ -407,7 +432,7 @@ impl Tail {
         // A file that was cut and grew again while it was read gives a mixture of both.
         let still_there = body.available(self.position, wanted)?.is_some_and(|after| after.bytes == wanted);
         if agrees && still_there {
-            self.verified_size = self.size;
+            self.verified();
         }
         Ok(Some((agrees && still_there).then_some(Fetched { lead, data, permit })))
     }

@@ -65,11 +65,17 @@ pub struct Tailers {
     pub(super) tails: Tails,
     /// Tails whose file no longer holds what was read from it: settled at the next scan.
     pub(super) foreign: BTreeSet<TailId>,
+    /// Those of them that were known when the last look began: the copies of all others may have
+    /// been made behind it.
+    pub(super) cut_before: BTreeSet<TailId>,
     /// Folders into which rotation was seen to move files, by the folder that they came from.
     pub(super) old_folders: HashMap<PathBuf, BTreeSet<PathBuf>>,
     /// The homes whose files were renamed, removed or replaced since the last look, or were gone
     /// already then.
     pub(super) rotated: HashSet<Arc<Path>>,
+    /// The homes of what began in the present look: what was listed there may have been copied and cut
+    /// before it was opened.
+    pub(super) begun: HashSet<Arc<Path>>,
     /// When the tails that ended since the last look were known to be written, by their homes: what
     /// is older was no file between two looks.
     pub(super) departed: HashMap<Arc<Path>, i64>,
@@ -77,10 +83,16 @@ pub struct Tailers {
     pub(super) folders: BTreeSet<PathBuf>,
     /// Files that hold something else than they did at the last look.
     pub(super) reborn: HashSet<FileKey>,
+    /// Those of them that were open all the time, and are empty: no copies that got an inode that
+    /// was free.
+    pub(super) emptied: HashSet<FileKey>,
     /// Files of the flow that could not be read yet, and where they were first.
     pub(super) forbidden: HashMap<FileKey, Arc<Path>>,
     /// Files that may be copies in the making, and since when.
     pub(super) held: HashMap<FileKey, Duration>,
+    /// Files that other files were still being compressed into, and when their families were known
+    /// to be written when they were first seen.
+    pub(super) compressing: HashMap<FileKey, Option<i64>>,
     /// Compressed files that hold what an open file does, which may be deleted by now.
     pub(super) compressions: HashMap<TailId, Seen>,
     /// Files that were there at the last scan and are no tail's: as they were then.
@@ -91,6 +103,8 @@ pub struct Tailers {
     pub(super) scanned: bool,
     /// Whether the last look saw all that was there.
     pub(super) sure: bool,
+    /// Whether it was taken for such a one only because names never rest.
+    pub(super) impatient: bool,
     /// Until a look has seen all since the start: what was written later than this, in milliseconds
     /// since the epoch, may have come and gone while the agent was away.
     pub(super) away_since: Option<i64>,
@@ -157,19 +171,24 @@ impl Tailers {
             past: parts.past,
             tails: Tails::default(),
             foreign: BTreeSet::new(),
+            cut_before: BTreeSet::new(),
             old_folders: HashMap::new(),
             rotated: HashSet::new(),
+            begun: HashSet::new(),
             departed: HashMap::new(),
             folders: BTreeSet::new(),
             reborn: HashSet::new(),
+            emptied: HashSet::new(),
             forbidden: HashMap::new(),
             held: HashMap::new(),
+            compressing: HashMap::new(),
             compressions: HashMap::new(),
             strangers: HashMap::new(),
             awaited: HashMap::new(),
             attic: Attic::default(),
             scanned: false,
             sure: false,
+            impatient: false,
             moving_since: None,
             away_since: None,
             queue: VecDeque::new(),

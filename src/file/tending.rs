@@ -132,8 +132,8 @@ impl Tailers {
             Ok(Read::Chunk { chunk, end, caught_up }) => {
                 self.give_out(id, chunk, end, caught_up);
             }
-            // Only a look at the folders shows its compression.
-            Ok(Read::CaughtUp) if deleted && lets_go && out_of_sight => self.let_go(id, now),
+            // Only a look that saw all shows its compression.
+            Ok(Read::CaughtUp) if deleted && lets_go && out_of_sight && self.sure => self.let_go(id, now),
             Ok(Read::CaughtUp) if deleted || (out_of_sight && !packed) => {}
             Ok(Read::CaughtUp) => match self.goes_on_compressed(id, now) {
                 Ok(true) => {}
@@ -176,7 +176,7 @@ impl Tailers {
         match goes_on {
             Ok(Some(true)) => {}
             // The next look finds it where it is by then.
-            Ok(None) => self.scan_due = true,
+            Ok(None) => self.names_move(now),
             // Its row says how far it is settled, should we be killed before the rest is.
             Ok(Some(false)) => self.give_up(id, None),
             Err(error) => self.read_failed(id, &error, now),

@@ -532,18 +532,6 @@ fn a_dated_file_that_was_born_and_compressed_while_stopped_is_read() {
 }
 
 #[test]
-fn what_was_compressed_before_the_first_look_of_a_flow_is_left_alone() {
-    for pattern in ["app.log", "app.log*"] {
-        let mut flow = Flow::with(tempfile::tempdir().unwrap(), pattern, InitialPosition::StartOfFile, true);
-        flow.append("app.log", "before\n");
-        flow.gzip("app.log", "app.log.1.gz");
-        flow.append("app.log", "1\n");
-        flow.look();
-        flow.expect(&["1"]);
-    }
-}
-
-#[test]
 fn what_was_compressed_while_stopped_so_that_it_cannot_be_read_is_reported() {
     for pattern in ["app.log", "app.log*"] {
         let mut flow = Flow::new(pattern);

@@ -23,6 +23,7 @@ mod reading;
 mod removed;
 mod restarts;
 mod succession;
+mod unseen;
 
 const KEY: &str = "kinesis:stream#flow";
 
