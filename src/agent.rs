@@ -153,7 +153,7 @@ impl Common {
             copies: any(|flow| flow.record.multi_line.is_some()),
             compresses: any(|flow| flow.send.compression.is_some()),
         };
-        let shares = Shares::with(settings.memory_budget, needs);
+        let shares = Shares::with(settings.memory_budget, flows, needs);
         self.budget.resize(shares.read, flows);
         self.max_open.store(raise_open_files() / flows.max(1), Ordering::Relaxed);
         self.removed.set_limit(settings.max_open_removed_bytes);

@@ -18,7 +18,7 @@ use super::{Flow, Settings, status};
 const DEFAULT_CHECKPOINT_FILE: &str = "/var/lib/kinesis-agent/checkpoints.db";
 const DEFAULT_MEMORY_BUDGET: u64 = 32 << 20;
 const MIN_MEMORY_BUDGET: u64 = 8 << 20;
-/// So that the reserved share of a flow holds lines of 95 KiB.
+/// So that the reserved share of a flow holds lines of 175 KiB, or of 95 KiB that are compressed.
 const MIN_MEMORY_BUDGET_PER_FLOW: u64 = 512 << 10;
 const DAY_SECONDS: u64 = 24 * 60 * 60;
 const HOUR_MILLIS: u64 = 60 * 60 * 1000;
@@ -44,7 +44,7 @@ pub struct Service {
 impl Shared {
     /// The largest record that a flow can always read and send. Bytes.
     pub fn largest_record(&self, compressed: bool) -> usize {
-        Shares::of(self.memory_budget).largest_record(self.flows, compressed)
+        Shares::of(self.memory_budget, self.flows).largest_record(self.flows, compressed)
     }
 
     /// The budget with which a flow can always read and send such a record, in MiB.

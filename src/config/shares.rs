@@ -31,14 +31,19 @@ pub struct Needs {
     pub compresses: bool,
 }
 
+/// A request of a flow takes so much. Bytes.
+const LEAST_BODIES: usize = 96 * 1024;
+
 impl Shares {
     /// Where flows have all needs.
-    pub fn of(memory_budget: usize) -> Self {
-        Self::with(memory_budget, Needs { copies: true, compresses: true })
+    pub fn of(memory_budget: usize, flows: usize) -> Self {
+        Self::with(memory_budget, flows, Needs { copies: true, compresses: true })
     }
 
-    pub fn with(memory_budget: usize, needs: Needs) -> Self {
+    /// Where there is too little for all, it is that for reading which is short.
+    pub fn with(memory_budget: usize, flows: usize, needs: Needs) -> Self {
         let bodies = memory_budget / if needs.compresses { 8 } else { 16 };
+        let bodies = bodies.max(LEAST_BODIES * flows).min(memory_budget / 4);
         let copies = memory_budget / if needs.copies { 8 } else { 32 };
         Shares { read: memory_budget - bodies - copies, copies, bodies }
     }
@@ -58,8 +63,13 @@ impl Shares {
 
     /// The memory budget with which each of `flows` can read and send a record of so many bytes.
     pub fn budget_for(record: usize, flows: usize, compressed: bool) -> usize {
-        let each = (record + BOOKKEEPING + 1) * flows.max(1);
-        if compressed { each * 8 } else { (each * 8).div_ceil(3) + 8 }
+        let holds = |budget| Shares::of(budget, flows).largest_record(flows, compressed) >= record;
+        let (mut low, mut high) = (0, (record + BOOKKEEPING + 1) * flows.max(1) * 8);
+        while low < high {
+            let middle = low.midpoint(high);
+            if holds(middle) { high = middle } else { low = middle + 1 }
+        }
+        high
     }
 }
 
@@ -69,22 +79,22 @@ mod tests {
 
     #[test]
     fn the_shares_are_the_whole_and_the_budget_for_a_buffer_holds_it() {
-        let shares = Shares::of(32 << 20);
+        let shares = Shares::of(32 << 20, 1);
         assert_eq!(shares.read + shares.copies + shares.bodies, 32 << 20);
-        let plain = Shares::with(32 << 20, Needs { copies: false, compresses: false });
+        let plain = Shares::with(32 << 20, 1, Needs { copies: false, compresses: false });
         assert_eq!(plain, Shares { read: 29 << 20, copies: 1 << 20, bodies: 2 << 20 });
         for (buffer, flows) in [(1 << 20, 1), (1_024_000, 7), (100, 300)] {
             for compressed in [false, true] {
                 let budget = Shares::budget_for(buffer, flows, compressed);
-                assert!(Shares::of(budget).largest_record(flows, compressed) >= buffer);
-                assert!(Shares::of(budget * 9 / 10).largest_record(flows, compressed) < buffer);
+                assert!(Shares::of(budget, flows).largest_record(flows, compressed) >= buffer);
+                assert!(Shares::of(budget - 1, flows).largest_record(flows, compressed) < buffer);
             }
         }
     }
 
     #[test]
     fn several_requests_have_room() {
-        assert_eq!(Shares::of(32 << 20).request(1), (24 << 20) / 11);
-        assert_eq!(Shares::of(32 << 20).request(10), LEAST_REQUEST);
+        assert_eq!(Shares::of(32 << 20, 1).request(1), (24 << 20) / 11);
+        assert_eq!(Shares::of(32 << 20, 10).request(10), LEAST_REQUEST);
     }
 }

@@ -31,13 +31,15 @@ pub fn certain(size: usize) -> usize {
 
 /// The payloads of `entry`, in one piece.
 pub fn compress(entry: &Entry, compression: Compression) -> Vec<u8> {
-    match compression {
+    let mut made = match compression {
         Compression::Gzip => {
             let made = gzip(entry, flate2::Compression::default());
             if made.len() <= entry.size { made } else { gzip(entry, flate2::Compression::none()) }
         }
         Compression::Zstd => zstd(entry),
-    }
+    };
+    made.shrink_to_fit();
+    made
 }
 
 fn gzip(entry: &Entry, level: flate2::Compression) -> Vec<u8> {

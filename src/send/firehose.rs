@@ -76,7 +76,7 @@ impl Firehose {
         let call = self.sdk.put_record_batch().delivery_stream_name(&self.stream);
         let stream = ("DeliveryStreamName", &*self.stream);
         let body = Body::new(self.envelope, stream, entries, &[], memory).await;
-        let compressed = body.compressed;
+        let (compressed, _held) = (body.compressed, body.hold());
         let answer = call.set_records(Some(Vec::new())).customize().interceptor(body).send().await?;
         Ok((answer, compressed))
     }

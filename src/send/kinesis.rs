@@ -188,7 +188,7 @@ impl Kinesis {
             Stream::Arn(arn) => (call.stream_arn(arn), ("StreamARN", &**arn)),
         };
         let body = Body::new(self.envelope, stream, entries, keys, memory).await;
-        let compressed = body.compressed;
+        let (compressed, _held) = (body.compressed, body.hold());
         let answer = call.customize().interceptor(body).send().await?;
         Ok((answer, compressed))
     }

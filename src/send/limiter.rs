@@ -243,6 +243,7 @@ impl Limiter {
             let seconds = (now - self.period.began).as_secs_f64().max(0.1);
             let taken = self.period.accepted.seconds_of(self.nominal) / seconds;
             self.scale = taken.max(1.0);
+            self.before = self.scale;
             (self.tokens, self.at) = (Amount::default(), now);
         }
     }
@@ -290,7 +291,7 @@ impl Limiter {
         let tried = (accepted + refused) / passed.as_secs_f64();
         self.closed = if accepted > 0.0 { 0 } else { self.closed + 1 };
         if refused > 0.0 {
-            if self.refusing.is_zero() {
+            if self.refusing.is_zero() || self.reopening {
                 self.before = self.scale;
             }
             self.reopening = false;
@@ -519,6 +520,57 @@ mod tests {
                 assert!(accepted >= 0.7 * demand * 30.0, "{accepted} MB in 30 s after {outage} s");
             }
         }
+    }
+
+    /// One entry for each that is accepted when `accepts` says so, else refused: how many tries.
+    fn tries(limiter: &mut Limiter, seconds: u64, mut accepts: impl FnMut(Duration) -> bool) -> u32 {
+        let (entry, mut tries) = (Amount::of_entry(250_000), 0);
+        for step in 0..seconds * 1000 {
+            let now = millis(step);
+            while limiter.wait(entry, Turn::Again, now).is_zero() {
+                limiter.take(entry, now);
+                tries += 1;
+                if accepts(now) { limiter.accepted(entry, now) } else { limiter.refused(entry, now) }
+            }
+        }
+        tries
+    }
+
+    #[test]
+    fn a_destination_that_takes_one_entry_each_ten_seconds_is_not_flooded() {
+        let mut next = Duration::ZERO;
+        let mut limiter = Limiter::of_stream(SHARD, Duration::ZERO);
+        let tries = tries(&mut limiter, 600, |now| {
+            let open = now >= next;
+            if open {
+                next = now + Duration::from_secs(10);
+            }
+            open
+        });
+        assert!(tries < 1200, "{tries} tries");
+    }
+
+    #[test]
+    fn a_first_answer_that_is_mostly_refused_limits() {
+        let mut limiter = Limiter::of_stream(SHARD, Duration::ZERO);
+        let (entry, now) = (Amount::of_entry(250_000), Duration::from_secs(10));
+        (0..19).for_each(|_| limiter.refused(entry, now));
+        limiter.accepted(entry, now);
+        let at_once = (0..1000).take_while(|_| {
+            let passes = limiter.wait(entry, Turn::Again, now + millis(1)).is_zero();
+            limiter.take(entry, now + millis(1));
+            passes
+        });
+        assert!(at_once.count() < 10);
+    }
+
+    #[test]
+    fn many_agents_that_share_a_shard_use_it_up() {
+        let mut shard = Shard::new(SHARD);
+        let (got, tries) = saturate(&[250_000; 20], 300, &mut shard);
+        let all: f64 = got.iter().sum();
+        assert!(all > 0.7 * 300.0, "{all} of 300 s");
+        assert!(shard.refused * 10 < tries * 7, "{} of {tries} refused", shard.refused);
     }
 
     #[test]

@@ -57,6 +57,15 @@ pub fn block(tail: u64, start: u64, bytes: &[u8]) -> Block {
     lines(&chunk, chunk.span)
 }
 
+/// An entry of one record whose payload nobody else holds.
+pub fn large_entry(bytes: usize) -> Entry {
+    let mut entry = entry(&[b"x"]);
+    entry.parts[0].payload = Bytes::from(vec![b'x'; bytes]);
+    entry.parts[0].records = Records::one(bytes);
+    (entry.bytes, entry.size) = (bytes, bytes);
+    entry
+}
+
 /// An entry of consecutive parts of one tail.
 pub fn entry(payloads: &[&[u8]]) -> Entry {
     let mut entry = Entry::default();

@@ -4,6 +4,8 @@
 //! A body is written twice, first for its length and the hash that is signed, then to be sent:
 //! that costs less than to keep it. Pure. What is sent for an entry stands in `envelope`.
 
+use std::io::Write;
+
 use sha2::{Digest, Sha256};
 
 use super::aggregate::{Checksum, Writer};
@@ -163,9 +165,9 @@ impl Text {
         out.push(b'"');
         if let Some(key) = self.keys.get(entry) {
             out.extend_from_slice(b",\"PartitionKey\":");
-            out.extend_from_slice(quoted(&key.partition).as_bytes());
+            serde_json::to_writer(&mut *out, &key.partition).expect("a text is JSON");
             if let Some(hash) = key.explicit_hash {
-                out.extend_from_slice(format!(",\"ExplicitHashKey\":\"{hash}\"").as_bytes());
+                write!(out, ",\"ExplicitHashKey\":\"{hash}\"").expect("a Vec takes every write");
             }
         }
         out.push(b'}');

@@ -205,14 +205,14 @@ fn a_flow_never_needs_more_than_its_share_of_the_memory() {
     };
     let settings = good(&yaml(16, "8MiB"));
     let flow = &settings.flows[0];
-    // Half of three quarters of 8 MiB, by 16, less the bookkeeping.
-    assert_eq!(flow.file.max_line_bytes, (3 << 20) / 16 - 1024);
+    // Half of 8 MiB less an eighth and what each flow's request takes, by 16, less the bookkeeping.
+    assert_eq!(flow.file.max_line_bytes, ((7 << 20) - 16 * 96 * 1024) / 2 / 16 - 1024);
     assert_eq!(flow.record.max_record_bytes, flow.file.max_line_bytes);
     assert_eq!(flow.send.aggregation_max_bytes, flow.file.max_line_bytes);
     assert_eq!(flow.send.max_batch_bytes, flow.file.max_line_bytes);
     insta::assert_snapshot!(settings.warnings[..2].join("\n"), @r"
-    c.yaml:1: memoryBudget: each of 16 flows may hold 195584 bytes in one piece, so a longer record is treated as `oversizedRecords` says although AWS takes 1048544; 43MiB would be enough for those
-    c.yaml:3: flows[0].maxBufferSizeBytes: requests are no larger than 195584 bytes, the flow's share of memoryBudget
+    c.yaml:1: memoryBudget: each of 16 flows may hold 179200 bytes in one piece, so a longer record is treated as `oversizedRecords` says although AWS takes 1048544; 43MiB would be enough for those
+    c.yaml:3: flows[0].maxBufferSizeBytes: requests are no larger than 179200 bytes, the flow's share of memoryBudget
     ");
     let enough = good(&yaml(16, "428MiB"));
     assert_eq!(enough.warnings, Vec::<String>::new());

@@ -478,7 +478,7 @@ async fn a_sender_whose_settle_stage_is_gone_ends() {
 async fn bodies_are_only_built_while_there_is_memory_for_them() {
     let options = Options { max_batch_entries: 1, max_in_flight: 8, ..options() };
     let mut world = start(options, Scripted::new(|_, _| Reply::Slow(Duration::from_secs(1))));
-    let (large, count) = ("x".repeat(BODIES / 2 / 4 * 3 - 100), 8);
+    let (large, count) = ("x".repeat(BODIES / 2 / 4 * 3 - 1000), 8);
     for _ in 0..count {
         world.write(&large).await;
     }
