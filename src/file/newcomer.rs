@@ -5,12 +5,12 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::attic::seen_at;
-use super::body::{is_compressed, is_unpackable};
+use super::body::{Body, is_compressed, is_unpackable};
 use super::chunk::TailId;
 use super::identity::is_copy_so_far;
 use super::listing::{Listing, home_of};
@@ -349,6 +349,9 @@ impl Tailers {
             self.left_its_name(seen, now);
             return Ok(());
         }
+        if self.may_be_cut_after(seen, &mut body, now)? {
+            return Ok(());
+        }
         let packed = is_compressed(&seen.path);
         let identity = Identity::of(&mut body, seen.key)?;
         let (home, state) = match seen.matched && !packed {
@@ -391,6 +394,27 @@ impl Tailers {
         self.close_unless_it_may_be_unpacked(id);
         self.enqueue(id);
         Ok(())
+    }
+
+    /// Whether what took the place of a rotated file may have been copied and cut between its listing
+    /// and its opening as `body`. Where order is asked for its copy has to begin before it does.
+    fn may_be_cut_after(&mut self, seen: &Seen, body: &mut Body, now: Duration) -> io::Result<bool> {
+        if !self.options.in_order || !self.rotated.contains(&seen.path) {
+            return Ok(false);
+        }
+        let Some(folder) = seen.path.parent() else { return Ok(false) };
+        let old = self.old_folders.get(folder).into_iter().flatten().map(PathBuf::as_path);
+        let has_changed = |folder: &Path| self.entries.get(folder).is_some_and(|held| held.changed(folder));
+        let mut is_cut = old.chain([folder]).any(has_changed);
+        for copy in self.copies.iter().filter(|copy| self.leads_to(&copy.path, &seen.path)) {
+            // What cannot be opened here is dealt with where it begins.
+            let copy = open_file(&copy.path, copy.key).ok().flatten();
+            is_cut |= copy.is_some_and(|mut copy| !is_copy_so_far(&mut copy, body).unwrap_or(true));
+        }
+        if is_cut {
+            self.names_move(now);
+        }
+        Ok(is_cut && !self.sure)
     }
 
     pub(super) fn known(&self, seen: &Seen, identity: Identity, state: TailState) -> KnownTail {

@@ -38,6 +38,10 @@ impl Succession {
         self.followers.contains(&id)
     }
 
+    pub fn followers(&self) -> impl Iterator<Item = &TailId> {
+        self.followers.iter()
+    }
+
     /// Keeps those of the waiting for which `wanted` holds.
     pub fn retain(&mut self, wanted: impl Fn(&TailId) -> bool) {
         self.followers.retain(wanted);
