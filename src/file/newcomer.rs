@@ -62,7 +62,7 @@ impl Tailers {
             return self.cannot_be_unpacked(seen, listing);
         }
         let mut family = self.family(&seen.path);
-        let reborn = self.reborn.contains(&seen.key);
+        let reborn = self.reborn.contains_key(&seen.key);
         let matched = seen.matched || self.forbidden.contains_key(&seen.key);
         let own = (matched || reborn) && !is_compressed(&seen.path);
         // What was held back is judged by what was known when it came.
@@ -354,9 +354,12 @@ impl Tailers {
         }
         let packed = is_compressed(&seen.path);
         let identity = Identity::of(&mut body, seen.key)?;
-        let (home, state) = match seen.matched && !packed {
-            true => (seen.path.clone(), TailState::Live),
-            false => (home_of(&seen.path, &self.patterns), TailState::Rotated),
+        // What a rotated file was cut to is no log, though the patterns match its name.
+        let rotated_from = self.reborn.get(&seen.key).filter(|home| self.leads_to(&seen.path, home));
+        let (home, state) = match (rotated_from, seen.matched && !packed) {
+            (Some(home), _) => (home.clone(), TailState::Rotated),
+            (None, true) => (seen.path.clone(), TailState::Live),
+            (None, false) => (home_of(&seen.path, &self.patterns), TailState::Rotated),
         };
         let is_first =
             self.away_since.is_none() && !self.tails.is_home(&home) && !self.departed.contains_key(&home);

@@ -85,8 +85,8 @@ pub struct Tailers {
     pub(super) departed: HashMap<Arc<Path>, i64>,
     /// The folders that the last look went through.
     pub(super) folders: BTreeSet<PathBuf>,
-    /// Files that hold something else than they did at the last look.
-    pub(super) reborn: HashSet<FileKey>,
+    /// Files that hold something else than they did at the last look, and where they were first.
+    pub(super) reborn: HashMap<FileKey, Arc<Path>>,
     /// Those of them that were open all the time, and are empty: no copies that got an inode that
     /// was free.
     pub(super) emptied: HashSet<FileKey>,
@@ -183,7 +183,7 @@ impl Tailers {
             copies: Vec::new(),
             departed: HashMap::new(),
             folders: BTreeSet::new(),
-            reborn: HashSet::new(),
+            reborn: HashMap::new(),
             emptied: HashSet::new(),
             forbidden: HashMap::new(),
             held: HashMap::new(),
