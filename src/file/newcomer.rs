@@ -402,7 +402,9 @@ impl Tailers {
     /// Whether what took the place of a rotated file may have been copied and cut between its listing
     /// and its opening as `body`. Where order is asked for its copy has to begin before it does.
     fn may_be_cut_after(&mut self, seen: &Seen, body: &mut Body, now: Duration) -> io::Result<bool> {
-        if !self.options.in_order || !self.rotated.contains(&seen.path) {
+        // What only a link leads to may be found by nobody at the next look.
+        let is_found_again = self.patterns.matches(&seen.path);
+        if !self.options.in_order || !is_found_again || !self.rotated.contains(&seen.path) {
             return Ok(false);
         }
         let Some(folder) = seen.path.parent() else { return Ok(false) };
