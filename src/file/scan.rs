@@ -61,6 +61,7 @@ impl Tailers {
             // What else rotation moved there is held against what was known before this look.
             self.look_again(&mut appeared, now);
         }
+        self.put_behind_copies(&mut appeared, &listing);
         // What became of the files that are known is stored before, or with, what begins in their
         // place: after a crash the new life alone would hide the older one's rest.
         self.take_changes();

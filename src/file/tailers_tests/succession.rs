@@ -267,6 +267,21 @@ fn an_empty_file_may_have_been_copied_and_cut_before_it_is_read() {
 }
 
 #[test]
+fn what_is_in_a_file_that_was_empty_comes_behind_what_was_copied_from_it() {
+    let mut flow = Flow::in_order("app.log");
+    flow.append("app.log", "");
+    flow.look();
+    flow.append("app.log", "1\n");
+    flow.rotate_by_copy();
+    flow.append("app.log", "2\n");
+    flow.read_what_is_written("app.log");
+    let path = flow.path("app.log");
+    flow.tailers.written(&path);
+    flow.look();
+    flow.expect(&["1", "2"]);
+}
+
+#[test]
 fn a_file_that_was_cut_before_it_was_read_is_noticed() {
     let mut flow = Flow::in_order("app.log");
     flow.append("app.log", "1\n");
