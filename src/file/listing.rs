@@ -10,7 +10,6 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirEntryExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -43,6 +42,8 @@ pub struct Listing {
     pub errors: Vec<(PathBuf, std::io::Error)>,
     /// Names came, went or moved during the look: a file that is there may be missing here.
     pub in_motion: bool,
+    /// What was in the folders, by their resolved paths.
+    pub entries: HashMap<PathBuf, Arc<Entries>>,
 }
 
 /// What is known already: a name beside the home of a tail may be a rotated body of it.
@@ -121,6 +122,7 @@ impl Listing {
             || look.named.iter().any(|(path, inode)| inode_at(path) != *inode);
         let mut listing = look.listing;
         listing.in_motion = in_motion;
+        listing.entries = look.entries;
         listing.by_key = KeyIndex::of(&listing.files);
         listing
     }
@@ -158,7 +160,7 @@ impl Listing {
 
 /// What a folder held when its look began: the names in one piece of memory, and the inodes.
 #[derive(Debug, Default)]
-struct Entries {
+pub struct Entries {
     names: Vec<u8>,
     ends: Vec<usize>,
     inodes: Vec<u64>,
@@ -182,7 +184,8 @@ impl Entries {
         starts.zip(&self.ends).map(|(start, &end)| OsStr::from_bytes(&self.names[start..end]))
     }
 
-    fn changed(&self, folder: &Path) -> bool {
+    /// Whether names came, went or moved in the folder since.
+    pub fn changed(&self, folder: &Path) -> bool {
         let (before, after) = (self.changed, changed(folder));
         let age = after.and_then(|after| SystemTime::now().duration_since(after).ok());
         if before != after || age.is_some_and(|age| age > CLOCK_STEP) {
@@ -207,7 +210,7 @@ struct Look<'a> {
     known: Places<'a>,
     listing: Listing,
     /// The entries of each folder, by its resolved path.
-    entries: HashMap<PathBuf, Rc<Entries>>,
+    entries: HashMap<PathBuf, Arc<Entries>>,
     /// What was at the names that the patterns spell out, before the entries of their folders.
     named: Vec<(PathBuf, Option<u64>)>,
     /// The folders of files that the patterns match and that are no tail's yet: what lies beside
@@ -268,16 +271,16 @@ impl Look<'_> {
         }
     }
 
-    fn entries(&mut self, folder: &Path) -> Rc<Entries> {
+    fn entries(&mut self, folder: &Path) -> Arc<Entries> {
         if let Some(entries) = self.entries.get(folder) {
             return entries.clone();
         }
         self.listing.folders.insert(folder.to_owned());
         match Entries::read(folder) {
-            Ok(entries) => self.entries.entry(folder.to_owned()).or_insert(Rc::new(entries)).clone(),
+            Ok(entries) => self.entries.entry(folder.to_owned()).or_insert(Arc::new(entries)).clone(),
             Err(error) => {
                 self.failed(folder, error);
-                Rc::default()
+                Arc::default()
             }
         }
     }

@@ -5,12 +5,12 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::attic::seen_at;
-use super::body::{is_compressed, is_unpackable};
+use super::body::{Body, is_compressed, is_unpackable};
 use super::chunk::TailId;
 use super::identity::is_copy_so_far;
 use super::listing::{Listing, home_of};
@@ -62,7 +62,7 @@ impl Tailers {
             return self.cannot_be_unpacked(seen, listing);
         }
         let mut family = self.family(&seen.path);
-        let reborn = self.reborn.contains(&seen.key);
+        let reborn = self.reborn.contains_key(&seen.key);
         let matched = seen.matched || self.forbidden.contains_key(&seen.key);
         let own = (matched || reborn) && !is_compressed(&seen.path);
         // What was held back is judged by what was known when it came.
@@ -349,11 +349,17 @@ impl Tailers {
             self.left_its_name(seen, now);
             return Ok(());
         }
+        if self.may_be_cut_after(seen, &mut body, now)? {
+            return Ok(());
+        }
         let packed = is_compressed(&seen.path);
         let identity = Identity::of(&mut body, seen.key)?;
-        let (home, state) = match seen.matched && !packed {
-            true => (seen.path.clone(), TailState::Live),
-            false => (home_of(&seen.path, &self.patterns), TailState::Rotated),
+        // What a rotated file was cut to is no log, though the patterns match its name.
+        let rotated_from = self.reborn.get(&seen.key).filter(|home| self.leads_to(&seen.path, home));
+        let (home, state) = match (rotated_from, seen.matched && !packed) {
+            (Some(home), _) => (home.clone(), TailState::Rotated),
+            (None, true) => (seen.path.clone(), TailState::Live),
+            (None, false) => (home_of(&seen.path, &self.patterns), TailState::Rotated),
         };
         let is_first =
             self.away_since.is_none() && !self.tails.is_home(&home) && !self.departed.contains_key(&home);
@@ -391,6 +397,29 @@ impl Tailers {
         self.close_unless_it_may_be_unpacked(id);
         self.enqueue(id);
         Ok(())
+    }
+
+    /// Whether what took the place of a rotated file may have been copied and cut between its listing
+    /// and its opening as `body`. Where order is asked for its copy has to begin before it does.
+    fn may_be_cut_after(&mut self, seen: &Seen, body: &mut Body, now: Duration) -> io::Result<bool> {
+        // What only a link leads to may be found by nobody at the next look.
+        let is_found_again = self.patterns.matches(&seen.path);
+        if !self.options.in_order || !is_found_again || !self.rotated.contains(&seen.path) {
+            return Ok(false);
+        }
+        let Some(folder) = seen.path.parent() else { return Ok(false) };
+        let old = self.old_folders.get(folder).into_iter().flatten().map(PathBuf::as_path);
+        let has_changed = |folder: &Path| self.entries.get(folder).is_some_and(|held| held.changed(folder));
+        let mut is_cut = old.chain([folder]).any(has_changed);
+        for copy in self.copies.iter().filter(|copy| self.leads_to(&copy.path, &seen.path)) {
+            // What cannot be opened here is dealt with where it begins.
+            let copy = open_file(&copy.path, copy.key).ok().flatten();
+            is_cut |= copy.is_some_and(|mut copy| !is_copy_so_far(&mut copy, body).unwrap_or(true));
+        }
+        if is_cut {
+            self.names_move(now);
+        }
+        Ok(is_cut && !self.sure)
     }
 
     pub(super) fn known(&self, seen: &Seen, identity: Identity, state: TailState) -> KnownTail {

@@ -58,7 +58,7 @@ impl Tailers {
                 }
                 Ok(Some(Verdict::UpTo(anchor))) => self.go_on_from(id, &present, anchor, unsettled, now),
                 Ok(Some(Verdict::Different)) => {
-                    self.reborn.insert(present.key);
+                    self.reborn.insert(present.key, tail.home.clone());
                     if was_open && present.size == 0 {
                         self.emptied.insert(present.key);
                     }

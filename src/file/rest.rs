@@ -130,7 +130,7 @@ impl Tailers {
         // Unless it was just seen to hold something else than the other's bytes, or is not where the
         // other was: then only the numbers of inode and device are the same.
         let is_anothers = |seen: &Seen| {
-            !self.reborn.contains(&seen.key)
+            !self.reborn.contains_key(&seen.key)
                 && self.tails.iter().any(|tail| tail.key() == seen.key && tail.id != id && !tail.absent)
         };
         candidates.retain(|seen| !is_compressed(&seen.path) || is_unpackable(&seen.path));

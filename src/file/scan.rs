@@ -33,8 +33,9 @@ impl Tailers {
     }
 
     /// The files may have changed since they were listed.
-    pub fn act_on(&mut self, listing: Listing, now: Duration, unsettled: usize) -> Vec<PathBuf> {
+    pub fn act_on(&mut self, mut listing: Listing, now: Duration, unsettled: usize) -> Vec<PathBuf> {
         self.attic.clear();
+        self.entries = std::mem::take(&mut listing.entries);
         self.cut_before.clone_from(&self.foreign);
         let old_folders = self.old_folders.clone();
         for (path, error) in &listing.errors {
@@ -60,6 +61,7 @@ impl Tailers {
             // What else rotation moved there is held against what was known before this look.
             self.look_again(&mut appeared, now);
         }
+        self.put_behind_copies(&mut appeared, &listing);
         // What became of the files that are known is stored before, or with, what begins in their
         // place: after a crash the new life alone would hide the older one's rest.
         self.take_changes();
@@ -96,6 +98,9 @@ impl Tailers {
             }
             // What is at a home now may have been copied there a moment ago.
             let held = self.is_copy_of_newcomer(seen, &newcomers);
+            if held {
+                self.copies.push(seen.clone());
+            }
             // What comes into an empty file is new.
             if !held && !self.appeared(seen, listing, now) && seen.size > 0 {
                 strangers.insert(seen.key, seen.clone());
@@ -223,6 +228,8 @@ impl Tailers {
         // Where no file is now, one may be born and rotated away before the next look.
         self.rotated.extend(self.tails.take_vacant_homes());
         let begun = std::mem::take(&mut self.begun);
+        self.entries.clear();
+        self.copies.clear();
         self.reborn.clear();
         self.emptied.clear();
         self.awaited.retain(|id, _| self.tails.get(*id).is_some_and(|tail| tail.absent));

@@ -14,7 +14,10 @@ use rustix::io::Errno;
 use super::body::is_compressed;
 use super::budget::FlowBudget;
 use super::chunk::TailId;
+use super::listing::Listing;
 use super::note::{TailEvent, TailState};
+use super::rotation::Seen;
+use super::tail::Tail;
 use super::tailers::{Tailers, open};
 
 /// What is known of files that have a successor.
@@ -36,6 +39,10 @@ impl Succession {
 
     pub fn waits_for_others(&self, id: TailId) -> bool {
         self.followers.contains(&id)
+    }
+
+    pub fn followers(&self) -> impl Iterator<Item = &TailId> {
+        self.followers.iter()
     }
 
     /// Keeps those of the waiting for which `wanted` holds.
@@ -90,6 +97,28 @@ impl Tailers {
             }
         }
         true
+    }
+
+    /// What is in a file that was empty at the last look, and was not read, may be a later life than what
+    /// was copied from it meanwhile: it begins anew, behind the copies.
+    pub(super) fn put_behind_copies(&mut self, appeared: &mut Vec<Seen>, listing: &Listing) {
+        if !self.options.in_order || !self.sure {
+            return;
+        }
+        let is_unread = |tail: &Tail| tail.was_empty && tail.position == 0 && !tail.announced;
+        for id in self.tails.lively_where(is_unread) {
+            let Some(tail) = self.tails.get(id).filter(|tail| tail.state == TailState::Live) else {
+                continue;
+            };
+            let (home, key) = (tail.home.clone(), tail.key());
+            let was_copied = appeared.iter().any(|seen| self.leads_to(&seen.path, &home));
+            let is_itself = |seen: &&Seen| seen.matched && seen.path == home;
+            let Some(seen) = listing.find(key).filter(is_itself).filter(|_| was_copied) else { continue };
+            self.end(id, None);
+            self.reborn.insert(key, home);
+            self.emptied.insert(key);
+            appeared.push(seen.clone());
+        }
     }
 
     fn have_wait(&mut self, id: TailId) {

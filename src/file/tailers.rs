@@ -15,7 +15,7 @@ use super::attic::Attic;
 use super::body::{Body, is_compressed};
 use super::chunk::TailId;
 use super::identity::{FileKey, Verdict};
-use super::listing::{Places, home_of};
+use super::listing::{Entries, Places, home_of};
 use super::lives::newest_lives;
 use super::note::{KnownTail, TailEvent, TailNote, TailState};
 use super::options::Options;
@@ -76,13 +76,17 @@ pub struct Tailers {
     /// The homes of what began in the present look: what was listed there may have been copied and cut
     /// before it was opened.
     pub(super) begun: HashSet<Arc<Path>>,
+    /// What the folders held when the present look began.
+    pub(super) entries: HashMap<PathBuf, Arc<Entries>>,
+    /// Files that may be copies of what begins in the present look.
+    pub(super) copies: Vec<Seen>,
     /// When the tails that ended since the last look were known to be written, by their homes: what
     /// is older was no file between two looks.
     pub(super) departed: HashMap<Arc<Path>, i64>,
     /// The folders that the last look went through.
     pub(super) folders: BTreeSet<PathBuf>,
-    /// Files that hold something else than they did at the last look.
-    pub(super) reborn: HashSet<FileKey>,
+    /// Files that hold something else than they did at the last look, and where they were first.
+    pub(super) reborn: HashMap<FileKey, Arc<Path>>,
     /// Those of them that were open all the time, and are empty: no copies that got an inode that
     /// was free.
     pub(super) emptied: HashSet<FileKey>,
@@ -175,9 +179,11 @@ impl Tailers {
             old_folders: HashMap::new(),
             rotated: HashSet::new(),
             begun: HashSet::new(),
+            entries: HashMap::new(),
+            copies: Vec::new(),
             departed: HashMap::new(),
             folders: BTreeSet::new(),
-            reborn: HashSet::new(),
+            reborn: HashMap::new(),
             emptied: HashSet::new(),
             forbidden: HashMap::new(),
             held: HashMap::new(),

@@ -60,7 +60,7 @@ impl Tailers {
     /// Those that wait for their turn may have been looked at since the folders were: then nothing in
     /// a folder shows that a file was cut meanwhile.
     pub(super) fn verify_those_that_wait(&mut self, now: Duration) {
-        for id in &self.queued {
+        for id in self.queued.iter().chain(self.succession.followers()) {
             let tail = self.tails.get_mut(*id).filter(|tail| tail.is_open() && !is_compressed(&tail.path));
             if tail.is_some_and(|tail| !holds_what_was_read(tail, now)) {
                 self.foreign.insert(*id);

@@ -291,3 +291,26 @@ fn reserved_space_is_not_sent_and_what_is_written_into_it_is() {
         assert_eq!(flow.lost, 0);
     }
 }
+
+#[test]
+fn the_last_line_of_a_file_that_was_emptied_and_renamed_between_two_looks_is_finished() {
+    for in_order in [false, true] {
+        let mut flow = Flow::new("app.log*");
+        flow.in_order = in_order;
+        flow.start();
+        flow.append("app.log", "0\n");
+        flow.look();
+        flow.copy("app.log", "app.log.2");
+        flow.truncate("app.log");
+        flow.append("app.log", "1\n2");
+        flow.rename("app.log", "app.log.1");
+        flow.append("app.log", "3\n");
+        flow.look();
+        flow.pass(31);
+        flow.pass(1);
+        if !in_order {
+            flow.lines.sort();
+        }
+        flow.expect(&["0", "1", "2", "3"]);
+    }
+}

@@ -267,6 +267,21 @@ fn an_empty_file_may_have_been_copied_and_cut_before_it_is_read() {
 }
 
 #[test]
+fn what_is_in_a_file_that_was_empty_comes_behind_what_was_copied_from_it() {
+    let mut flow = Flow::in_order("app.log");
+    flow.append("app.log", "");
+    flow.look();
+    flow.append("app.log", "1\n");
+    flow.rotate_by_copy();
+    flow.append("app.log", "2\n");
+    flow.read_what_is_written("app.log");
+    let path = flow.path("app.log");
+    flow.tailers.written(&path);
+    flow.look();
+    flow.expect(&["1", "2"]);
+}
+
+#[test]
 fn a_file_that_was_cut_before_it_was_read_is_noticed() {
     let mut flow = Flow::in_order("app.log");
     flow.append("app.log", "1\n");
@@ -361,4 +376,56 @@ fn what_only_a_descriptor_keeps_is_read_at_a_stop_without_waiting() {
         flow.collect();
     }
     flow.expect(&["3", "4"]);
+}
+
+#[test]
+fn a_file_that_was_cut_while_it_waited_is_read_before_what_was_in_it_next() {
+    let mut flow = Flow::in_order("app.log");
+    flow.append("app.log", "1\n2");
+    flow.look();
+    flow.rename("app.log", "app.log.1");
+    flow.append("app.log", "3\n");
+    flow.tailers.scan(flow.now, 0);
+    flow.read_what_is_written("app.log");
+    for name in ["app.log.3", "app.log.2"] {
+        flow.copy("app.log", name);
+        flow.truncate("app.log");
+        flow.gzip(name, &format!("{name}.gz"));
+        flow.append("app.log", &format!("behind {name}\n"));
+    }
+    flow.read_what_is_written("app.log");
+    flow.tailers.scan(flow.now, 0);
+    flow.read_what_is_written("app.log");
+    flow.now += Duration::from_secs(31);
+    flow.tailers.tend(flow.now, &flow.budget);
+    flow.read_what_is_written("app.log");
+    flow.pass(1);
+    flow.expect(&["1", "2", "3", "behind app.log.3", "behind app.log.2"]);
+}
+
+#[test]
+fn what_was_copied_and_cut_after_it_was_listed_is_read_before_what_is_there_now() {
+    for listed_copy in [false, true] {
+        let mut flow = Flow::in_order("app.log");
+        flow.append("app.log", "0\n");
+        flow.look();
+        flow.copy("app.log", "app.log.2");
+        flow.truncate("app.log");
+        flow.append("app.log", "1\n");
+        if listed_copy {
+            flow.copy("app.log", "app.log.1");
+        }
+        let listing = flow.tailers.list();
+        if !listed_copy {
+            flow.copy("app.log", "app.log.1");
+        }
+        flow.truncate("app.log");
+        flow.append("app.log", "2 and more\n");
+        flow.tailers.act_on(listing, flow.now, 0);
+        while flow.tailers.turn(flow.now, &flow.budget) == Turn::Progress {
+            flow.collect();
+        }
+        flow.look();
+        flow.expect(&["0", "1", "2 and more"]);
+    }
 }

@@ -160,7 +160,10 @@ impl Run {
             }
             What::List => agent.list(),
             What::Turns => agent.turns(1 + a % 4, wall),
-            What::Tend => agent.tend(wall),
+            What::Tend => {
+                agent.tend(wall);
+                self.oracle.tended(&self.world);
+            }
             What::Fill => drop(agent.fill(1 + a % 4, wall)),
             What::Send => drop(agent.send()),
             What::Answer => drop(agent.answer(a, b)),
@@ -188,7 +191,7 @@ impl Run {
             self.oracle.crashed(&mut self.world);
         }
         if std::mem::take(&mut self.reloads) {
-            self.oracle.forgotten(&mut self.world);
+            self.oracle.reloaded(&mut self.world);
         }
         self.oracle.excuse(&mut self.world, step);
         Ok(())

@@ -18,6 +18,9 @@ use super::setup::Layout;
 use super::text::{LifeId, Piece, UnitId};
 use super::world::World;
 
+/// A file that was not written to for so long is finished.
+const QUIET_MILLIS: i64 = 30_000;
+
 #[derive(Default)]
 pub struct Oracle {
     pub running: bool,
@@ -73,6 +76,8 @@ struct Tail {
     read: BTreeMap<u64, UnitId>,
     read_to: u64,
     stored: Option<u64>,
+    /// It was read to its end and quiet for long while its file had a name.
+    may_be_closed: bool,
 }
 
 impl Oracle {
@@ -137,7 +142,7 @@ impl Oracle {
     fn read(&mut self, world: &mut World, tail: TailId, end: u64, bytes: &[u8]) -> Result<(), String> {
         let known = self.tails.entry(tail).or_default();
         let mut at = end - bytes.len() as u64;
-        known.read_to = end;
+        (known.read_to, known.may_be_closed) = (end, false);
         for line in bytes.split_inclusive(|byte| *byte == b'\n') {
             let unit_end = at + line.len() as u64;
             if let [Piece::Units(from, to)] = world.text.recognise(line).map_err(|e| format!("P1 {e}"))?[..] {
@@ -270,8 +275,29 @@ impl Oracle {
         self.forgotten(world);
     }
 
-    /// What was in memory is gone, or the flow was replaced by one that goes on with its files.
-    pub fn forgotten(&mut self, world: &mut World) {
+    /// Files that were read to their ends and are quiet may be closed, if names lead to them.
+    pub fn tended(&mut self, world: &World) {
+        for tail in self.tails.values_mut() {
+            let Some(Body { path: Some(_), content, modified, .. }) =
+                tail.body.map(|body| &world.disk.bodies[body])
+            else {
+                continue;
+            };
+            let is_quiet = world.disk.clock - modified >= QUIET_MILLIS;
+            tail.may_be_closed |= is_quiet && tail.read_to >= content.len() as u64;
+        }
+    }
+
+    /// The flow was replaced by one that goes on with its open files.
+    pub fn reloaded(&mut self, world: &mut World) {
+        for body in self.tails.values().filter(|tail| tail.may_be_closed).filter_map(|tail| tail.body) {
+            self.bodies.entry(body).or_default().seen = None;
+        }
+        self.forgotten(world);
+    }
+
+    /// What was in memory is gone.
+    fn forgotten(&mut self, world: &mut World) {
         for tail in self.tails.values_mut() {
             tail.gone = false;
             let Some(body) = tail.body else { continue };
