@@ -22,9 +22,8 @@ const SLOW_LINK: u64 = 300_000;
 const AT_MOST: Duration = Duration::from_secs(300);
 
 /// What is asked of the agent beside the destination.
-const FLOWS: [(&str, &str); 5] = [
+const FLOWS: [(&str, &str); 4] = [
     ("Kinesis, lines", "kinesisStream: bench\naggregation: lines"),
-    ("Kinesis, lines, at most 16", "kinesisStream: bench\naggregation: lines\nmaxInFlight: 16"),
     ("Kinesis, kpl", "kinesisStream: bench\naggregation: kpl"),
     ("Firehose, lines", "deliveryStream: bench\nmaxBufferAgeMillis: 1000"),
     ("Kinesis, a record each line", "kinesisStream: bench"),

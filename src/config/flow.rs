@@ -466,7 +466,7 @@ fn send_options(
         flush: flush(section),
         retry_initial_backoff,
         retry_max_backoff,
-        max_in_flight: count(section, "maxInFlight", 16, 64),
+        max_in_flight: count(section, "maxInFlight", 32, 64),
         destination,
     }
 }

@@ -167,7 +167,7 @@ struct FlowKeys {
     /// 10MiB (by default 5MiB), to Firehose up to 4MiB.
     max_buffer_size_bytes: Bytes<1, { 10 << 20 }>,
     /// Requests of this flow under way at a time, at most.
-    #[schemars(extend("default" = 16))]
+    #[schemars(extend("default" = 32))]
     max_in_flight: Count<1, 64>,
     /// Streams only. What decides on the shard of a record. DETERMINISTIC: the MD5 of the record, so
     /// that equal records go to one shard. FILE: the path; HOST: this host's name; `value`: a text;

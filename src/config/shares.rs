@@ -18,7 +18,7 @@ const BOOKKEEPING: usize = 1024;
 
 /// So many requests have room beside each other: one that took all of the memory would leave a
 /// distant destination idle.
-const REQUESTS: usize = 11;
+const REQUESTS: usize = 28;
 /// Smaller requests would cost more than they gain. Bytes.
 const LEAST_REQUEST: usize = 512 * 1024;
 
@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn several_requests_have_room() {
-        assert_eq!(Shares::of(32 << 20, 1).request(1), (24 << 20) / 11);
+        assert_eq!(Shares::of(32 << 20, 1).request(1), (24 << 20) / 28);
         assert_eq!(Shares::of(32 << 20, 10).request(10), LEAST_REQUEST);
     }
 }

@@ -5,6 +5,7 @@
 //! scripted endpoint, behind TLS with a certificate of a private authority.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -30,6 +31,13 @@ struct Aws {
 
 impl Aws {
     fn new(destination: Destination) -> Self {
+        Self::served_by(destination, Authority::serve)
+    }
+
+    fn served_by(
+        destination: Destination,
+        serve: impl Fn(&Authority, &[&str], SocketAddr) -> SocketAddr,
+    ) -> Self {
         let mut scene = Scene::new(destination, "*.log");
         let authority = Authority::new();
         let names = [
@@ -41,7 +49,7 @@ impl Aws {
             "sts.us-east-1.amazonaws.com",
             "localhost",
         ];
-        let tls = authority.serve(&names, scene.endpoint.address());
+        let tls = serve(&authority, &names, scene.endpoint.address());
         for service in ["kinesis", "firehose"] {
             scene.set(service, json!({ "region": REGION }));
         }
@@ -191,14 +199,14 @@ fn a_private_authority_is_trusted_when_its_certificate_is_replaced() {
 }
 
 /// They are streamed, and the endpoint checks their lengths and signatures.
-#[test]
-fn large_requests_arrive_whole_through_a_proxy_and_tls() {
+#[track_caller]
+fn large_requests_arrive_whole(serve: impl Fn(&Authority, &[&str], SocketAddr) -> SocketAddr) {
     for (destination, aggregation, shape) in [
         (Destination::Kinesis, "kpl", Shape::Kpl),
         (Destination::Kinesis, "lines", Shape::Packed),
         (Destination::Firehose, "lines", Shape::Packed),
     ] {
-        let mut aws = Aws::new(destination);
+        let mut aws = Aws::served_by(destination, &serve);
         let url = aws.proxy_url();
         aws.scene.set("proxy", url);
         let flow = Flow::new(&aws.scene.world, destination, "*.log").with("aggregation", aggregation);
@@ -208,6 +216,16 @@ fn large_requests_arrive_whole_through_a_proxy_and_tls() {
         aws.scene.start();
         aws.scene.delivers_everything_once();
     }
+}
+
+#[test]
+fn large_requests_arrive_whole_through_a_proxy_and_tls() {
+    large_requests_arrive_whole(Authority::serve);
+}
+
+#[test]
+fn large_requests_arrive_whole_by_http_2_with_a_small_window() {
+    large_requests_arrive_whole(|authority, names, backend| authority.serve_http2(names, backend, 65_535));
 }
 
 #[test]

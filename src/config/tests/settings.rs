@@ -34,7 +34,7 @@ fn defaults_of_a_flow_to_a_stream() {
     assert!(!flow.record.add_missing_newline && flow.record.multi_line.is_none());
     assert_eq!((flow.send.aggregation, flow.send.aggregation_max_bytes), (Aggregation::None, 256_000));
     assert_eq!((flow.send.max_batch_entries, flow.send.max_batch_bytes), (500, 5 << 20));
-    assert_eq!((flow.send.max_age, flow.send.max_in_flight), (Duration::from_secs(1), 16));
+    assert_eq!((flow.send.max_age, flow.send.max_in_flight), (Duration::from_secs(1), 32));
     assert_eq!(flow.send.retry_initial_backoff, Duration::from_millis(100));
     assert_eq!(flow.send.retry_max_backoff, Duration::from_secs(10));
     assert_eq!(flow.send.partition_key, PartitionKey::Random);
