@@ -43,6 +43,7 @@ impl Tailers {
         }
         self.verify_those_that_wait(now);
         let mut appeared = self.act_on_events(&listing, now);
+        self.verify_origins(&appeared, now);
         // Nothing tells whether a life of an empty file was copied away meanwhile.
         let empty = self.tails.lively().filter(|tail| tail.was_empty).map(|tail| tail.home.clone());
         self.rotated.extend(empty);

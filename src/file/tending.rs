@@ -16,6 +16,7 @@ use super::identity::{Verdict, verify};
 use super::note::{Lost, TailEvent, TailNote, TailState};
 use super::removed::Space;
 use super::replaced::holds_what_was_read;
+use super::rotation::Seen;
 use super::tail::{Read, Tail};
 use super::tailers::{Tailers, open_file};
 use crate::observe::LossReason;
@@ -60,11 +61,28 @@ impl Tailers {
     /// Those that wait for their turn may have been looked at since the folders were: then nothing in
     /// a folder shows that a file was cut meanwhile.
     pub(super) fn verify_those_that_wait(&mut self, now: Duration) {
-        for id in self.queued.iter().chain(self.succession.followers()) {
-            let tail = self.tails.get_mut(*id).filter(|tail| tail.is_open() && !is_compressed(&tail.path));
-            if tail.is_some_and(|tail| !holds_what_was_read(tail, now)) {
-                self.foreign.insert(*id);
+        let waiting = self.queued.iter().chain(self.succession.followers()).copied();
+        let open: Vec<TailId> = waiting.filter(|id| self.tails.get(*id).is_some_and(Tail::is_open)).collect();
+        self.verify_content(open, now);
+    }
+
+    /// A file that was copied, cut and written to again may be as large and as old as before, since
+    /// the times of files move in steps: what appears beside it tells that it is to be looked at.
+    pub(super) fn verify_origins(&mut self, appeared: &[Seen], now: Duration) {
+        let copies = appeared.iter().filter(|seen| !self.strangers.contains_key(&seen.key));
+        let origins: Vec<TailId> = copies.flat_map(|seen| self.family(&seen.path)).collect();
+        self.verify_content(origins, now);
+    }
+
+    fn verify_content(&mut self, ids: Vec<TailId>, now: Duration) {
+        for id in ids {
+            let tail = self.tails.get_mut(id).filter(|tail| !tail.absent && !is_compressed(&tail.path));
+            let Some(tail) = tail else { continue };
+            let was_open = tail.is_open();
+            if !holds_what_was_read(tail, now) {
+                self.foreign.insert(id);
             }
+            self.bound_open(id, was_open);
         }
     }
 
