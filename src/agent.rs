@@ -148,11 +148,9 @@ impl Common {
     /// Shares the memory and the descriptors out among these flows.
     fn share_out(&mut self, settings: &Settings) {
         let flows = settings.flows.len();
-        let any = |test: fn(&Flow) -> bool| settings.flows.iter().any(test);
-        let needs = Needs {
-            copies: any(|flow| flow.record.multi_line.is_some()),
-            compresses: any(|flow| flow.send.compression.is_some()),
-        };
+        let that_copy = settings.flows.iter().filter(|flow| flow.record.multi_line.is_some()).count();
+        let compresses = settings.flows.iter().any(|flow| flow.send.compression.is_some());
+        let needs = Needs { copies: that_copy > 0, compresses };
         let shares = Shares::with(settings.memory_budget, flows, needs);
         self.budget.resize(shares.read, flows);
         self.max_open.store(raise_open_files() / flows.max(1), Ordering::Relaxed);
@@ -161,7 +159,7 @@ impl Common {
         self.sizes = Sizes {
             bodies: shares.bodies / flows.max(1),
             request: shares.request(flows),
-            copies: shares.copies / 2 / flows_that_copy(settings),
+            copies: shares.copies / 2 / that_copy.max(1),
         };
     }
 }
@@ -526,11 +524,6 @@ fn channels() -> (ToSettle, mpsc::Sender<Question>, Inlets) {
         questions: questions_end,
     };
     (ToSettle { notes, settled, dead, oversized, changes }, questions, inlets)
-}
-
-/// Between how many flows the memory for copies is shared: those that put events together.
-fn flows_that_copy(settings: &Settings) -> usize {
-    settings.flows.iter().filter(|flow| flow.record.multi_line.is_some()).count().max(1)
 }
 
 /// Takes as many descriptors as the system gives; how many of them the tails may keep open.

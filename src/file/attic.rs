@@ -156,6 +156,11 @@ pub(super) fn seen_at(path: &Path) -> Option<Seen> {
     Some(Seen { path: path.into(), key, size: metadata.len(), modified_millis, matched: false })
 }
 
+/// Whether what is at the path now is as large and as old as it was.
+pub(super) fn is_as_listed(seen: &Seen) -> bool {
+    seen_at(&seen.path).is_some_and(|now| now.looks_like(seen))
+}
+
 fn folders_in(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
     let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::attic::seen_at;
+use super::attic::is_as_listed;
 use super::body::{Body, is_compressed, is_unpackable};
 use super::chunk::TailId;
 use super::identity::is_copy_so_far;
@@ -115,11 +115,8 @@ impl Tailers {
     /// it is still being compressed.
     fn cannot_be_unpacked(&mut self, seen: &Seen, listing: &Listing) -> bool {
         let family = self.family(&seen.path);
-        let homes = self.possible_homes(&seen.path);
-        let departed = homes.iter().filter_map(|home| self.departed.get(home.as_path()).copied());
-        let known = family.iter().filter_map(|id| self.tails.get(*id)?.known_modified_millis);
         // What was only compressed since is as old as it was when it was read.
-        let is_news = known.chain(departed).all(|latest| latest < seen.modified_millis);
+        let is_news = self.last_written(seen, &family).is_none_or(|latest| latest < seen.modified_millis);
         if self.away_since.is_none() || !is_news || !self.is_generation(seen, &family, listing) {
             return false;
         }
@@ -155,14 +152,12 @@ impl Tailers {
     /// Whether the newcomer at `origin` may have been cut since it was listed, so that only `copy`
     /// holds what it was. What the patterns match is read in any case.
     fn may_be_cut_since(&self, origin: &Seen, copy: &Seen) -> bool {
-        let is_as_listed =
-            |now: Seen| (now.size, now.modified_millis) == (origin.size, origin.modified_millis);
         !copy.matched
             && origin.size > 0
             && !is_compressed(&copy.path)
             && copy.modified_millis >= origin.modified_millis
             && matches!(self.start_of(origin), Start::Beginning)
-            && !seen_at(&origin.path).is_some_and(is_as_listed)
+            && !is_as_listed(origin)
     }
 
     /// A file that cannot be told from a copy is sent all the same after a while: better twice
@@ -203,35 +198,39 @@ impl Tailers {
     /// looks: its name says so, the tail's file was rotated since the last look, and it was not
     /// written earlier than any of the family was known to be. The times of files move in steps.
     fn is_generation(&self, seen: &Seen, family: &[TailId], listing: &Listing) -> bool {
-        let homes = self.possible_homes(&seen.path);
-        let rotated = homes.iter().any(|home| self.rotated.contains(home.as_path()));
-        let known = self.known_of(seen, family);
-        let (rotated, known) = match self.compressing.get(&seen.key) {
-            Some(known) => (true, *known),
-            None => (rotated, known),
+        let is_rotated = || {
+            let homes = self.possible_homes(&seen.path);
+            homes.iter().any(|home| self.rotated.contains(home.as_path()))
         };
-        rotated
-            && known.is_none_or(|latest| latest <= seen.modified_millis)
+        let known = match self.compressing.get(&seen.key) {
+            Some(known) => *known,
+            None if is_rotated() => self.known_of(seen, family),
+            None => return false,
+        };
+        known.is_none_or(|latest| latest <= seen.modified_millis)
             && seen.modified_millis + CLOCK_SLACK_MILLIS >= self.past.first_start_millis
             && !self.is_stranger(seen)
             && !self.is_of_stranger(seen, listing)
             && !self.patterns.excluded(&seen.path)
     }
 
-    /// When the family was known to be written last.
+    /// What a generation is not older than.
     fn known_of(&self, seen: &Seen, family: &[TailId]) -> Option<i64> {
+        self.last_written(seen, family).or(self.away_since)
+    }
+
+    /// When the family was known to be written last.
+    fn last_written(&self, seen: &Seen, family: &[TailId]) -> Option<i64> {
         let homes = self.possible_homes(&seen.path);
         let departed = homes.iter().filter_map(|home| self.departed.get(home.as_path()).copied());
         let present = family.iter().filter_map(|id| self.tails.get(*id)?.known_modified_millis);
-        present.chain(departed).max().or(self.away_since)
+        present.chain(departed).max()
     }
 
     /// Whether the file was there at the last look and no tail's. One that was written to since may
     /// be another file with its inode.
     fn is_stranger(&self, seen: &Seen) -> bool {
-        self.strangers
-            .get(&seen.key)
-            .is_some_and(|known| (known.size, known.modified_millis) == (seen.size, seen.modified_millis))
+        self.strangers.get(&seen.key).is_some_and(|known| known.looks_like(seen))
     }
 
     /// Whether the file was compressed from one that was there before the flow, and is gone: it is as

@@ -6,7 +6,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::attic::seen_at;
+use super::attic::{is_as_listed, seen_at};
 use super::body::{Body, is_compressed};
 use super::chunk::{Anchor, TailId};
 use super::identity::{Verdict, anchor_agrees, verify};
@@ -137,9 +137,7 @@ impl Tailers {
     /// Whether the file may have been truncated after its folder was listed: then its copy is not in
     /// the listing.
     fn may_have_missed_its_copy(&mut self, id: TailId, present: &Seen, now: Duration) -> bool {
-        let is_as_listed =
-            |now: Seen| (now.size, now.modified_millis) == (present.size, present.modified_millis);
-        if !self.cut_before.contains(&id) && !seen_at(&present.path).is_some_and(is_as_listed) {
+        if !self.cut_before.contains(&id) && !is_as_listed(present) {
             self.names_move(now);
         }
         !self.sure

@@ -25,6 +25,13 @@ pub struct Seen {
     pub matched: bool,
 }
 
+impl Seen {
+    /// Whether the other is as large and as old.
+    pub fn looks_like(&self, other: &Seen) -> bool {
+        (self.size, self.modified_millis) == (other.size, other.modified_millis)
+    }
+}
+
 /// What is known of a tail when two looks are compared.
 #[derive(Clone, Debug)]
 pub struct Known<'a> {

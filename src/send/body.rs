@@ -28,7 +28,6 @@ use super::upload::{self, BUFFER_BYTES, Lease, Upload};
 pub struct Body {
     measure: Measure,
     body: Mutex<Option<SdkBody>>,
-    held: Mutex<Option<Held>>,
     /// What the entries were compressed to. Bytes.
     pub compressed: Option<usize>,
 }
@@ -68,14 +67,15 @@ fn copies(entries: &[Entry]) -> usize {
 impl Body {
     /// Of the entries in a request to `stream`, which is the name of a field and its value. `keys`
     /// has one for each entry, or none where the destination knows none. Hashing and compressing
-    /// take milliseconds, so that is done on a thread that may block.
+    /// take milliseconds, so that is done on a thread that may block. And what is to be held until
+    /// the answer has come, or nobody waits for it any more.
     pub async fn new(
         envelope: Envelope,
         stream: (&'static str, &str),
         entries: &[Entry],
         keys: &[Key],
         memory: Allowance,
-    ) -> Self {
+    ) -> (Self, Held) {
         let bytes: usize = entries.iter().map(|entry| entry.size).sum();
         let (entries, keys, name) = (entries.to_vec(), keys.to_vec(), stream.1.to_owned());
         let make = move || Body::make(envelope, (stream.0, &name), entries, keys, memory);
@@ -96,7 +96,7 @@ impl Body {
         entries: Vec<Entry>,
         keys: Vec<Key>,
         memory: Allowance,
-    ) -> Self {
+    ) -> (Self, Held) {
         let (length, copies) = (body_bytes(&entries), copies(&entries));
         let data: Vec<Data> = entries.into_iter().map(|entry| envelope.data(entry)).collect();
         let compressed = matches!(envelope, Envelope::Compressed(_))
@@ -112,12 +112,7 @@ impl Body {
             let (upload, lease) = Upload::new(text, measure.length, buffer, memory);
             (SdkBody::from_body_1_x(upload), Held { _memory: None, _lease: Some(lease) })
         };
-        Body { measure, body: Mutex::new(Some(body)), held: Mutex::new(Some(held)), compressed }
-    }
-
-    /// To be held until the answer has come, or nobody waits for it any more.
-    pub fn hold(&self) -> Option<Held> {
-        self.held.lock().unwrap().take()
+        (Body { measure, body: Mutex::new(Some(body)), compressed }, held)
     }
 }
 
@@ -150,9 +145,9 @@ mod tests {
     use crate::observe::Shards;
     use crate::send::Clients;
     use crate::send::limit::Bodies;
-    use crate::send::options::{Destination, Options};
+    use crate::send::options::Destination;
     use crate::send::outcome::{Answers, Failure};
-    use crate::send::testing::{keys, large_entry, options};
+    use crate::send::testing::{keys, large_entry, options, options_to};
     use std::time::Duration;
     use tokio::io::AsyncWriteExt;
     use tokio::net::{TcpListener, TcpStream};
@@ -170,16 +165,7 @@ mod tests {
     ) -> (Option<Result<Answers, Failure>>, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
-        let options = Options {
-            endpoint: Some(endpoint),
-            credentials: crate::send::Credentials {
-                access_key_id: Some("AKIA".into()),
-                secret_access_key: Some("secret".into()),
-                ..Default::default()
-            },
-            destination: Destination::Kinesis("s".into()),
-            ..options()
-        };
+        let options = options_to(Destination::Kinesis("s".into()), endpoint);
         let client = Clients::default().client("test", &options).await.unwrap();
         let entries = [entry.clone()];
         let memory = bodies.take(super::memory(Envelope::of(&options), &entries)).await;
@@ -213,8 +199,8 @@ mod tests {
         let options = options();
         let entry = large_entry(10_000);
         let memory = bodies.take(MEMORY).await;
-        let body = Body::new(Envelope::of(&options), ("StreamName", "s"), &[entry], &keys(1), memory).await;
-        let held = body.hold();
+        let stream = ("StreamName", "s");
+        let (body, held) = Body::new(Envelope::of(&options), stream, &[entry], &keys(1), memory).await;
         drop(body);
         assert!(tokio::time::timeout(Duration::from_millis(1), bodies.take(MEMORY)).await.is_err());
         drop(held);

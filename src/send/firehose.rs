@@ -75,8 +75,8 @@ impl Firehose {
     ) -> Result<(PutRecordBatchOutput, Option<usize>), Failure> {
         let call = self.sdk.put_record_batch().delivery_stream_name(&self.stream);
         let stream = ("DeliveryStreamName", &*self.stream);
-        let body = Body::new(self.envelope, stream, entries, &[], memory).await;
-        let (compressed, _held) = (body.compressed, body.hold());
+        let (body, _held) = Body::new(self.envelope, stream, entries, &[], memory).await;
+        let compressed = body.compressed;
         let answer = call.set_records(Some(Vec::new())).customize().interceptor(body).send().await?;
         Ok((answer, compressed))
     }

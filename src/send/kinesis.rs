@@ -187,8 +187,8 @@ impl Kinesis {
             Stream::Name(name) => (call.stream_name(name), ("StreamName", &**name)),
             Stream::Arn(arn) => (call.stream_arn(arn), ("StreamARN", &**arn)),
         };
-        let body = Body::new(self.envelope, stream, entries, keys, memory).await;
-        let (compressed, _held) = (body.compressed, body.hold());
+        let (body, _held) = Body::new(self.envelope, stream, entries, keys, memory).await;
+        let compressed = body.compressed;
         let answer = call.customize().interceptor(body).send().await?;
         Ok((answer, compressed))
     }

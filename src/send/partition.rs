@@ -130,7 +130,8 @@ fn md5_hex(entry: &Entry) -> String {
     hex(md5.finalize().as_slice())
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Lower-case digits.
+pub fn hex(bytes: &[u8]) -> String {
     let digit = |nibble: u8| char::from_digit(nibble.into(), 16).expect("a nibble is a hex digit");
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }

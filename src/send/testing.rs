@@ -39,6 +39,20 @@ pub fn options() -> Options {
     }
 }
 
+/// Static keys, and this endpoint.
+pub fn options_to(destination: Destination, endpoint: String) -> Options {
+    Options {
+        destination,
+        endpoint: Some(endpoint),
+        credentials: Credentials {
+            access_key_id: Some("AKIDEXAMPLE".into()),
+            secret_access_key: Some("secret".into()),
+            ..Credentials::default()
+        },
+        ..options()
+    }
+}
+
 /// The bytes of `tail` from `start` on, behind as many made-up ones as the anchors want.
 pub fn chunk(tail: u64, start: u64, bytes: &[u8]) -> Chunk {
     let before = start.min(256);
@@ -125,16 +139,7 @@ impl Canned {
 
     /// Static keys, and this server as the endpoint.
     pub fn options(&self, destination: Destination) -> Options {
-        Options {
-            destination,
-            endpoint: Some(self.url.clone()),
-            credentials: Credentials {
-                access_key_id: Some("AKIDEXAMPLE".into()),
-                secret_access_key: Some("secret".into()),
-                ..Credentials::default()
-            },
-            ..options()
-        }
+        options_to(destination, self.url.clone())
     }
 }
 

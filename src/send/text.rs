@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use super::aggregate::{Checksum, Writer};
 use super::base64::Encoder;
 use super::entry::Entry;
-use super::partition::Key;
+use super::partition::{Key, hex};
 
 /// What is sent for an entry.
 #[derive(Debug)]
@@ -111,8 +111,7 @@ impl Text {
             }
         }
         self.at = At::Head;
-        let sha256 = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        Measure { length, sha256 }
+        Measure { length, sha256: hex(&hash.finalize()) }
     }
 
     fn step(&mut self, out: &mut Vec<u8>, most: usize) -> At {

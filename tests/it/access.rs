@@ -252,7 +252,12 @@ fn the_bundle_of_the_environment_is_trusted_too_and_a_bad_one_is_no_start() {
 /// Delivers lines until the endpoint has seen `n` different keys.
 #[track_caller]
 fn rotate(scene: &mut Scene, issuer: &Issuer, n: usize) {
-    eventually("keys are used", SOON * 2, || {
+    rotate_within(scene, issuer, n, SOON * 2);
+}
+
+#[track_caller]
+fn rotate_within(scene: &Scene, issuer: &Issuer, n: usize, deadline: Duration) {
+    eventually("keys are used", deadline, || {
         scene.probe("a.log");
         let used = issuer.used();
         if used.len() >= n { Ok(()) } else { Err(format!("{used:?}")) }
@@ -270,14 +275,20 @@ fn without_keys() -> Scene {
 /// The SDK fetches credentials anew ten seconds before they expire: these each two seconds.
 const SHORT: Duration = Duration::from_secs(12);
 
-#[test]
-fn an_assumed_role_is_renewed_before_it_expires() {
+/// A running agent that assumes a role, whose keys are good for so long.
+fn with_role(lifetime: Duration) -> (Scene, Issuer) {
     let mut scene = Scene::new(Destination::Kinesis, "*.log");
-    let issuer = Issuer::new(SHORT);
+    let issuer = Issuer::new(lifetime);
     issuer.rules(&scene.endpoint);
     scene.set("assumeRoleARN", ROLE);
     scene.set("sts", json!({ "endpoint": format!("http://{}", issuer.sts()) }));
     scene.start();
+    (scene, issuer)
+}
+
+#[test]
+fn an_assumed_role_is_renewed_before_it_expires() {
+    let (mut scene, issuer) = with_role(SHORT);
     rotate(&mut scene, &issuer, 3);
     scene.delivers_everything_once();
     assert_eq!(scene.endpoint.turned_away(), [""; 0]);
@@ -287,29 +298,15 @@ fn an_assumed_role_is_renewed_before_it_expires() {
 #[test]
 #[ignore = "takes half an hour: `make role`"]
 fn a_role_of_900_seconds_is_renewed() {
-    let mut scene = Scene::new(Destination::Kinesis, "*.log");
-    let issuer = Issuer::new(Duration::from_secs(900));
-    issuer.rules(&scene.endpoint);
-    scene.set("assumeRoleARN", ROLE);
-    scene.set("sts", json!({ "endpoint": format!("http://{}", issuer.sts()) }));
-    scene.start();
-    eventually("three keys are used", Duration::from_secs(2000), || {
-        scene.probe("a.log");
-        let used = issuer.used();
-        if used.len() >= 3 { Ok(()) } else { Err(format!("{used:?}")) }
-    });
+    let (mut scene, issuer) = with_role(Duration::from_secs(900));
+    rotate_within(&scene, &issuer, 3, Duration::from_secs(2000));
     scene.delivers_everything_once();
     assert_eq!(scene.endpoint.turned_away(), [""; 0]);
 }
 
 #[test]
 fn nothing_is_lost_while_sts_is_down_and_the_role_expires() {
-    let mut scene = Scene::new(Destination::Kinesis, "*.log");
-    let issuer = Issuer::new(SHORT);
-    issuer.rules(&scene.endpoint);
-    scene.set("assumeRoleARN", ROLE);
-    scene.set("sts", json!({ "endpoint": format!("http://{}", issuer.sts()) }));
-    scene.start();
+    let (mut scene, issuer) = with_role(SHORT);
     scene.probe("a.log");
     issuer.set_down(true);
     eventually("there are no credentials", SOON * 2, || {

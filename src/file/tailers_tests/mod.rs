@@ -136,13 +136,24 @@ impl Flow {
     fn look(&mut self) {
         for _ in 0..5 {
             self.tailers.scan(self.now, 0);
-            while self.tailers.turn(self.now, &self.budget) == Turn::Progress {
-                self.collect();
-            }
+            self.read();
             self.tailers.tend(self.now, &self.budget);
             self.tailers.take_changes();
             self.collect();
         }
+    }
+
+    /// Reads what is known until nothing more comes.
+    fn read(&mut self) {
+        while self.tailers.turn(self.now, &self.budget) == Turn::Progress {
+            self.collect();
+        }
+    }
+
+    fn read_what_is_written(&mut self, name: &str) {
+        let path = self.path(name);
+        self.tailers.written(&path);
+        self.read();
     }
 
     fn collect(&mut self) {

@@ -214,9 +214,7 @@ fn a_file_that_was_not_found_while_names_moved_is_waited_for() {
     listing.in_motion = true;
     flow.tailers.act_on(listing, flow.now, 0);
     flow.rename("away", "app.log.1");
-    while flow.tailers.turn(flow.now, &flow.budget) == Turn::Progress {
-        flow.collect();
-    }
+    flow.read();
     flow.look();
     flow.expect(&["1", "2", "3"]);
 }
@@ -235,22 +233,10 @@ fn a_file_that_was_renamed_since_the_last_look_is_waited_for() {
     flow.tailers.tails.get_mut(first).unwrap().close();
     flow.rename("app.log.1", "app.log.2");
     flow.append("app.log.1", "another\n");
-    while flow.tailers.turn(flow.now, &flow.budget) == Turn::Progress {
-        flow.collect();
-    }
+    flow.read();
     fs::remove_file(flow.path("app.log.1")).unwrap();
     flow.look();
     flow.expect(&["1", "2", "3"]);
-}
-
-impl Flow {
-    fn read_what_is_written(&mut self, name: &str) {
-        let path = self.path(name);
-        self.tailers.written(&path);
-        while self.tailers.turn(self.now, &self.budget) == Turn::Progress {
-            self.collect();
-        }
-    }
 }
 
 #[test]
@@ -367,9 +353,7 @@ fn what_only_a_descriptor_keeps_is_read_at_a_stop_without_waiting() {
     fs::remove_file(path).unwrap();
     flow.tailers.tails.get_mut(last).unwrap().look(flow.now).unwrap();
     flow.expect(&["1"]);
-    while flow.tailers.turn(flow.now, &flow.budget) == Turn::Progress {
-        flow.collect();
-    }
+    flow.read();
     assert!(flow.tailers.has_followers());
     while flow.tailers.only_nameless(flow.now, &flow.budget) {
         flow.tailers.turn(flow.now, &flow.budget);
@@ -404,6 +388,40 @@ fn a_file_that_was_cut_while_it_waited_is_read_before_what_was_in_it_next() {
 }
 
 #[test]
+fn what_was_copied_and_cut_without_a_change_of_size_or_time_is_read() {
+    for (is_cut_again, is_restarted) in [(false, false), (true, false), (false, true), (true, true)] {
+        let mut flow = Flow::in_order("app.log");
+        flow.append("app.log", "0\n");
+        flow.look();
+        flow.settle();
+        let time = fs::metadata(flow.path("app.log")).unwrap().modified().unwrap();
+        flow.copy("app.log", "app.log.2");
+        for line in ["1\n", "2\n"] {
+            if line == "2\n" {
+                flow.copy("app.log", "app.log.1");
+            }
+            flow.truncate("app.log");
+            flow.append("app.log", line);
+            File::options().append(true).open(flow.path("app.log")).unwrap().set_modified(time).unwrap();
+        }
+        if is_restarted {
+            flow.start();
+        }
+        let listing = flow.tailers.list();
+        if is_cut_again {
+            flow.copy("app.log", "app.log.3");
+            flow.truncate("app.log");
+            flow.append("app.log", "3 and more\n");
+        }
+        flow.tailers.act_on(listing, flow.now, 0);
+        flow.read();
+        flow.look();
+        let expected = ["0", "1", "2", "3 and more"];
+        flow.expect(&expected[..3 + usize::from(is_cut_again)]);
+    }
+}
+
+#[test]
 fn what_was_copied_and_cut_after_it_was_listed_is_read_before_what_is_there_now() {
     for listed_copy in [false, true] {
         let mut flow = Flow::in_order("app.log");
@@ -422,9 +440,7 @@ fn what_was_copied_and_cut_after_it_was_listed_is_read_before_what_is_there_now(
         flow.truncate("app.log");
         flow.append("app.log", "2 and more\n");
         flow.tailers.act_on(listing, flow.now, 0);
-        while flow.tailers.turn(flow.now, &flow.budget) == Turn::Progress {
-            flow.collect();
-        }
+        flow.read();
         flow.look();
         flow.expect(&["0", "1", "2 and more"]);
     }

@@ -271,11 +271,7 @@ fn a_generation_of_what_was_empty_is_not_older_than_the_next_that_was_read_befor
     compress(&flow, 2);
     flow.append("app.log", "2\n");
     set_ahead(&flow, "app.log", 4);
-    let path = flow.path("app.log");
-    flow.tailers.written(&path);
-    while flow.tailers.turn(flow.now, &flow.budget) == Turn::Progress {
-        flow.collect();
-    }
+    flow.read_what_is_written("app.log");
     flow.expect(&["2"]);
     flow.stop_after(0);
     flow.append("app.log", "3\n");
@@ -297,10 +293,7 @@ fn the_time_of_what_was_empty_is_stored_once_a_look_has_seen_all() {
     set_ahead(&flow, "app.log", 2);
     let path = flow.path("app.log");
     let stored = |flow: &Flow| flow.rows.values().map(|row| row.modified_millis).max().unwrap();
-    flow.tailers.written(&path);
-    while flow.tailers.turn(flow.now, &flow.budget) == Turn::Progress {
-        flow.collect();
-    }
+    flow.read_what_is_written("app.log");
     flow.stop_after(0);
     let time = fs::metadata(&path).unwrap().mtime() * 1000;
     assert!(stored(&flow) < time);
@@ -378,9 +371,7 @@ fn a_deleted_file_is_not_let_go_before_a_look_that_saw_all() {
     let listing = flow.tailers.list();
     flow.rename("app.log.1.gz", "app.log.2.gz");
     flow.tailers.act_on(listing, flow.now, 0);
-    while flow.tailers.turn(flow.now, &flow.budget) == Turn::Progress {
-        flow.collect();
-    }
+    flow.read();
     flow.now += Duration::from_secs(40);
     flow.tailers.tend(flow.now, &flow.budget);
     copy_and_truncate(&flow, 3);
@@ -401,9 +392,7 @@ fn what_was_copied_before_a_new_file_was_opened_is_found_after_a_restart() {
     flow.append("app.log", "2 and more\n");
     set_ahead(&flow, "app.log", 3);
     flow.tailers.act_on(listing, flow.now, 0);
-    while flow.tailers.turn(flow.now, &flow.budget) == Turn::Progress {
-        flow.collect();
-    }
+    flow.read();
     flow.stop_after(0);
     flow.start_since(millis_ago(60));
     flow.look();
@@ -430,9 +419,7 @@ fn a_copy_beside_a_file_that_was_listed_empty_is_read_at_once() {
     let listing = flow.tailers.list();
     flow.append("app.log", "3 and more\n");
     flow.tailers.act_on(listing, flow.now, 0);
-    while flow.tailers.turn(flow.now, &flow.budget) == Turn::Progress {
-        flow.collect();
-    }
+    flow.read();
     flow.lines.sort();
     flow.expect(&["1", "2", "3 and more"]);
 }
