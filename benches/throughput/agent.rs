@@ -172,10 +172,10 @@ fn yaml(folder: &Path, endpoint: &str, flow: &str) -> String {
          awsAccessKeyId: bench\nawsSecretAccessKey: bench\n\
          checkpointFile: {folder}/{state}checkpoints.db\n\
          status.socket: {folder}/status.sock\n\
-         memoryBudget: {memory}\n\
+         {memory}\
          flows:\n  - filePattern: {folder}/logs/*.log\n    initialPosition: START_OF_FILE\n    {flow}\n",
         folder = folder.display(),
-        memory = std::env::var("MEMORY").unwrap_or_else(|_| "32MiB".into()),
+        memory = std::env::var("MEMORY").map_or(String::new(), |memory| format!("memoryBudget: {memory}\n")),
         state = if folder.join("state").is_dir() { "state/" } else { "" },
         flow = flow.trim().replace('\n', "\n    "),
     )

@@ -16,7 +16,7 @@ use super::shares::Shares;
 use super::{Flow, Settings, status};
 
 const DEFAULT_CHECKPOINT_FILE: &str = "/var/lib/kinesis-agent/checkpoints.db";
-const DEFAULT_MEMORY_BUDGET: u64 = 32 << 20;
+const DEFAULT_MEMORY_BUDGET: u64 = 40 << 20;
 const MIN_MEMORY_BUDGET: u64 = 8 << 20;
 /// So that the reserved share of a flow holds lines of 175 KiB, or of 95 KiB that are compressed.
 const MIN_MEMORY_BUDGET_PER_FLOW: u64 = 512 << 10;
@@ -160,7 +160,7 @@ fn memory_budget(top: &mut Section<'_, '_>, flows: usize) -> u64 {
         None => {
             if top.line_of("memoryBudget").is_none() && least > DEFAULT_MEMORY_BUDGET {
                 let text = format!(
-                    "its default of 32MiB is too small for {flows} flows; allowed: {}MiB or more",
+                    "its default of 40MiB is too small for {flows} flows; allowed: {}MiB or more",
                     least.div_ceil(1 << 20)
                 );
                 top.problem(top.line, "memoryBudget", text);

@@ -89,7 +89,7 @@ struct Document {
     shutdown_timeout_millis: Millis<0, HOUR>,
     /// Bytes for all that is read and not yet delivered, request bodies included: 512KiB or more
     /// a flow.
-    #[schemars(extend("default" = "32MiB"))]
+    #[schemars(extend("default" = "40MiB"))]
     memory_budget: Bytes<8_388_608, { u64::MAX }>,
     /// How often the folders are looked at although no event came.
     #[schemars(extend("default" = "10s"))]

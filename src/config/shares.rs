@@ -42,9 +42,9 @@ impl Shares {
 
     /// Where there is too little for all, it is that for reading which is short.
     pub fn with(memory_budget: usize, flows: usize, needs: Needs) -> Self {
-        let bodies = memory_budget / if needs.compresses { 8 } else { 16 };
+        let bodies = memory_budget / if needs.compresses { 8 } else { 32 };
         let bodies = bodies.max(LEAST_BODIES * flows).min(memory_budget / 4);
-        let copies = memory_budget / if needs.copies { 8 } else { 32 };
+        let copies = memory_budget / if needs.copies { 8 } else { 64 };
         Shares { read: memory_budget - bodies - copies, copies, bodies }
     }
 
@@ -82,7 +82,7 @@ mod tests {
         let shares = Shares::of(32 << 20, 1);
         assert_eq!(shares.read + shares.copies + shares.bodies, 32 << 20);
         let plain = Shares::with(32 << 20, 1, Needs { copies: false, compresses: false });
-        assert_eq!(plain, Shares { read: 29 << 20, copies: 1 << 20, bodies: 2 << 20 });
+        assert_eq!(plain, Shares { read: 61 << 19, copies: 1 << 19, bodies: 1 << 20 });
         for (buffer, flows) in [(1 << 20, 1), (1_024_000, 7), (100, 300)] {
             for compressed in [false, true] {
                 let budget = Shares::budget_for(buffer, flows, compressed);

@@ -51,7 +51,7 @@ fn tells_of_the_agent(world: &World, status: &Value) {
     assert_eq!(status["configuration"]["reloads"], 0);
     assert_eq!(status["checkpoints"]["file"], world.checkpoint_file().display().to_string());
     assert_eq!(status["checkpoints"]["lastError"], Value::Null);
-    assert_eq!(status["memory"]["budget"], 32 << 20);
+    assert_eq!(status["memory"]["budget"], 40 << 20);
 }
 
 fn tells_of_the_flows(status: &Value) {

@@ -111,7 +111,7 @@ fn the_defaults_of_the_schema_are_the_defaults() {
             let Some(default) = property.get("default") else { continue };
             let settings = |text: &str| crate::config::Settings { warnings: Vec::new(), ..good(text) };
             let plain = if name == "memoryBudget" {
-                with(level, "").replace("1GiB", "32MiB")
+                with(level, "").replace("1GiB", "40MiB")
             } else {
                 with(level, "")
             };

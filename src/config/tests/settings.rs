@@ -19,7 +19,7 @@ fn defaults_of_a_flow_to_a_stream() {
     let settings = good(STREAM);
     assert_eq!(settings.checkpoint_file, Path::new("/var/lib/kinesis-agent/checkpoints.db"));
     assert_eq!(settings.dead_letter_file, Path::new("/var/lib/kinesis-agent/dead-letters.jsonl"));
-    assert_eq!((settings.dead_letter_max_bytes, settings.memory_budget), (64 << 20, 32 << 20));
+    assert_eq!((settings.dead_letter_max_bytes, settings.memory_budget), (64 << 20, 40 << 20));
     assert_eq!(settings.checkpoint_time_to_live, Duration::from_secs(30 * 86_400));
     assert_eq!((settings.max_open_removed_bytes, settings.shutdown_timeout), (None, Duration::from_secs(10)));
     assert_eq!(settings.status.socket, Path::new("/run/kinesis-agent/status.sock"));
