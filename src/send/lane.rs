@@ -94,6 +94,11 @@ pub struct Room {
 }
 
 impl Room {
+    /// For no more than so many entries of it.
+    pub fn within(self, entries: usize) -> Room {
+        Room { entries: self.entries.min(entries), ..self }
+    }
+
     /// What an entry is charged with. Bytes.
     pub fn charge(&self, entry: &Entry) -> usize {
         self.squeeze.of(entry.size) + self.key_bytes

@@ -8,9 +8,17 @@ use std::collections::HashSet;
 
 use super::entry::Entry;
 
+/// With one entry of each key under way, several requests have to share them: while the body of one
+/// is made another is on its way, and the destination answers a third. As one they would take turns.
+const OVERLAP: usize = 4;
+/// Less is not worth sharing. Bytes.
+const LEAST: usize = 256 * 1024;
+
 #[derive(Debug, Default)]
 pub struct Order {
     under_way: HashSet<Option<u128>>,
+    /// Of the entries under way.
+    bytes: usize,
 }
 
 impl Order {
@@ -27,15 +35,25 @@ impl Order {
         Busy(self.under_way.iter().copied().chain(waiting).collect())
     }
 
+    /// How many entries one of up to `requests` requests should hold where `free` of so many bytes may
+    /// leave.
+    pub fn part(&self, free: usize, bytes: usize, requests: usize) -> usize {
+        let all = self.under_way.len() + free;
+        if self.bytes + bytes <= LEAST { all } else { all.div_ceil(requests.clamp(1, OVERLAP)) }
+    }
+
     /// The entry leaves.
     pub fn begin(&mut self, entry: &Entry) {
         let first = self.under_way.insert(key(entry));
         debug_assert!(first, "one of each key is under way");
+        self.bytes += entry.size;
     }
 
     /// The entry is settled.
     pub fn end(&mut self, entry: &Entry) {
-        self.under_way.remove(&key(entry));
+        if self.under_way.remove(&key(entry)) {
+            self.bytes -= entry.size;
+        }
     }
 }
 
@@ -77,6 +95,23 @@ mod tests {
         assert_eq!(free(&order), [0, 2]);
         let keyless = [Entry::default(), Entry::default()];
         assert_eq!(order.free(&keyless), [0]);
+    }
+
+    #[test]
+    fn what_is_under_way_and_free_is_shared_by_a_few_requests() {
+        let large = |name| Entry { size: 250_000, ..entry(name) };
+        let mut order = Order::default();
+        assert_eq!([1, 2, 4, 32].map(|requests| order.part(8, 2_000_000, requests)), [8, 4, 2, 2]);
+        assert_eq!(order.part(8, LEAST, 32), 8);
+        order.begin(&large("a"));
+        order.begin(&large("b"));
+        assert_eq!(order.part(7, 1_750_000, 32), 3);
+        assert_eq!(order.part(2, 0, 32), 1);
+        order.end(&large("a"));
+        assert_eq!(order.part(2, LEAST - 250_000, 32), 3);
+        order.end(&large("a"));
+        order.end(&large("b"));
+        assert_eq!(order.part(3, LEAST, 32), 3);
     }
 
     proptest! {

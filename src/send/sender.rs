@@ -252,7 +252,9 @@ impl Sender {
         }
         let mut order = order.lock().unwrap();
         let free = order.free(entries);
-        let admission = setup.lane.admit(free.iter().map(|at| &entries[*at]), self.link.room(), Turn::Fresh);
+        let bytes = free.iter().map(|at| entries[*at].size).sum();
+        let room = self.link.room().within(order.part(free.len(), bytes, setup.options.max_in_flight));
+        let admission = setup.lane.admit(free.iter().map(|at| &entries[*at]), room, Turn::Fresh);
         let mut places = vec![None; entries.len()];
         for (at, place) in free.into_iter().zip(admission.places) {
             if place.is_some() {

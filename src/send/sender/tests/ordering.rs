@@ -132,3 +132,17 @@ async fn what_is_given_up_lets_the_next_go() {
     assert_eq!(world.dead().len(), 1);
     assert_eq!(world.requests().last().unwrap(), "a2");
 }
+
+#[tokio::test(start_paused = true)]
+async fn large_entries_of_a_few_keys_leave_in_several_requests_that_overlap() {
+    let slow = Scripted::new(|_, _| Reply::Slow(Duration::from_secs(5)));
+    let options = Options { max_in_flight: 8, max_batch_entries: 8, max_batch_bytes: 1 << 20, ..strict() };
+    let mut world = start_with(options, slow, 1 << 20);
+    let words: Vec<String> = ('a'..='h').map(|key| format!("{key}{}", "x".repeat(40_000))).collect();
+    world.write(&words.join(" ")).await;
+    world.drain().await;
+    let entries: Vec<usize> =
+        world.destination.requests().iter().map(|request| request.payloads.len()).collect();
+    assert_eq!(entries, [2, 2, 2, 2]);
+    assert_eq!(world.destination.most_running(), 2, "a destination is given two requests at first");
+}
