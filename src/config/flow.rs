@@ -524,7 +524,9 @@ fn partition_key(section: &mut Section<'_, '_>, destination: &Destination, in_or
                 .map_err(|wrong| section.problem(line, NAME, format!("{wrong}; {KEY_ALLOWED}")));
             Some(Given { value: key.ok()?, line })
         }),
-        _ => section.choice(NAME, &WORDS).map(|given| Given { value: given.value.clone(), line: given.line }),
+        _ => section
+            .choice_beside(NAME, &WORDS, KEY_BESIDE)
+            .map(|given| Given { value: given.value.clone(), line: given.line }),
     };
     let Some(given) = given else {
         return if in_order { PartitionKey::File } else { PartitionKey::Random };
@@ -560,6 +562,7 @@ fn check_ordering(section: &mut Section<'_, '_>, in_order: bool, aggregation: Ag
     }
 }
 
+const KEY_BESIDE: &str = ", {value: TEXT}, {field: NAME}, {regex: PATTERN}";
 const KEY_ALLOWED: &str = "allowed: one of `value: TEXT`, `field: NAME` and `regex: PATTERN` with a group";
 
 /// What stands in braces behind `partitionKeyOption`.

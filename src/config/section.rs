@@ -303,6 +303,16 @@ impl<'r, 'a> Section<'r, 'a> {
 
     /// One of a few words.
     pub fn choice<T: Copy>(&mut self, name: &str, words: &[(&str, T)]) -> Option<Given<T>> {
+        self.choice_beside(name, words, "")
+    }
+
+    /// One of a few words, where `others` are allowed, too.
+    pub fn choice_beside<T: Copy>(
+        &mut self,
+        name: &str,
+        words: &[(&str, T)],
+        others: &str,
+    ) -> Option<Given<T>> {
         let Given { value: text, line } = self.any_text(name)?;
         if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
             return Some(Given { value: *value, line });
@@ -310,7 +320,7 @@ impl<'r, 'a> Section<'r, 'a> {
         let list = words.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ");
         let meant = keys::meant(&text, words.iter().map(|(word, _)| *word));
         let meant = meant.map(|word| format!("; did you mean `{word}`?")).unwrap_or_default();
-        self.problem(line, name, format!("{} is not known; allowed: {list}{meant}", quoted(&text)));
+        self.problem(line, name, format!("{} is not known; allowed: {list}{others}{meant}", quoted(&text)));
         None
     }
 }

@@ -354,7 +354,7 @@ fn a_word_that_is_not_known() {
 ";
     insta::assert_snapshot!(said(text), @r#"
     c.yaml:4: flows[0].initialPosition: "start_of_file" is not known; allowed: START_OF_FILE, END_OF_FILE; did you mean `START_OF_FILE`?
-    c.yaml:5: flows[0].partitionKeyOption: "HASH" is not known; allowed: RANDOM, DETERMINISTIC, FILE, HOST
+    c.yaml:5: flows[0].partitionKeyOption: "HASH" is not known; allowed: RANDOM, DETERMINISTIC, FILE, HOST, {value: TEXT}, {field: NAME}, {regex: PATTERN}
     "#);
 }
 
@@ -797,6 +797,6 @@ fn keys_that_cannot_be() {
     c.yaml:4: flows[0].partitionKeyOption: holds 2 keys; allowed: one of `value: TEXT`, `field: NAME` and `regex: PATTERN` with a group
     c.yaml:7: flows[1].partitionKeyOption: "abc" has no group in parentheses; allowed: one of `value: TEXT`, `field: NAME` and `regex: PATTERN` with a group
     c.yaml:10: flows[2].partitionKeyOption: `feild` is not known; allowed: one of `value: TEXT`, `field: NAME` and `regex: PATTERN` with a group
-    c.yaml:13: flows[3].partitionKeyOption: "FILES" is not known; allowed: RANDOM, DETERMINISTIC, FILE, HOST; did you mean `FILE`?
+    c.yaml:13: flows[3].partitionKeyOption: "FILES" is not known; allowed: RANDOM, DETERMINISTIC, FILE, HOST, {value: TEXT}, {field: NAME}, {regex: PATTERN}; did you mean `FILE`?
     "#);
 }
