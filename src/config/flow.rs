@@ -84,6 +84,10 @@ pub fn flow(section: &mut Section<'_, '_>, shared: &Shared) -> Flow {
         use_events: shared.use_events,
         finished_after: finished_after(section),
         in_order,
+        shares_memory: matches!(
+            partition_key,
+            PartitionKey::File | PartitionKey::Field(_) | PartitionKey::Capture(_)
+        ),
     };
     let (multi_line, event_bytes) = multi_line(section, max_record_bytes);
     let (aggregation, aggregation_bytes) = aggregation(section, &destination, multi_line.is_some());

@@ -5,7 +5,7 @@
 //! A permit is owned by the buffer that it was taken for and comes back when the last slice of
 //! that buffer is dropped, so that the count is what the memory really holds.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -14,6 +14,10 @@ use tokio::sync::Notify;
 /// At most this many buffers of one flow are unsettled at a time, so that tiny ones do not
 /// grow the bookkeeping without bound. It is also the capacity of the channel they travel in.
 pub const MAX_BUFFERS: usize = 16 * 1024;
+
+/// A file may be read further while it holds no more than so many times what is free: however many
+/// files are held up, something is left for those that are not.
+const SHARE_OF_FREE: usize = 4;
 
 /// What a buffer costs beside its bytes.
 const OVERHEAD_BYTES: usize = 256;
@@ -47,6 +51,16 @@ impl Pool {
 /// Told when bytes came back while somebody waited for them.
 pub trait Wake: Send + Sync + std::fmt::Debug {
     fn wake(&self);
+}
+
+/// What one file, or all generations of one, holds of a budget. Bytes.
+#[derive(Clone, Debug, Default)]
+pub struct Holding(Arc<AtomicUsize>);
+
+impl Holding {
+    fn bytes(&self) -> usize {
+        self.0.load(Ordering::Acquire)
+    }
 }
 
 /// One flow's view of the budget.
@@ -119,6 +133,29 @@ impl FlowBudget {
         self.budget.pool.lock().unwrap().reserve.saturating_sub(OVERHEAD_BYTES)
     }
 
+    /// Whether what has this holding should leave what is free to others for now; then the bells ring
+    /// when bytes come back.
+    pub fn is_share_of(&self, holding: &Holding) -> bool {
+        let is_its_share = || holding.bytes() > SHARE_OF_FREE * self.free();
+        if !is_its_share() {
+            return false;
+        }
+        self.budget.waiting.fetch_add(1, Ordering::AcqRel);
+        // Bytes may have come back between the look and the registration.
+        is_its_share()
+    }
+
+    fn free(&self) -> usize {
+        let used = self.used.lock().unwrap();
+        let pool = self.budget.pool.lock().unwrap();
+        pool.reserve.saturating_sub(used.reserved) + pool.shared.max(0).cast_unsigned()
+    }
+
+    /// Nothing can be read before something is settled.
+    pub fn run_short(&self) {
+        self.short.notify_one();
+    }
+
     /// A buffer of `capacity` bytes, or none while the budget does not allow it; then the
     /// bells ring when it may.
     pub fn take(self: &Arc<Self>, capacity: usize) -> Option<Permit> {
@@ -126,7 +163,7 @@ impl FlowBudget {
         let taken = self.try_take(cost);
         if taken.is_none() {
             self.budget.waiting.fetch_add(1, Ordering::AcqRel);
-            self.short.notify_one();
+            self.run_short();
             // Bytes may have come back between the look and the registration.
             return self.try_take(cost);
         }
@@ -146,7 +183,7 @@ impl FlowBudget {
         }
         pool.shared -= shared.cast_signed();
         drop(pool);
-        let permit = Permit { flow: self.clone(), reserved, shared };
+        let permit = Permit { flow: self.clone(), reserved, shared, holding: None };
         used.reserved += permit.reserved;
         used.buffers += 1;
         used.bytes += cost;
@@ -165,9 +202,23 @@ pub struct Permit {
     flow: Arc<FlowBudget>,
     reserved: usize,
     shared: usize,
+    holding: Option<Holding>,
 }
 
 impl Permit {
+    /// It counts as held by this one.
+    pub fn held_by(mut self, holding: Option<&Holding>) -> Self {
+        if let Some(holding) = holding {
+            holding.0.fetch_add(self.bytes(), Ordering::AcqRel);
+        }
+        self.holding = holding.cloned();
+        self
+    }
+
+    fn bytes(&self) -> usize {
+        self.reserved + self.shared
+    }
+
     /// `data` as bytes that give the permit back when the last slice is dropped.
     pub fn hold(self, data: Vec<u8>) -> Bytes {
         Bytes::from_owner(Held { data, _permit: self })
@@ -187,11 +238,14 @@ impl AsRef<[u8]> for Held {
 
 impl Drop for Permit {
     fn drop(&mut self) {
+        if let Some(holding) = &self.holding {
+            holding.0.fetch_sub(self.bytes(), Ordering::AcqRel);
+        }
         {
             let mut used = self.flow.used.lock().unwrap();
             used.reserved -= self.reserved;
             used.buffers -= 1;
-            used.bytes -= self.reserved + self.shared;
+            used.bytes -= self.bytes();
         }
         if self.shared > 0 {
             self.flow.budget.pool.lock().unwrap().shared += self.shared.cast_signed();
@@ -232,6 +286,27 @@ mod tests {
         assert_eq!(budget.pool.lock().unwrap().shared, 4096);
         budget.resize(8192, 0);
         assert_eq!(budget.pool.lock().unwrap().shared, 8192);
+    }
+
+    #[test]
+    fn however_much_files_hold_something_is_left_for_another() {
+        let budget = Budget::new(1 << 20, 1);
+        let flow = budget.flow();
+        let files: [Holding; 3] = Default::default();
+        let mut held = Vec::new();
+        for file in &files {
+            while !flow.is_share_of(file) {
+                held.push(flow.take(1000).unwrap().held_by(Some(file)));
+            }
+        }
+        let shares = files.each_ref().map(Holding::bytes);
+        assert!(shares.is_sorted_by(|a, b| a > b), "{shares:?}");
+        assert!(flow.free() > (1 << 20) / 5 / 5 / 5 - 4000);
+        // What came first is not read further before the others have as much.
+        held.retain(|permit| !Arc::ptr_eq(&permit.holding.as_ref().unwrap().0, &files[1].0));
+        assert_eq!(files.each_ref().map(|file| flow.is_share_of(file)), [true, false, false]);
+        drop(held);
+        assert_eq!(files.each_ref().map(Holding::bytes), [0; 3]);
     }
 
     #[test]

@@ -178,6 +178,7 @@ mod tests {
                 use_events: false,
                 finished_after: Duration::from_secs(30),
                 in_order: false,
+                shares_memory: false,
             };
             forecast(&options, past, Duration::from_secs(60)).unwrap()
         }

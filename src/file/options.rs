@@ -26,4 +26,7 @@ pub struct Options {
     pub finished_after: Duration,
     /// What took the place of a rotated file is read once that one was read to its end.
     pub in_order: bool,
+    /// No file takes all of the flow's memory: what its records go to may take nothing, while what
+    /// those of others go to does.
+    pub shares_memory: bool,
 }

@@ -358,6 +358,7 @@ mod tests {
             use_events: false,
             finished_after: Duration::from_secs(30),
             in_order: false,
+            shares_memory: false,
         };
         let (mailbox, counters) = (Arc::<Mailbox>::default(), Arc::<FlowCounters>::default());
         let parts = Parts {

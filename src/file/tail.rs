@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::body::{Available, Body};
-use super::budget::{FlowBudget, Permit};
+use super::budget::{FlowBudget, Holding, Permit};
 use super::chunk::{Anchor, Chunk, TailId, whole_characters};
 use super::identity::{FileKey, HEAD_BYTES, Verdict, anchor_agrees, file_key, modified_millis, verify};
 use super::ladder::Ladder;
@@ -61,6 +61,8 @@ pub struct Tail {
     pub announced: bool,
     /// The size, path, identity or state is not what the settle stage knows.
     pub note_due: bool,
+    /// Where the files of a flow share its memory: what this one and its generations hold.
+    pub holding: Option<Holding>,
     body: Option<Box<Body>>,
     ladder: Ladder,
     /// There is no newline in the bytes from `position` to here.
@@ -110,6 +112,7 @@ impl Tail {
             announced: false,
             note_due: false,
             body: None,
+            holding: None,
             ladder: Ladder::new(known.anchors),
             verified_size: known.size,
             verified_modified_millis: known.modified_millis,
@@ -423,6 +426,7 @@ impl Tail {
     fn fetch(&mut self, wanted: usize, budget: &Arc<FlowBudget>) -> io::Result<Option<Option<Fetched>>> {
         let lead = Anchor::length(self.position);
         let Some(permit) = budget.take(lead + wanted) else { return Ok(None) };
+        let permit = permit.held_by(self.holding.as_ref());
         let mut data = Vec::with_capacity(lead + wanted);
         let body = self.body.as_deref_mut().expect("a tail is read while it is open");
         body.read_at(self.position - lead as u64, lead + wanted, &mut data)?;

@@ -120,6 +120,8 @@ pub struct Tailers {
     pub(super) backlogs: VecDeque<TailId>,
     pub(super) backlog_is_next: bool,
     pub(super) backlog_was_last: bool,
+    /// How many in a row were not read since they hold their share of the memory.
+    pub(super) put_off: usize,
     /// In one of the two.
     pub(super) queued: HashSet<TailId>,
     /// Could not be opened or read: tried again after the next scan.
@@ -202,6 +204,7 @@ impl Tailers {
             backlog_is_next: false,
             backlog_was_last: false,
             hold_backlogs: false,
+            put_off: 0,
             queued: HashSet::new(),
             failed: Vec::new(),
             waiting: Vec::new(),

@@ -66,11 +66,13 @@ impl Tailers {
         };
         self.queued.remove(&id);
         let Some(tail) = self.tails.get(id) else { return Turn::Progress };
-        let was_open = tail.is_open();
+        let (was_open, absent) = (tail.is_open(), tail.absent);
         if !tail.may_be_read() {
             // The settle stage wakes us once the position is stored.
             self.waiting.push(id);
-        } else if !self.foreign.contains(&id) && !tail.absent && self.may_follow(id, now) {
+        } else if self.holds_its_share(id, budget) {
+            return self.put_off(id, budget);
+        } else if !self.foreign.contains(&id) && !absent && self.may_follow(id, now) {
             if self.may_unpack(id) {
                 return self.read(id, was_open, now, budget);
             }
@@ -78,6 +80,37 @@ impl Tailers {
         }
         self.bound_open(id, was_open);
         Turn::Progress
+    }
+
+    /// Whether the tail's file, or what it was rotated to, holds so much of the memory that others go first.
+    fn holds_its_share(&mut self, id: TailId, budget: &FlowBudget) -> bool {
+        if !self.options.shares_memory {
+            return false;
+        }
+        let Some(tail) = self.tails.get(id) else { return false };
+        if let Some(holding) = &tail.holding {
+            return budget.is_share_of(holding);
+        }
+        let family = self.tails.family(&tail.home);
+        let holding = family.filter_map(|id| self.tails.get(id)?.holding.clone()).next().unwrap_or_default();
+        let is_its_share = budget.is_share_of(&holding);
+        if let Some(tail) = self.tails.get_mut(id) {
+            tail.holding = Some(holding);
+        }
+        is_its_share
+    }
+
+    /// It has its turn again behind all others. They are blocked when none of them may be read.
+    fn put_off(&mut self, id: TailId, budget: &FlowBudget) -> Turn {
+        self.queued.insert(id);
+        self.backlogs.push_back(id);
+        self.put_off += 1;
+        if self.put_off < self.queue.len() + self.backlogs.len() {
+            return Turn::Progress;
+        }
+        self.put_off = 0;
+        budget.run_short();
+        Turn::Blocked
     }
 
     /// A file that was opened stays so only while not too many are.
@@ -164,6 +197,7 @@ impl Tailers {
     pub(super) fn give_out(&mut self, id: TailId, chunk: Chunk, end: ChunkEnd, caught_up: bool) {
         crash_point("tail.after_read");
         self.counters.bytes_read.add(chunk.span.len());
+        self.put_off = 0;
         self.announce(id);
         if let Some(tail) = self.tails.get_mut(id) {
             // The status shows how far the file is read.

@@ -2,16 +2,20 @@
 //! nothing else.
 //!
 //! Where shards are known, ferrokinesis has them; see `real_servers.rs` for streams whose shards
-//! change. The scripted endpoint tells nobody its shards.
+//! change. The scripted endpoint tells its two shards only where it is asked to.
 
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use md5::{Digest as _, Md5};
 use serde_json::{Value, json};
 
+use crate::support::answer;
 use crate::support::endpoint::{ACCESS_KEY, REGION, SECRET_KEY};
+use crate::support::inquiry::status_when;
 use crate::support::request::Service;
 use crate::support::{
     AgentProcess, Config, Destination, Endpoint, Ferrokinesis, Flow, Oracle, Scene, Shape, Step, World,
@@ -175,4 +179,36 @@ fn a_key_that_fills_its_shard_slows_no_other_flow_and_no_other_destination() {
     });
     agent.terminate();
     assert!(agent.wait_exit(SOON).success());
+}
+
+#[test]
+fn a_file_whose_shard_takes_nothing_holds_up_no_other_file() {
+    const MANY: usize = 3000;
+    let mut scene = Scene::with_flow(Kinesis, "*.log", |flow| flow.with("partitionKeyOption", "FILE"));
+    scene.set("memoryBudget", "8MiB");
+    scene.endpoint.tell_shards();
+    let is_upper = |name: &str| Md5::digest(scene.world.path(name).display().to_string())[0] >= 0x80;
+    let name = |upper| (0..).map(|n| format!("{n}.log")).find(|name| is_upper(name) == upper).unwrap();
+    let (dead, other) = (name(true), name(false));
+    let throttled = Step::throttle_code(Service::Kinesis);
+    scene.endpoint.always(move |_| Step::fail_where(throttled, |_, record| answer::is_upper(record)));
+    // More than the budget holds.
+    scene.world.long_lines(&dead, 3000, 4000);
+    scene.start();
+    let (before, times) = (Cell::new(0), Cell::new(0));
+    status_when(&scene.world, "as much is read as may be", |status| {
+        let used = status["memory"]["used"].as_u64().unwrap();
+        times.set(if before.replace(used) == used { times.get() + 1 } else { 0 });
+        used > 1 << 20 && times.get() > 20
+    });
+    let lines = scene.world.lines(&other, MANY);
+    eventually("the other file is delivered", SOON, || {
+        match stored(&scene.world, &lines, &scene.endpoint.stored().into_iter().map(Vec::from).collect()) {
+            MANY => Ok(()),
+            some => Err(format!("{some} of {MANY} lines are there")),
+        }
+    });
+    scene.endpoint.always(|_| Step::Ok);
+    scene.wait_for_all_within(SOON);
+    scene.delivers_everything_once();
 }

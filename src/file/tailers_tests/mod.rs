@@ -54,6 +54,7 @@ fn options(folder: &Path, pattern: &str, initial_position: InitialPosition) -> O
         use_events: false,
         finished_after: Duration::from_secs(30),
         in_order: false,
+        shares_memory: false,
     }
 }
 

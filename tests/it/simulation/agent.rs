@@ -466,6 +466,7 @@ fn tailers(setup: Setup, patterns: &[String], ids: Arc<TailIds>, resumed: Resume
         use_events: false,
         finished_after: Duration::from_secs(30),
         in_order: setup.in_order,
+        shares_memory: setup.in_order,
     };
     let first_start = resumed.first_start.duration_since(UNIX_EPOCH).unwrap();
     let past = Past {

@@ -7,9 +7,10 @@ use aws_smithy_types::date_time::{DateTime, Format};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::Response;
+use md5::{Digest as _, Md5};
 use serde_json::{Value, json};
 
-use super::request::{Request, Service};
+use super::request::{Record, Request, Service};
 use super::script::Body;
 
 pub type Answer = Response<Full<Bytes>>;
@@ -17,21 +18,47 @@ pub type Answer = Response<Full<Bytes>>;
 const JSON: &str = "application/x-amz-json-1.1";
 
 /// The result of a call whose entries were stored, or failed with the code that stands in
-/// their place.
-pub fn results(request: &Request, failed: &[Option<&str>]) -> Vec<Value> {
+/// their place. `halves`: the stream has two shards.
+pub fn results(request: &Request, failed: &[Option<&str>], halves: bool) -> Vec<Value> {
     let entries = request.records.iter().zip(failed);
-    entries.map(|(_, code)| code.map_or_else(|| stored(request.service), refused)).collect()
+    let result = |(record, code): (&Record, &Option<&str>)| match code {
+        Some(code) => refused(code),
+        None => stored_in(request.service, usize::from(halves && is_upper(record))),
+    };
+    entries.map(result).collect()
 }
 
 pub fn stored(service: Service) -> Value {
+    stored_in(service, 0)
+}
+
+fn stored_in(service: Service, shard: usize) -> Value {
     static SEQUENCE: AtomicU64 = AtomicU64::new(0);
     let number = SEQUENCE.fetch_add(1, Ordering::Relaxed);
     match service {
-        Service::Kinesis => json!({
-            "SequenceNumber": format!("4964{number:052}"), "ShardId": "shardId-000000000000"
-        }),
+        Service::Kinesis => {
+            json!({ "SequenceNumber": format!("4964{number:052}"), "ShardId": format!("shardId-{shard:012}") })
+        }
         Service::Firehose => json!({ "RecordId": format!("{number:0224}") }),
     }
+}
+
+/// Whether the record goes to the upper one of two shards, by the hash of its key.
+pub fn is_upper(record: &Record) -> bool {
+    record.key.as_ref().is_some_and(|key| Md5::digest(key)[0] >= 0x80)
+}
+
+/// The two shards of a stream.
+pub fn halves() -> Value {
+    let half = u128::MAX / 2;
+    let shard = |number: usize, start: u128, end: u128| {
+        json!({
+            "ShardId": format!("shardId-{number:012}"),
+            "HashKeyRange": { "StartingHashKey": start.to_string(), "EndingHashKey": end.to_string() },
+            "SequenceNumberRange": { "StartingSequenceNumber": "4964" },
+        })
+    };
+    json!({ "Shards": [shard(0, 0, half), shard(1, half + 1, u128::MAX)] })
 }
 
 fn refused(code: &str) -> Value {

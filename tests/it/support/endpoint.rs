@@ -59,6 +59,8 @@ struct Shared {
     /// Replaces the answer to a question about a stream.
     description: Mutex<Option<(u16, Value)>>,
     described: Mutex<usize>,
+    /// Its streams have two shards, and tell them.
+    tells_shards: Mutex<bool>,
     keys: Mutex<Keys>,
     /// How far its clock is ahead, in seconds.
     clock: Mutex<i64>,
@@ -107,6 +109,7 @@ impl Endpoint {
             violations: Mutex::default(),
             description: Mutex::default(),
             described: Mutex::default(),
+            tells_shards: Mutex::default(),
             keys: Mutex::default(),
             clock: Mutex::default(),
             turned_away: Mutex::default(),
@@ -131,6 +134,11 @@ impl Endpoint {
     /// What is answered from now on to whoever asks what a stream is: HTTP's status, and a body.
     pub fn describe(&self, status: u16, body: Value) {
         *lock(&self.shared.description) = Some((status, body));
+    }
+
+    /// From now on each stream has two shards, halves of the hash keys, and tells them.
+    pub fn tell_shards(&self) {
+        *lock(&self.shared.tells_shards) = true;
     }
 
     /// How often that was asked.
@@ -414,6 +422,9 @@ impl Shared {
     fn description_for(&self, head: &hyper::http::request::Parts, body: &[u8]) -> Option<(Service, Answer)> {
         let target = head.headers.get("x-amz-target")?.to_str().ok()?;
         let service = match target {
+            "Kinesis_20131202.ListShards" if *lock(&self.tells_shards) => {
+                return Some((Service::Kinesis, answer::json(200, &answer::halves())));
+            }
             "Kinesis_20131202.ListShards" => {
                 return Some((Service::Kinesis, answer::denied("kinesis:ListShards")));
             }
@@ -432,7 +443,7 @@ impl Shared {
         let failed = store(&step, &mut request);
         let call = self.receive(&request, &step);
         let service = request.service;
-        let mut results = answer::results(&request, &failed);
+        let mut results = answer::results(&request, &failed, *lock(&self.tells_shards));
         match &step {
             Step::Hang => std::future::pending().await,
             Step::Latency(time) => tokio::time::sleep(*time).await,
