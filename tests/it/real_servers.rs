@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::support::kpl::hash_of;
 use crate::support::{AgentProcess, Config, Destination, Ferrokinesis, Flow, Ministack, World, eventually};
 
-const SOON: Duration = Duration::from_secs(40);
+const SOON: Duration = Duration::from_secs(90);
 /// A new map of the shards is asked for after 30 s and a jitter of 5 s.
 const KNOWN_WITHIN: Duration = Duration::from_secs(60);
 const ANYTHING: &str =
