@@ -406,10 +406,7 @@ impl Tailers {
         if !self.options.in_order || !is_found_again || !self.rotated.contains(&seen.path) {
             return Ok(false);
         }
-        let Some(folder) = seen.path.parent() else { return Ok(false) };
-        let old = self.old_folders.get(folder).into_iter().flatten().map(PathBuf::as_path);
-        let has_changed = |folder: &Path| self.entries.get(folder).is_some_and(|held| held.changed(folder));
-        let mut is_cut = old.chain([folder]).any(has_changed);
+        let mut is_cut = self.has_changed_since_listed(&seen.path);
         for copy in self.copies.iter().filter(|copy| self.leads_to(&copy.path, &seen.path)) {
             // What cannot be opened here is dealt with where it begins.
             let copy = open_file(&copy.path, copy.key).ok().flatten();
@@ -419,6 +416,14 @@ impl Tailers {
             self.names_move(now);
         }
         Ok(is_cut && !self.sure)
+    }
+
+    /// Whether names came or went since the look began where rotation leaves what was at `home`.
+    pub(super) fn has_changed_since_listed(&self, home: &Path) -> bool {
+        let Some(folder) = home.parent() else { return false };
+        let old = self.old_folders.get(folder).into_iter().flatten().map(PathBuf::as_path);
+        let has_changed = |folder: &Path| self.entries.get(folder).is_some_and(|held| held.changed(folder));
+        old.chain([folder]).any(has_changed)
     }
 
     pub(super) fn known(&self, seen: &Seen, identity: Identity, state: TailState) -> KnownTail {

@@ -62,7 +62,7 @@ impl Tailers {
             // What else rotation moved there is held against what was known before this look.
             self.look_again(&mut appeared, now);
         }
-        self.put_behind_copies(&mut appeared, &listing);
+        self.put_behind_copies(&mut appeared, &listing, now);
         // What became of the files that are known is stored before, or with, what begins in their
         // place: after a crash the new life alone would hide the older one's rest.
         self.take_changes();
@@ -249,12 +249,18 @@ impl Tailers {
             }
         }
         self.rotated.extend(begun);
+        self.let_impatient_go();
         self.retry_failed();
         self.wake_followers();
     }
 
     fn changed(&mut self, id: TailId, listing: &Listing, now: Duration) {
         let Some(tail) = self.tails.get_mut(id) else { return };
+        if self.options.in_order && self.away_since.is_some() && tail.is_untouched() {
+            // It may have been empty when it was stored, or was filled a moment before.
+            let listed = listing.find(tail.key());
+            tail.was_empty |= listed.is_some_and(|seen| seen.modified_millis != tail.modified_millis);
+        }
         if is_compressed(&tail.path) {
             // It is finished, and its size says nothing of the bytes in it: what was written at
             // another time is another file with its inode.

@@ -17,7 +17,6 @@ use super::chunk::TailId;
 use super::listing::Listing;
 use super::note::{TailEvent, TailState};
 use super::rotation::Seen;
-use super::tail::Tail;
 use super::tailers::{Tailers, open};
 
 /// What is known of files that have a successor.
@@ -29,6 +28,8 @@ pub struct Succession {
     ends: HashMap<TailId, u64>,
     /// They were read so far.
     passed: HashSet<TailId>,
+    /// They were empty, and no look saw all since; but names never rest.
+    impatient: HashSet<TailId>,
 }
 
 impl Succession {
@@ -54,6 +55,7 @@ impl Succession {
         self.followers.remove(&id);
         self.ends.remove(&id);
         self.passed.remove(&id);
+        self.impatient.remove(&id);
     }
 }
 
@@ -70,7 +72,7 @@ impl Tailers {
         let is_seen = !is_compressed(&tail.path) && matches!(open(tail, now), Ok(true));
         let is_empty = is_seen && tail.unread() == 0;
         let was_cut = tail.unread_for_sure() > 0 || tail.size < tail.position;
-        if tail.was_empty && !is_empty {
+        if tail.was_empty && !is_empty && !self.succession.impatient.contains(&id) {
             // What was in it first may have been copied and cut since: the next look tells.
             self.scan_due = true;
             self.have_wait(id);
@@ -101,12 +103,21 @@ impl Tailers {
 
     /// What is in a file that was empty at the last look, and was not read, may be a later life than what
     /// was copied from it meanwhile: it begins anew, behind the copies.
-    pub(super) fn put_behind_copies(&mut self, appeared: &mut Vec<Seen>, listing: &Listing) {
-        if !self.options.in_order || !self.sure {
+    pub(super) fn put_behind_copies(&mut self, appeared: &mut Vec<Seen>, listing: &Listing, now: Duration) {
+        if !self.options.in_order {
             return;
         }
-        let is_unread = |tail: &Tail| tail.was_empty && tail.position == 0 && !tail.announced;
-        for id in self.tails.lively_where(is_unread) {
+        let unread = self.tails.lively_where(|tail| tail.was_empty && tail.is_untouched());
+        let has_changed =
+            |id: &TailId| self.tails.get(*id).is_some_and(|tail| self.has_changed_since_listed(&tail.home));
+        if unread.iter().any(has_changed) {
+            // A copy that was made since is not among what appeared.
+            self.names_move(now);
+        }
+        if !self.sure {
+            return;
+        }
+        for id in unread {
             let Some(tail) = self.tails.get(id).filter(|tail| tail.state == TailState::Live) else {
                 continue;
             };
@@ -118,6 +129,14 @@ impl Tailers {
             self.reborn.insert(key, home);
             self.emptied.insert(key);
             appeared.push(seen.clone());
+        }
+    }
+
+    /// Where names never rest, a look that may have missed something must do.
+    pub(super) fn let_impatient_go(&mut self) {
+        if self.options.in_order && self.impatient {
+            let unread = self.tails.lively_where(|tail| tail.was_empty && tail.unread() > 0);
+            self.succession.impatient.extend(unread);
         }
     }
 

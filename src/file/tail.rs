@@ -51,7 +51,8 @@ pub struct Tail {
     pub deleted: bool,
     /// No known name leads to the open file, which is somewhere else now.
     pub out_of_sight: bool,
-    /// It was empty at the last look at the folders, and was written to since.
+    /// It was empty at the last look at the folders, and was written to since; or that cannot be told
+    /// after a restart.
     pub was_empty: bool,
     /// No name was found that leads to the file; it may be seen again.
     pub absent: bool,
@@ -179,6 +180,11 @@ impl Tail {
         let changed = self.known_modified_millis != Some(self.modified_millis);
         let hidden = self.absent || self.out_of_sight || self.listed_millis.is_some();
         self.is_open() || hidden || self.note_due || self.was_empty || changed
+    }
+
+    /// Whether nothing of it was read, in this process or in one before as far as that is stored.
+    pub fn is_untouched(&self) -> bool {
+        self.position == 0 && !self.announced
     }
 
     /// Whether its start position is safe on disk.

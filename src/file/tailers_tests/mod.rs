@@ -19,6 +19,7 @@ use crate::observe::LossReason;
 mod compressed;
 mod copies;
 mod generations;
+mod order_of_copies;
 mod reading;
 mod removed;
 mod restarts;
@@ -99,6 +100,13 @@ impl Flow {
         }
     }
 
+    fn in_order(pattern: &str) -> Self {
+        let mut flow = Flow::new(pattern);
+        flow.in_order = true;
+        flow.start();
+        flow
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
@@ -123,6 +131,15 @@ impl Flow {
 
     fn truncate(&self, name: &str) {
         File::options().write(true).truncate(true).open(self.path(name)).unwrap();
+    }
+
+    fn rotate_by_name(&self) {
+        self.rename("app.log", "app.log.1");
+    }
+
+    fn rotate_by_copy(&self) {
+        self.copy("app.log", "app.log.1");
+        self.truncate("app.log");
     }
 
     fn gzip(&self, from: &str, to: &str) {

@@ -2,15 +2,6 @@
 
 use super::*;
 
-impl Flow {
-    fn in_order(pattern: &str) -> Self {
-        let mut flow = Flow::new(pattern);
-        flow.in_order = true;
-        flow.start();
-        flow
-    }
-}
-
 #[test]
 fn the_next_file_is_read_after_the_last_line_of_a_backlog() {
     for rotate in [Flow::rotate_by_name, Flow::rotate_by_copy] {
@@ -26,17 +17,6 @@ fn the_next_file_is_read_after_the_last_line_of_a_backlog() {
         assert_eq!(flow.lines[1..30_001], backlog);
         assert_eq!(flow.lines[30_001], "fresh");
         assert!(!flow.tailers.has_followers());
-    }
-}
-
-impl Flow {
-    fn rotate_by_name(&self) {
-        self.rename("app.log", "app.log.1");
-    }
-
-    fn rotate_by_copy(&self) {
-        self.copy("app.log", "app.log.1");
-        self.truncate("app.log");
     }
 }
 
