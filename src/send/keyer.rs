@@ -11,7 +11,7 @@ use std::sync::Arc;
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use super::options::{Options, PartitionKey};
-use super::partition::{self, FixedKey};
+use super::partition::FixedKey;
 use crate::record::{Block, Shape};
 
 #[derive(Debug)]
@@ -56,7 +56,7 @@ impl Keyer {
     fn of_file(&mut self, block: &Block) -> Option<FixedKey> {
         let home = block.chunk.home()?;
         if self.file.as_ref().is_none_or(|(file, _)| file != home) {
-            self.file = Some((home.clone(), partition::of_file(&block.chunk)?));
+            self.file = Some((home.clone(), FixedKey::new(&home.to_string_lossy())));
         }
         self.file.as_ref().map(|(_, key)| key.clone())
     }

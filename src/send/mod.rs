@@ -71,7 +71,6 @@ pub mod retry;
 pub mod sender;
 /// The open shards of a stream, and where the next entry goes.
 pub mod shards;
-mod shelf;
 /// The files that a client was made from.
 mod sources;
 /// Where entries go, and when.

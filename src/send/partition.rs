@@ -9,7 +9,6 @@ use md5::{Digest, Md5};
 
 use super::entry::Entry;
 use super::options::{Aggregation, Destination, Options, PartitionKey};
-use crate::file::Chunk;
 
 /// Two billion keys spread evenly over as many shards as a stream can have; a longer one
 /// would only cost bytes, since keys count against the limits.
@@ -46,11 +45,6 @@ impl FixedKey {
         }
         FixedKey { text: text.into(), hash: hash(text) }
     }
-}
-
-/// The key of the file that the chunk was written to, whatever it is called by now.
-pub fn of_file(chunk: &Chunk) -> Option<FixedKey> {
-    chunk.home().map(|home| FixedKey::new(&home.to_string_lossy()))
 }
 
 /// The hash key that Kinesis makes of a partition key.

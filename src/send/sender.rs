@@ -4,7 +4,7 @@
 //!
 //! It does not retry: that is the delivery's business.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -20,10 +20,9 @@ use super::lane::{Admission, GATHER, Lane, Member};
 use super::limit::{Accepted, Bodies};
 use super::limiter::Turn;
 use super::link::{Closed, Link};
-use super::options::{Aggregation, Flush, Options, PartitionKey};
+use super::options::{Flush, Options, PartitionKey};
 use super::order::Busy;
 use super::partition;
-use super::shelf::{Shelf, share};
 use super::spread::Place;
 use crate::file::{FlowBudget, Settled};
 use crate::observe::{FlowCounters, Health};
@@ -68,8 +67,6 @@ pub enum Ending {
 #[derive(Debug)]
 pub struct Sender {
     link: Arc<Link>,
-    /// What has to wait for its turn, where each file's records have a shard of their own.
-    shelf: Option<Shelf>,
     batcher: Batcher,
     leaving: Leaving,
     slots: Arc<Semaphore>,
@@ -81,8 +78,6 @@ pub struct Sender {
 #[derive(Debug, Default)]
 struct Leaving {
     entries: VecDeque<Entry>,
-    /// How many of them have this key, where that is counted.
-    of_key: Option<HashMap<u128, usize>>,
     /// None of them goes before.
     not_before: Option<Instant>,
     /// All wait for the entries before them of their keys.
@@ -93,12 +88,9 @@ impl Sender {
     pub fn new(setup: Setup) -> Self {
         let slots = Arc::new(Semaphore::new(setup.options.max_in_flight.max(1)));
         let batcher = Batcher::new(&setup.options);
-        let Options { partition_key, aggregation, .. } = &setup.options;
-        let shelves = *partition_key == PartitionKey::File && *aggregation == Aggregation::None;
-        let leaving = Leaving { of_key: shelves.then(HashMap::new), ..Leaving::default() };
         let _member = setup.lane.join(setup.options.max_in_flight.max(1));
         let link = Arc::new(Link::new(setup, slots.clone()));
-        Sender { shelf: shelves.then(Shelf::default), batcher, link, leaving, slots, _member }
+        Sender { batcher, link, leaving: Leaving::default(), slots, _member }
     }
 
     /// Sends all blocks until their channel is closed and everything is settled, or until
@@ -139,13 +131,12 @@ impl Sender {
         let mut slot = std::pin::pin!(self.slots.clone().acquire_owned());
         self.link.setup.lane.ask_if_due(&self.link.client());
         self.link.setup.lane.first_told().await;
-        while open || self.has_some() {
-            self.fill_batch();
+        while open || !self.batcher.is_empty() || !self.leaving.entries.is_empty() {
             let due = self.due(open, short_of_memory, blocks.is_empty());
             let deadline = self.deadline(due);
             tokio::select! {
-                block = blocks.recv(), if open && (self.shelf.is_some() || self.batcher.accepts()) => match block {
-                    Some(block) => self.accept(block),
+                block = blocks.recv(), if open && self.batcher.accepts() => match block {
+                    Some(block) => self.batcher.push(block, self.link.now()),
                     None => open = false,
                 },
                 permit = &mut slot, if due.is_some() || self.leaving.may_go() => {
@@ -172,28 +163,6 @@ impl Sender {
         Ok(())
     }
 
-    fn has_some(&self) -> bool {
-        let shelved = self.shelf.as_ref().is_some_and(|shelf| !shelf.is_empty());
-        shelved || !self.batcher.is_empty() || !self.leaving.entries.is_empty()
-    }
-
-    fn accept(&mut self, block: Block) {
-        match &mut self.shelf {
-            Some(shelf) => shelf.put(block),
-            None => self.batcher.push(block, self.link.now()),
-        }
-    }
-
-    /// Takes off the shelf what may wait for its shard beside what waits already.
-    fn fill_batch(&mut self) {
-        let Some(shelf) = &mut self.shelf else { return };
-        while self.batcher.accepts() {
-            let may_wait = share(self.leaving.entries.len(), MOST_HELD);
-            let Some(block) = shelf.take(may_wait, |block| self.leaving.of_file(block)) else { break };
-            self.batcher.push(block, self.link.now());
-        }
-    }
-
     /// When something is to be done without anything happening.
     fn deadline(&self, due: Option<FlushReason>) -> Option<Instant> {
         let age = self.batcher.deadline().filter(|_| due.is_none() && self.takes_more());
@@ -207,8 +176,7 @@ impl Sender {
     /// it would wait for the same; with keys it may be for another shard.
     fn takes_more(&self) -> bool {
         let held = self.leaving.entries.len();
-        let has_room = held < MOST_HELD || self.shelf.is_some();
-        held == 0 || (has_room && self.link.setup.options.partition_key != PartitionKey::Random)
+        held == 0 || (held < MOST_HELD && self.link.setup.options.partition_key != PartitionKey::Random)
     }
 
     /// Why the batch should leave, if it should.
@@ -270,7 +238,7 @@ impl Sender {
         counters.batch_entries.add(batch.entries.len() as u64);
         counters.batch_bytes.add(batch.bytes as u64);
         batch.entries.iter_mut().for_each(|entry| partition::fix(&setup.options.partition_key, entry));
-        self.leaving.put(batch.entries);
+        self.leaving.entries.extend(batch.entries);
         self.leaving.not_before = None;
         self.leaving.stuck = false;
     }
@@ -316,32 +284,6 @@ impl Leaving {
         !self.entries.is_empty() && !self.stuck && self.not_before.is_none_or(|at| at <= Instant::now())
     }
 
-    fn put(&mut self, entries: Vec<Entry>) {
-        if let Some(of_key) = &mut self.of_key {
-            let keys = entries.iter().filter_map(|entry| entry.key.as_ref());
-            keys.for_each(|key| *of_key.entry(key.hash).or_default() += 1);
-        }
-        self.entries.extend(entries);
-    }
-
-    /// How many have the key of the block's file.
-    fn of_file(&self, block: &Block) -> usize {
-        let key = partition::of_file(&block.chunk);
-        key.zip(self.of_key.as_ref()).and_then(|(key, of_key)| of_key.get(&key.hash).copied()).unwrap_or(0)
-    }
-
-    fn uncount(&mut self, gone: &[Entry]) {
-        let Some(of_key) = &mut self.of_key else { return };
-        for key in gone.iter().filter_map(|entry| entry.key.as_ref()) {
-            if let Some(count) = of_key.get_mut(&key.hash) {
-                *count -= 1;
-                if *count == 0 {
-                    of_key.remove(&key.hash);
-                }
-            }
-        }
-    }
-
     /// Takes the entries out that have a place.
     fn take(&mut self, places: &[Option<Place>]) -> (Vec<Entry>, Vec<Place>) {
         let (mut go, mut to) = (Vec::new(), Vec::new());
@@ -354,7 +296,6 @@ impl Leaving {
             }
             None => true,
         });
-        self.uncount(&go);
         (go, to)
     }
 }

@@ -183,17 +183,6 @@ fn a_key_that_fills_its_shard_slows_no_other_flow_and_no_other_destination() {
 
 #[test]
 fn a_file_whose_shard_takes_nothing_holds_up_no_other_file() {
-    // More bytes than the budget holds.
-    hold_up_no_other_file(3000, 4000);
-}
-
-#[test]
-fn records_whose_shard_takes_nothing_hold_up_no_other_file() {
-    // More than may wait for their shards.
-    hold_up_no_other_file(12_000, 60);
-}
-
-fn hold_up_no_other_file(lines: usize, length: usize) {
     const MANY: usize = 3000;
     let mut scene = Scene::with_flow(Kinesis, "*.log", |flow| flow.with("partitionKeyOption", "FILE"));
     scene.set("memoryBudget", "8MiB");
@@ -203,13 +192,14 @@ fn hold_up_no_other_file(lines: usize, length: usize) {
     let (dead, other) = (name(true), name(false));
     let throttled = Step::throttle_code(Service::Kinesis);
     scene.endpoint.always(move |_| Step::fail_where(throttled, |_, record| answer::is_upper(record)));
-    scene.world.long_lines(&dead, lines, length);
+    // More than the budget holds.
+    scene.world.long_lines(&dead, 3000, 4000);
     scene.start();
     let (before, times) = (Cell::new(0), Cell::new(0));
     status_when(&scene.world, "as much is read as may be", |status| {
         let used = status["memory"]["used"].as_u64().unwrap();
         times.set(if before.replace(used) == used { times.get() + 1 } else { 0 });
-        used > 1 << 19 && times.get() > 20
+        used > 1 << 20 && times.get() > 20
     });
     let lines = scene.world.lines(&other, MANY);
     eventually("the other file is delivered", SOON, || {
