@@ -15,10 +15,6 @@ use tokio::sync::Notify;
 /// grow the bookkeeping without bound. It is also the capacity of the channel they travel in.
 pub const MAX_BUFFERS: usize = 16 * 1024;
 
-/// A file may be read further while it holds no more than so many times what is free: however many
-/// files are held up, something is left for those that are not.
-const SHARE_OF_FREE: usize = 4;
-
 /// What a buffer costs beside its bytes.
 const OVERHEAD_BYTES: usize = 256;
 
@@ -58,7 +54,7 @@ pub trait Wake: Send + Sync + std::fmt::Debug {
 pub struct Holding(Arc<AtomicUsize>);
 
 impl Holding {
-    fn bytes(&self) -> usize {
+    pub fn bytes(&self) -> usize {
         self.0.load(Ordering::Acquire)
     }
 }
@@ -133,16 +129,17 @@ impl FlowBudget {
         self.budget.pool.lock().unwrap().reserve.saturating_sub(OVERHEAD_BYTES)
     }
 
-    /// Whether what has this holding should leave what is free to others for now; then the bells ring
-    /// when bytes come back.
-    pub fn is_share_of(&self, holding: &Holding) -> bool {
-        let is_its_share = || holding.bytes() > SHARE_OF_FREE * self.free();
-        if !is_its_share() {
-            return false;
+    /// How much more of the budget a file may take that has this holding: so much that it holds no more
+    /// than is free then. However many files are held up, something is left for those that are not. While
+    /// that is less than `least`, the bells ring when bytes come back.
+    pub fn left_for(&self, holding: &Holding, least: usize) -> usize {
+        let left = || self.free().saturating_sub(holding.bytes()) / 2;
+        if left() >= least {
+            return left();
         }
         self.budget.waiting.fetch_add(1, Ordering::AcqRel);
         // Bytes may have come back between the look and the registration.
-        is_its_share()
+        left()
     }
 
     fn free(&self) -> usize {
@@ -290,21 +287,22 @@ mod tests {
 
     #[test]
     fn however_much_files_hold_something_is_left_for_another() {
-        let budget = Budget::new(1 << 20, 1);
+        const TOTAL: usize = 1 << 20;
+        let budget = Budget::new(TOTAL, 1);
         let flow = budget.flow();
         let files: [Holding; 3] = Default::default();
         let mut held = Vec::new();
         for file in &files {
-            while !flow.is_share_of(file) {
+            while flow.left_for(file, 2000) >= 2000 {
                 held.push(flow.take(1000).unwrap().held_by(Some(file)));
             }
         }
-        let shares = files.each_ref().map(Holding::bytes);
-        assert!(shares.is_sorted_by(|a, b| a > b), "{shares:?}");
-        assert!(flow.free() > (1 << 20) / 5 / 5 / 5 - 4000);
+        for (file, part) in files.iter().zip([2, 4, 8]) {
+            assert!(file.bytes().abs_diff(TOTAL / part) < 8000, "{} of {TOTAL}/{part}", file.bytes());
+        }
         // What came first is not read further before the others have as much.
         held.retain(|permit| !Arc::ptr_eq(&permit.holding.as_ref().unwrap().0, &files[1].0));
-        assert_eq!(files.each_ref().map(|file| flow.is_share_of(file)), [true, false, false]);
+        assert_eq!(files.each_ref().map(|file| flow.left_for(file, 2000) < 2000), [true, false, false]);
         drop(held);
         assert_eq!(files.each_ref().map(Holding::bytes), [0; 3]);
     }

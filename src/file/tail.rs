@@ -21,7 +21,7 @@ use super::note::{ChunkEnd, Identity, KnownTail, Stored, TailState};
 use super::removed::Space;
 
 /// What is read at a time, so that one file with a backlog does not hold up the others.
-const QUANTUM_BYTES: usize = 256 * 1024;
+pub const QUANTUM_BYTES: usize = 256 * 1024;
 /// How much is searched at a time for the newline of a line that is still being written.
 const SEARCH_BYTES: usize = 64 * 1024;
 
@@ -64,6 +64,8 @@ pub struct Tail {
     pub note_due: bool,
     /// Where the files of a flow share its memory: what this one and its generations hold.
     pub holding: Option<Holding>,
+    /// How much of it is read at a time, unless a line is longer. Bytes.
+    pub allowance: usize,
     body: Option<Box<Body>>,
     ladder: Ladder,
     /// There is no newline in the bytes from `position` to here.
@@ -114,6 +116,7 @@ impl Tail {
             note_due: false,
             body: None,
             holding: None,
+            allowance: QUANTUM_BYTES,
             ladder: Ladder::new(known.anchors),
             verified_size: known.size,
             verified_modified_millis: known.modified_millis,
@@ -333,7 +336,7 @@ impl Tail {
             return Ok(if self.verify_content()? { Read::CaughtUp } else { Read::Foreign });
         }
         // A line that does not fit into the first look gets a larger one.
-        for quantum in [QUANTUM_BYTES.min(max_line), max_line] {
+        for quantum in [self.allowance.min(max_line), max_line] {
             let wanted = available.min(quantum);
             if self.searched >= self.position + wanted as u64 && quantum < max_line {
                 continue;

@@ -122,6 +122,8 @@ pub struct Tailers {
     pub(super) backlog_was_last: bool,
     /// How many in a row were not read since they hold their share of the memory.
     pub(super) put_off: usize,
+    /// One of them was read up to its share, and nobody was told yet.
+    pub(super) reached_share: bool,
     /// In one of the two.
     pub(super) queued: HashSet<TailId>,
     /// Could not be opened or read: tried again after the next scan.
@@ -205,6 +207,7 @@ impl Tailers {
             backlog_was_last: false,
             hold_backlogs: false,
             put_off: 0,
+            reached_share: false,
             queued: HashSet::new(),
             failed: Vec::new(),
             waiting: Vec::new(),

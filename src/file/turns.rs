@@ -13,9 +13,14 @@ use super::body::is_compressed;
 use super::budget::FlowBudget;
 use super::chunk::{Chunk, TailId};
 use super::note::{ChunkEnd, TailEvent, TailState};
-use super::tail::{Read, Tail};
+use super::tail::{QUANTUM_BYTES, Read, Tail};
 use super::tailers::{Tailers, open};
 use crate::observe::crash_point;
+
+/// Where files share the memory: less than this is not worth a read, unless a file holds nothing.
+const WORTH_A_READ: usize = QUANTUM_BYTES / 4;
+/// A read is allowed so much in any case.
+const LEAST_READ: usize = 4096;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
@@ -70,7 +75,7 @@ impl Tailers {
         if !tail.may_be_read() {
             // The settle stage wakes us once the position is stored.
             self.waiting.push(id);
-        } else if self.holds_its_share(id, budget) {
+        } else if !self.may_take_more(id, budget) {
             return self.put_off(id, budget);
         } else if !self.foreign.contains(&id) && !absent && self.may_follow(id, now) {
             if self.may_unpack(id) {
@@ -82,34 +87,46 @@ impl Tailers {
         Turn::Progress
     }
 
-    /// Whether the tail's file, or what it was rotated to, holds so much of the memory that others go first.
-    fn holds_its_share(&mut self, id: TailId, budget: &FlowBudget) -> bool {
+    /// Whether the tail's file, with what it was rotated to, may take more of the memory, and how much at a
+    /// time. One that holds nothing may always try.
+    fn may_take_more(&mut self, id: TailId, budget: &FlowBudget) -> bool {
         if !self.options.shares_memory {
-            return false;
+            return true;
         }
         let Some(tail) = self.tails.get(id) else { return false };
-        if let Some(holding) = &tail.holding {
-            return budget.is_share_of(holding);
-        }
-        let family = self.tails.family(&tail.home);
-        let holding = family.filter_map(|id| self.tails.get(id)?.holding.clone()).next().unwrap_or_default();
-        let is_its_share = budget.is_share_of(&holding);
+        let holding = tail.holding.clone().unwrap_or_else(|| {
+            let family = self.tails.family(&tail.home);
+            family.filter_map(|id| self.tails.get(id)?.holding.clone()).next().unwrap_or_default()
+        });
+        let left = budget.left_for(&holding, WORTH_A_READ);
+        let may = left >= WORTH_A_READ || holding.bytes() == 0;
         if let Some(tail) = self.tails.get_mut(id) {
+            tail.allowance = left.clamp(LEAST_READ, QUANTUM_BYTES);
             tail.holding = Some(holding);
         }
-        is_its_share
+        may
     }
 
     /// It has its turn again behind all others. They are blocked when none of them may be read.
     fn put_off(&mut self, id: TailId, budget: &FlowBudget) -> Turn {
         self.queued.insert(id);
         self.backlogs.push_back(id);
+        if self.unpacking == Some(id) && !self.to_unpack.is_empty() {
+            // It is unpacked again up to its position when it has its turn.
+            if let Some(tail) = self.tails.get_mut(id) {
+                tail.close();
+            }
+            self.unpacked(id);
+        }
         self.put_off += 1;
         if self.put_off < self.queue.len() + self.backlogs.len() {
             return Turn::Progress;
         }
         self.put_off = 0;
-        budget.run_short();
+        if std::mem::take(&mut self.reached_share) {
+            // What waits for more of it to fill a request should leave; but only once.
+            budget.run_short();
+        }
         Turn::Blocked
     }
 
@@ -159,10 +176,16 @@ impl Tailers {
         budget: &Arc<FlowBudget>,
     ) -> Turn {
         match read {
-            Ok(Read::Chunk { chunk, end, caught_up }) => self.give_out(id, chunk, end, caught_up),
+            Ok(Read::Chunk { chunk, end, caught_up }) => {
+                self.give_out(id, chunk, end, caught_up);
+                let holding = self.tails.get(id).and_then(|tail| tail.holding.as_ref());
+                self.reached_share |=
+                    holding.is_some_and(|holding| budget.left_for(holding, 0) < WORTH_A_READ);
+            }
             // Nothing is ever added to a compressed file.
             Ok(Read::CaughtUp) if self.unpacking == Some(id) => self.finish(id, now, budget, true),
             Ok(Read::CaughtUp) => {}
+            Ok(Read::NoBudget) if self.options.shares_memory => return self.put_off(id, budget),
             Ok(Read::NoBudget) => {
                 self.queued.insert(id);
                 match self.backlog_was_last {

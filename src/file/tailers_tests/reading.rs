@@ -314,3 +314,36 @@ fn the_last_line_of_a_file_that_was_emptied_and_renamed_between_two_looks_is_fin
         flow.expect(&["0", "1", "2", "3"]);
     }
 }
+
+#[test]
+fn a_file_that_has_its_share_of_the_memory_leaves_the_rest_to_others_and_is_told_of_once() {
+    let is_told = |flow: &Flow| {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        std::pin::pin!(flow.budget.short()).poll(&mut context).is_ready()
+    };
+    let mut flow = Flow::new("*.log");
+    flow.tailers.options.shares_memory = true;
+    flow.budget = Budget::new(4 << 20, 1).flow();
+    let line = format!("{}\n", "x".repeat(999));
+    for name in ["a.log", "b.log"] {
+        flow.append(name, &line.repeat(6000));
+    }
+    flow.tailers.scan(flow.now, 0);
+    let read_all = |flow: &mut Flow| while flow.tailers.turn(flow.now, &flow.budget) == Turn::Progress {};
+    read_all(&mut flow);
+    let used = flow.budget.used();
+    assert!((2 << 20..3 << 20).contains(&used), "two thirds are taken: {used}");
+    assert!(is_told(&flow) && !is_told(&flow));
+    for number in 0..3 {
+        // Nothing of the others is settled.
+        flow.append("c.log", &format!("{number}\n"));
+        flow.tailers.scan(flow.now, 0);
+        read_all(&mut flow);
+        assert!(!is_told(&flow), "nothing has to leave for it");
+    }
+    let of_c = |event: &TailEvent| matches!(event, TailEvent::Chunk { chunk, .. } if chunk.span.len() == 2);
+    assert_eq!(flow.tailers.events.iter().filter(|event| of_c(event)).count(), 3);
+    flow.tailers.events.clear();
+    read_all(&mut flow);
+    assert!(is_told(&flow), "they were read up to their shares again");
+}
