@@ -49,13 +49,33 @@ pub trait Wake: Send + Sync + std::fmt::Debug {
     fn wake(&self);
 }
 
-/// What one file, or all generations of one, holds of a budget. Bytes.
+/// What one file, or all generations of one, holds of a budget.
 #[derive(Clone, Debug, Default)]
-pub struct Holding(Arc<AtomicUsize>);
+pub struct Holding(Arc<Held>);
+
+#[derive(Debug, Default)]
+struct Held {
+    bytes: AtomicUsize,
+    buffers: AtomicUsize,
+}
 
 impl Holding {
     pub fn bytes(&self) -> usize {
-        self.0.load(Ordering::Acquire)
+        self.0.bytes.load(Ordering::Acquire)
+    }
+
+    fn buffers(&self) -> usize {
+        self.0.buffers.load(Ordering::Acquire)
+    }
+
+    fn take(&self, bytes: usize) {
+        self.0.bytes.fetch_add(bytes, Ordering::AcqRel);
+        self.0.buffers.fetch_add(1, Ordering::AcqRel);
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.0.bytes.fetch_sub(bytes, Ordering::AcqRel);
+        self.0.buffers.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -133,7 +153,10 @@ impl FlowBudget {
     /// than is free then. However many files are held up, something is left for those that are not. While
     /// that is less than `least`, the bells ring when bytes come back.
     pub fn left_for(&self, holding: &Holding, least: usize) -> usize {
-        let left = || self.free().saturating_sub(holding.bytes()) / 2;
+        let left = || match self.free() {
+            (_, buffers) if buffers <= holding.buffers() => 0,
+            (bytes, _) => bytes.saturating_sub(holding.bytes()) / 2,
+        };
         if left() >= least {
             return left();
         }
@@ -142,10 +165,12 @@ impl FlowBudget {
         left()
     }
 
-    fn free(&self) -> usize {
+    /// Bytes, and buffers.
+    fn free(&self) -> (usize, usize) {
         let used = self.used.lock().unwrap();
         let pool = self.budget.pool.lock().unwrap();
-        pool.reserve.saturating_sub(used.reserved) + pool.shared.max(0).cast_unsigned()
+        let bytes = pool.reserve.saturating_sub(used.reserved) + pool.shared.max(0).cast_unsigned();
+        (bytes, MAX_BUFFERS.saturating_sub(used.buffers))
     }
 
     /// Nothing can be read before something is settled.
@@ -206,7 +231,7 @@ impl Permit {
     /// It counts as held by this one.
     pub fn held_by(mut self, holding: Option<&Holding>) -> Self {
         if let Some(holding) = holding {
-            holding.0.fetch_add(self.bytes(), Ordering::AcqRel);
+            holding.take(self.bytes());
         }
         self.holding = holding.cloned();
         self
@@ -218,16 +243,16 @@ impl Permit {
 
     /// `data` as bytes that give the permit back when the last slice is dropped.
     pub fn hold(self, data: Vec<u8>) -> Bytes {
-        Bytes::from_owner(Held { data, _permit: self })
+        Bytes::from_owner(Buffer { data, _permit: self })
     }
 }
 
-struct Held {
+struct Buffer {
     data: Vec<u8>,
     _permit: Permit,
 }
 
-impl AsRef<[u8]> for Held {
+impl AsRef<[u8]> for Buffer {
     fn as_ref(&self) -> &[u8] {
         &self.data
     }
@@ -236,7 +261,7 @@ impl AsRef<[u8]> for Held {
 impl Drop for Permit {
     fn drop(&mut self) {
         if let Some(holding) = &self.holding {
-            holding.0.fetch_sub(self.bytes(), Ordering::AcqRel);
+            holding.give_back(self.bytes());
         }
         {
             let mut used = self.flow.used.lock().unwrap();
@@ -305,6 +330,20 @@ mod tests {
         assert_eq!(files.each_ref().map(|file| flow.left_for(file, 2000) < 2000), [true, false, false]);
         drop(held);
         assert_eq!(files.each_ref().map(Holding::bytes), [0; 3]);
+    }
+
+    #[test]
+    fn tiny_buffers_are_shared_as_bytes_are() {
+        let flow = Budget::new(1 << 30, 1).flow();
+        let (many, few) = (Holding::default(), Holding::default());
+        let mut held = Vec::new();
+        while flow.left_for(&many, 1) > 0 {
+            held.push(flow.take(10).unwrap().held_by(Some(&many)));
+        }
+        assert_eq!(many.buffers(), MAX_BUFFERS / 2);
+        assert!(flow.left_for(&few, 1) > 0);
+        held.clear();
+        assert_eq!((many.buffers(), many.bytes()), (0, 0));
     }
 
     #[test]
